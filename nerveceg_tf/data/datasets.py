@@ -1,0 +1,191 @@
+"""From frames on disk to batches: read and resized once, kept as uint8, augmented afterwards."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from nerveceg_tf.data.augment import Augmentation
+from nerveceg_tf.data.frame import Frame, Size, digest, read_image, read_mask, resize
+from nerveceg_tf.errors import FrameError
+from nerveceg_tf.parallel import parallel_map
+from nerveceg_tf.progress import track
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames in memory, at the sizes that the models take.
+
+    Attributes:
+        frames: the `n` frames.
+        present: bool `(n,)`, whether the mask in the frame's own size holds any nerve.
+        images: for each size, uint8 `(n, height, width, 1)`, gray 0..255.
+        masks: for each size, uint8 `(n, height, width, 1)`, 0 or 1.
+        digests: for each frame, the fingerprint of its pixels.
+    """
+
+    frames: tuple[Frame, ...]
+    present: np.ndarray
+    images: dict[Size, np.ndarray]
+    masks: dict[Size, np.ndarray]
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def take(self, positions: Sequence[int]) -> "FrameSet":
+        """The frames at these positions."""
+        positions = np.asarray(positions, int)
+        return FrameSet(
+            tuple(self.frames[i] for i in positions),
+            self.present[positions],
+            {size: images[positions] for size, images in self.images.items()},
+            {size: masks[positions] for size, masks in self.masks.items()},
+            tuple(self.digests[i] for i in positions),
+        )
+
+
+def read_frames(
+    frames: Sequence[Frame], sizes: Collection[Size], skip_bad: bool = False
+) -> tuple[FrameSet, list[FrameError]]:
+    """Reads every frame and mask once, in parallel, with a progress bar.
+
+    Args:
+        frames: labelled frames, as from `find_frames`.
+        sizes: heights and widths to keep the frames at.
+        skip_bad: leave bad frames out rather than raise.
+
+    Returns:
+        The frames that could be read, and the errors of those that could not.
+
+    Raises:
+        FrameError: a frame is bad and `skip_bad` is off (one line per bad frame, the first ten), or
+            none is good.
+    """
+    sizes = sorted(set(sizes))
+    outcomes = track(
+        parallel_map(partial(_read, sizes=sizes), frames), "reading frames", len(frames)
+    )
+    good, bad = [], []
+    for outcome in outcomes:
+        (bad if isinstance(outcome, FrameError) else good).append(outcome)
+    if bad and (not skip_bad or not good):
+        lines = [str(error) for error in bad[:10]]
+        if len(bad) > 10:
+            lines.append(f"… and {len(bad) - 10} more bad frames")
+        raise FrameError("\n".join(lines))
+    images, masks = (
+        {size: np.stack([r[part][size] for r in good]) for size in sizes} for part in (1, 2)
+    )
+    frame_set = FrameSet(
+        frames=tuple(r[0] for r in good),
+        present=np.array([r[3] for r in good]),
+        images=images,
+        masks=masks,
+        digests=tuple(r[4] for r in good),
+    )
+    return frame_set, bad
+
+
+def gate_dataset(
+    frames: FrameSet, size: Size, batch_size: int = 16, training: bool = False, seed: int = 0
+) -> tf.data.Dataset:
+    """All frames with their labels, for `gate.fit`.
+
+    Args:
+        frames: frames read at `size`.
+        size: the gate's height and width.
+        batch_size: frames per batch.
+        training: shuffle and augment.
+        seed: of both.
+
+    Returns:
+        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 labels `(b, 1)`.
+    """
+    labels = frames.present.astype(np.float32)[:, None]
+    dataset = _batches((frames.images[size], labels), batch_size, training, seed)
+    augment = Augmentation(seed) if training else None
+
+    def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.cast(images, tf.float32)
+        return (augment(images) if augment else images), labels
+
+    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def segmenter_dataset(
+    frames: FrameSet,
+    size: Size,
+    batch_size: int = 16,
+    training: bool = False,
+    seed: int = 0,
+    only: Literal["nerve", "all"] = "nerve",
+) -> tf.data.Dataset:
+    """Frames with their masks, for `segmenter.fit`.
+
+    Args:
+        frames: frames read at `size`.
+        size: the segmenter's height and width.
+        batch_size: frames per batch.
+        training: shuffle and augment.
+        seed: of both.
+        only: `"nerve"` leaves out the frames without one, as the two-stage system does.
+
+    Returns:
+        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 masks of the
+        same shape, 0 or 1.
+    """
+    if only == "nerve":
+        frames = frames.take(np.flatnonzero(frames.present))
+    dataset = _batches((frames.images[size], frames.masks[size]), batch_size, training, seed)
+    augment = Augmentation(seed) if training else None
+
+    def prepare(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, masks = tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
+        return augment.with_masks(images, masks) if augment else (images, masks)
+
+    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def two_stage_dataset(
+    frames: FrameSet, size: Size, batch_size: int = 16, training: bool = False, seed: int = 0
+) -> tf.data.Dataset:
+    """All frames with labels and masks, for `NerveCeg.fit` and `NerveCeg.evaluate`.
+
+    Returns:
+        Batches of images as in `segmenter_dataset`, and a dict of `presence` float32 `(b, 1)` and
+        `mask` float32 `(b, height, width, 1)`.
+    """
+    labels = frames.present.astype(np.float32)[:, None]
+    arrays = (frames.images[size], frames.masks[size], labels)
+    dataset = _batches(arrays, batch_size, training, seed)
+    augment = Augmentation(seed) if training else None
+
+    def prepare(images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        images, masks = tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
+        if augment:
+            images, masks = augment.with_masks(images, masks)
+        return images, {"presence": labels, "mask": masks}
+
+    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _batches(arrays: tuple, batch_size: int, training: bool, seed: int) -> tf.data.Dataset:
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    if training:
+        dataset = dataset.shuffle(len(arrays[0]), seed=seed)
+    return dataset.batch(batch_size)
+
+
+def _read(frame: Frame, sizes: Sequence[Size]) -> tuple | FrameError:
+    try:
+        image = read_image(frame.image)
+        mask = read_mask(frame, image.shape)
+    except FrameError as error:
+        return error
+    images = {size: resize(image, size)[..., None] for size in sizes}
+    masks = {size: (resize(mask * 255, size) > 127).astype(np.uint8)[..., None] for size in sizes}
+    return frame, images, masks, bool(mask.any()), digest(image)

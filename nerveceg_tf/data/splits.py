@@ -1,0 +1,135 @@
+"""Dividing frames into training, validation and held-out parts, by subject and never by frame.
+
+Frames of one subject look alike: a random split by frame puts near-copies on both sides and
+promises scores that no new patient will give.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.errors import SubjectError
+
+_BLOCKS = 20
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of frames, as int arrays, such that no subject is on two sides.
+
+    Attributes:
+        train: frames to fit on.
+        validation: frames to choose epochs and thresholds on; empty if one subject is all there is.
+        held_out: frames that nothing may look at before the final score.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    held_out: np.ndarray
+
+
+def split_by_subject(
+    frames: Sequence[Frame],
+    present: Sequence[bool] | None = None,
+    validation: float = 0.2,
+    hold_out: Collection[str] = (),
+    seed: int = 0,
+) -> Split:
+    """Splits frames by subject, with a like share of nerve frames in training and validation.
+
+    Subjects with a frame that the folder's layout holds out are held out whole.
+
+    Args:
+        frames: the frames.
+        present: per frame, whether it holds a nerve; balances the sides. Optional.
+        validation: share of the frames that are not held out to validate on, above 0 and below 1.
+        hold_out: subjects to hold out.
+        seed: decides which subjects validate.
+
+    Raises:
+        SubjectError: a subject to hold out is unknown, or none is left to train on.
+    """
+    if not 0 < validation < 1:
+        raise SubjectError(f"validation share {validation}: pass a number between 0 and 1")
+    subjects = subjects_of(frames)
+    unknown = sorted(set(hold_out) - set(subjects))
+    if unknown:
+        known = ", ".join(sorted(set(subjects))[:12])
+        raise SubjectError(
+            f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
+        )
+    held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
+    is_held = np.isin(subjects, sorted(held))
+    rest = np.flatnonzero(~is_held)
+    if not len(rest):
+        raise SubjectError("every subject is held out; leave at least one to train on")
+    present = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
+    folds = _folds(present[rest], subjects[rest], round(1 / validation), seed)
+    if folds is None:
+        warnings.warn(
+            f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
+            " on, so the last epoch is kept and thresholds stay at their defaults",
+            stacklevel=2,
+        )
+        return Split(rest, rest[:0], np.flatnonzero(is_held))
+    train, valid = folds[0]
+    return Split(rest[train], rest[valid], np.flatnonzero(is_held))
+
+
+def k_folds_by_subject(
+    frames: Sequence[Frame], k: int, present: Sequence[bool] | None = None, seed: int = 0
+) -> list[Split]:
+    """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
+
+    Validation subjects are taken from the rest of each fold, so nothing is tuned on what is
+    scored.
+
+    Raises:
+        SubjectError: there are fewer subjects than folds, or fewer than two folds.
+    """
+    subjects = subjects_of(frames)
+    count = len(set(subjects))
+    if not 2 <= k <= count:
+        raise SubjectError(f"{k} folds: {count} subjects allow from 2 to {count}")
+    labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
+    splits = []
+    for rest, held_out in _folds(labels, subjects, k, seed):
+        inner = split_by_subject([frames[i] for i in rest], labels[rest], seed=seed)
+        splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
+    return splits
+
+
+def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
+    """The subject of each frame, as an array of strings.
+
+    Where a frame's subject is unknown, neighbours in the order of names stand in for one, because
+    sweeps are numbered in a row: up to 20 blocks called `unknown 1` and so on. A warning says so,
+    since two blocks may still show one person.
+    """
+    unknown = [i for i, frame in enumerate(frames) if frame.subject is None]
+    if unknown:
+        warnings.warn(
+            f"subjects are unknown for {len(unknown)} of {len(frames)} frames: neighbouring frames"
+            " are kept together instead, and scores may be too good; name subjects in frames.csv",
+            stacklevel=2,
+        )
+    blocks = {i: f"unknown {1 + n * _BLOCKS // len(unknown)}" for n, i in enumerate(unknown)}
+    return np.array([blocks.get(i, frame.subject) for i, frame in enumerate(frames)])
+
+
+def _folds(
+    present: np.ndarray, subjects: np.ndarray, k: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """At most `k` folds of positions `(rest, fold)`; `None` for a single subject."""
+    k = min(max(k, 2), len(set(subjects)))
+    if k < 2:
+        return None
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # Fewer nerve frames than folds is for the caller to notice, not for the splitter.
+        warnings.simplefilter("ignore", UserWarning)
+        return list(splitter.split(present, present, subjects))
