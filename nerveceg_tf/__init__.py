@@ -1,0 +1,39 @@
+"""Two-stage nerve segmentation for ultrasound in Keras 3 on TensorFlow.
+
+Importing the package registers its layers, losses and metrics with Keras, so that
+`keras.models.load_model` opens what it saved.
+"""
+
+import nerveceg_tf._quiet  # noqa: F401  (before anything imports TensorFlow)
+from nerveceg_tf.errors import NervecegError
+from nerveceg_tf.losses import BCEDice, FocalTversky, Tversky
+from nerveceg_tf.metrics import KaggleDice, NerveDice
+from nerveceg_tf.models import (
+    GATES,
+    SEGMENTERS,
+    EfficientNetGate,
+    EfficientNetLiteGate,
+    GateAlone,
+    NerveCeg,
+    NoGate,
+    UNet,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GATES",
+    "SEGMENTERS",
+    "BCEDice",
+    "EfficientNetGate",
+    "EfficientNetLiteGate",
+    "FocalTversky",
+    "GateAlone",
+    "KaggleDice",
+    "NerveCeg",
+    "NerveDice",
+    "NervecegError",
+    "NoGate",
+    "Tversky",
+    "UNet",
+]

@@ -1,0 +1,20 @@
+"""Imports TensorFlow without its start-up notes, which are no news to a person at a terminal.
+
+They are written by C++ to file descriptor 2 before any log level applies. An import that fails
+still raises its Python error. `TF_CPP_MIN_LOG_LEVEL=0` in the environment brings the notes back.
+"""
+
+import os
+import sys
+
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3" and "tensorflow" not in sys.modules:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)

@@ -1,0 +1,66 @@
+"""Building blocks that the U-Net family shares, in the original NerveCeg's shape.
+
+Every convolution has a bias, batch normalization uses epsilon 1e-5 and momentum 0.9 (PyTorch's
+defaults, and a momentum that settles within a short training), upsampling is nearest-neighbour
+followed by a 3x3 convolution.
+"""
+
+import keras
+
+from nerveceg_tf.errors import ModelError
+
+
+def frame_input(input_shape: tuple[int, int, int], stride: int) -> tuple:
+    """The model's input, and the same scaled from gray 0..255 to -1..1.
+
+    Args:
+        input_shape: height, width and channels.
+        stride: what height and width must be multiples of, because the encoder halves that often.
+
+    Raises:
+        ModelError: a side is not a positive multiple of `stride`.
+    """
+    height, width, _ = input_shape
+    if height < stride or width < stride or height % stride or width % stride:
+        mended = (max(1, round(side / stride)) * stride for side in (height, width))
+        raise ModelError(
+            f"segmenter size {height}x{width}: both sides must be multiples of {stride};"
+            f" the nearest is {'x'.join(map(str, mended))}"
+        )
+    image = keras.Input(input_shape, name="image")
+    return image, keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
+
+
+def conv_bn_relu(x, filters: int, name: str):
+    """3x3 convolution, batch normalization, ReLU: `(b, h, w, c)` to `(b, h, w, filters)`."""
+    x = keras.layers.Conv2D(
+        filters, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
+    x = batch_norm(f"{name}_bn")(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def double_conv(x, filters: int, name: str):
+    """Two `conv_bn_relu` in a row."""
+    return conv_bn_relu(conv_bn_relu(x, filters, f"{name}_1"), filters, f"{name}_2")
+
+
+def down(x, name: str):
+    """2x2 max pooling: halves height and width."""
+    return keras.layers.MaxPooling2D(name=name)(x)
+
+
+def up(x, filters: int, name: str):
+    """Doubles height and width, then `conv_bn_relu`."""
+    x = keras.layers.UpSampling2D(interpolation="nearest", name=f"{name}_upsample")(x)
+    return conv_bn_relu(x, filters, name)
+
+
+def batch_norm(name: str) -> keras.layers.BatchNormalization:
+    """Batch normalization with the family's epsilon and momentum."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+
+
+def mask_head(x, name: str = "mask"):
+    """Nerve probability per pixel, float32 `(b, h, w, 1)`."""
+    return keras.layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name=name)(x)

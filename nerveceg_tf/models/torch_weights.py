@@ -1,0 +1,145 @@
+"""PyTorch state dicts, read without PyTorch and without executing what a pickle asks for."""
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nerveceg_tf.errors import ModelError
+
+_DTYPES = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
+    """Reads the tensors of a `torch.save`d state dict, of the zip format or the one before 1.6.
+
+    Args:
+        path: a `.pt` or `.pth` file: a state dict, or a dict that holds one under `state_dict` or
+            `model_state_dict`.
+
+    Returns:
+        Name to array, each in the shape and dtype that PyTorch would show.
+
+    Raises:
+        ModelError: the file is missing or no such checkpoint, or asks for anything but tensors.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = _read_zip(file) if zipfile.is_zipfile(path) else _read_legacy(file)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+    except _Refused as error:
+        raise ModelError(
+            f"{path}: asks to run {error}, which no state dict needs; save it anew with"
+            " torch.save(model.state_dict(), path)"
+        ) from None
+    except Exception as error:  # a pickle of anything at all can fail in any way
+        raise ModelError(f"{path}: is not a PyTorch state dict ({type(error).__name__})") from None
+    for key in ("state_dict", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content:
+        raise ModelError(f"{path}: holds no state dict; save model.state_dict()")
+    odd = [name for name, value in content.items() if not isinstance(value, _Tensor)]
+    if odd:
+        raise ModelError(f"{path}: {odd[0]} is not a tensor; save model.state_dict()")
+    return {str(name): tensor.array() for name, tensor in content.items()}
+
+
+class _Refused(Exception):
+    """A class or function that a state dict has no use for."""
+
+
+@dataclass
+class _Storage:
+    dtype: type
+    key: str
+    count: int
+    values: np.ndarray | None = None
+
+
+@dataclass
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        values = self.storage.values
+        if values is None or 0 in self.shape or last >= len(values) or min((0, *self.strides)) < 0:
+            raise ModelError("a tensor reaches past its storage; the checkpoint is damaged")
+        item = values.itemsize
+        strides = [s * item for s in self.strides]
+        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
+        return np.ascontiguousarray(view).reshape(self.shape)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows tensors and ordered dicts; refuses every other name before it is looked up."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__(file, encoding="utf-8")
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch._utils" and name == "_rebuild_tensor_v2":
+            return lambda storage, offset, shape, strides, *_: _Tensor(
+                storage, offset, shape, strides
+            )
+        if module == "torch._utils" and name == "_rebuild_parameter":
+            return lambda tensor, *_: tensor
+        raise _Refused(f"{module}.{name}")
+
+    def persistent_load(self, pid: tuple) -> _Storage:
+        _, dtype, key, _, count = pid[:5]
+        return self.storages.setdefault(key, _Storage(dtype, key, count))
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        folder = pickled.removesuffix("data.pkl")
+        unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
+        content = unpickler.load()
+        for storage in unpickler.storages.values():
+            values = archive.read(f"{folder}data/{storage.key}")
+            storage.values = np.frombuffer(values, storage.dtype)
+    return content
+
+
+def _read_legacy(file: BinaryIO) -> Any:
+    if _Unpickler(file).load() != _LEGACY_MAGIC:
+        raise ValueError("no checkpoint")
+    for _ in ("protocol version", "system information"):
+        _Unpickler(file).load()
+    unpickler = _Unpickler(file)
+    content = unpickler.load()
+    for key in _Unpickler(file).load():
+        storage = unpickler.storages[key]
+        file.seek(8, io.SEEK_CUR)  # the count again
+        values = file.read(storage.count * np.dtype(storage.dtype).itemsize)
+        storage.values = np.frombuffer(values, storage.dtype)
+    return content

@@ -1,0 +1,192 @@
+"""The two stages as one model: the gate decides, the segmenter draws only where it must."""
+
+import keras
+import tensorflow as tf
+
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.resize import Resize, resize
+
+
+@keras.saving.register_keras_serializable(package="nerveceg_tf")
+class GatedSegmenter(keras.layers.Layer):
+    """Runs a segmenter on the frames whose presence reaches the threshold, and on no others.
+
+    In training every frame is segmented and nothing is set to zero, so that gradients flow.
+
+    Args:
+        segmenter: model of fixed input size; its first output is the mask.
+        threshold: presence below it gives an empty mask.
+        mask_threshold: mask probability from which a pixel counts as nerve; kept with the model for
+            those who binarise.
+
+    Inputs: images `(batch, height, width, 1)`, gray 0..255, and presence `(batch, 1)`. Output:
+    nerve probability `(batch, height, width, 1)` in the images' own size.
+    """
+
+    def __init__(
+        self, segmenter: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.supports_jit = False  # how many frames pass is known only when it runs
+        self.segmenter = segmenter
+        self.fit_frame = Resize(*_fixed_input(segmenter, "segmenter"))
+        self.threshold = self._constant("threshold", threshold)
+        self.mask_threshold = self._constant("mask_threshold", mask_threshold)
+
+    def _constant(self, name: str, value: float) -> keras.Variable:
+        # A variable: it can be tuned without building the model anew, and travels in the weights.
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight((), initializer, "float32", trainable=False, name=name)
+
+    def build(self, image_shape: tuple, presence_shape: tuple) -> None:
+        self.built = True
+
+    def call(self, image: tf.Tensor, presence: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if training:
+            return self.segment(image, training=True)
+        passing = tf.where(presence[:, 0] >= self.threshold)
+
+        def draw() -> tf.Tensor:
+            masks = self.segment(tf.gather(image, passing[:, 0]))
+            return tf.scatter_nd(passing, masks, tf.shape(image, tf.int64))
+
+        # Not only faster where no frame passes: oneDNN's convolutions fail on an empty batch.
+        return tf.cond(tf.size(passing) > 0, draw, lambda: tf.zeros_like(image))
+
+    def segment(self, image: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Segments every frame, whatever the gate says; shapes as in `call`."""
+        mask = self.segmenter(self.fit_frame(image), training=training)
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        shape = tf.shape(image)
+        return resize(mask, (shape[1], shape[2]))
+
+    def compute_output_shape(self, image_shape: tuple, presence_shape: tuple) -> tuple:
+        return image_shape
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "segmenter": keras.saving.serialize_keras_object(self.segmenter),
+            "threshold": float(self.threshold),
+            "mask_threshold": float(self.mask_threshold),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "GatedSegmenter":
+        return cls(**_with_models(config, "segmenter"))
+
+
+@keras.saving.register_keras_serializable(package="nerveceg_tf")
+class NerveCeg(keras.Model):
+    """A gate and a segmenter as one Keras model.
+
+    At inference the segmenter runs only on the frames that pass the gate. `fit` trains both stages
+    together on `{"presence": ..., "mask": ...}`; the hard gate plays no part in training.
+
+    Args:
+        gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`.
+        segmenter: model from `(batch, height, width, 1 or 3)`, gray 0..255, to mask probabilities
+            `(batch, height, width, 1)`. Its size need not be the gate's.
+        threshold: presence below it gives a mask of exact zeros.
+        mask_threshold: mask probability from which a pixel counts as nerve.
+
+    Input: `image`, float32 `(batch, height, width, 1)`, gray values 0..255, any height and width.
+    Output: a dict of `presence`, float32 `(batch, 1)`, the probability that the frame holds a
+    nerve, and `mask`, float32 `(batch, height, width, 1)`, the nerve probability per pixel.
+
+    Raises:
+        ModelError: a stage has no fixed input size, or not 1 or 3 channels.
+
+    Example:
+        >>> model = NerveCeg(EfficientNetLiteGate(size=(96, 128)), UNet((96, 128, 1), width=16))
+        >>> model.predict(frames)["mask"].shape == frames.shape
+        True
+
+    Reference:
+        Younghan Kim: NerveCeg (2020), https://github.com/kim-younghan/NerveCeg
+    """
+
+    def __init__(
+        self,
+        gate: keras.Model,
+        segmenter: keras.Model,
+        threshold: float = 0.5,
+        mask_threshold: float = 0.5,
+        name: str = "nerveceg",
+        **kwargs,
+    ):
+        image = keras.Input((None, None, 1), name="image")
+        fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
+        gated = GatedSegmenter(segmenter, threshold, mask_threshold, name="mask")
+        presence = gate(fit_gate(image))
+        outputs = {"presence": presence, "mask": gated(image, presence)}
+        super().__init__(inputs=image, outputs=outputs, name=name, **kwargs)
+        self.gate, self.segmenter = gate, segmenter
+        self._fit_gate, self._gated = fit_gate, gated
+
+    @property
+    def threshold(self) -> float:
+        """Presence below it gives an empty mask; may be assigned at any time."""
+        return float(self._gated.threshold)
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._gated.threshold.assign(value)
+
+    @property
+    def mask_threshold(self) -> float:
+        """Mask probability from which a pixel counts as nerve; may be assigned at any time."""
+        return float(self._gated.mask_threshold)
+
+    @mask_threshold.setter
+    def mask_threshold(self, value: float) -> None:
+        self._gated.mask_threshold.assign(value)
+
+    def detect(self, image: tf.Tensor) -> tf.Tensor:
+        """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
+        return self.gate(self._fit_gate(image), training=False)
+
+    def segment(self, image: tf.Tensor) -> tf.Tensor:
+        """The segmenter alone, on every frame: mask probabilities in the images' own size."""
+        return self._gated.segment(image)
+
+    def get_config(self) -> dict:
+        return {
+            "gate": keras.saving.serialize_keras_object(self.gate),
+            "segmenter": keras.saving.serialize_keras_object(self.segmenter),
+            "threshold": self.threshold,
+            "mask_threshold": self.mask_threshold,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "NerveCeg":
+        return cls(**_with_models(config, "gate", "segmenter"))
+
+
+def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
+    """A gate that takes frames of any size, as `NerveCeg` does, and gives `presence` alone.
+
+    Args:
+        gate: as for `NerveCeg`.
+        name: the model's name.
+    """
+    image = keras.Input((None, None, 1), name="image")
+    fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
+    return keras.Model(image, {"presence": gate(fit_gate(image))}, name=name)
+
+
+def _with_models(config: dict, *names: str) -> dict:
+    models = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+    return {**config, **models}
+
+
+def _fixed_input(model: keras.Model, stage: str) -> tuple[int, int, int]:
+    height, width, channels = model.input_shape[1:]
+    if height is None or width is None or channels not in (1, 3):
+        raise ModelError(
+            f"{stage} {model.name}: takes {model.input_shape[1:]}; build it with a fixed height and"
+            " width and 1 or 3 channels"
+        )
+    return height, width, channels
