@@ -1,0 +1,216 @@
+"""The `nerveceg` command: thin, every command calls one function of the package."""
+
+import re
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.demo import demo as run_demo
+from nerveceg_tf.errors import NervecegError
+from nerveceg_tf.files import replacing_folder, write_json
+from nerveceg_tf.progress import console
+from nerveceg_tf.run import Run
+from nerveceg_tf.run import combine as combine_runs
+from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
+from nerveceg_tf.scoring.predict import write_predictions
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.train import train as train_run
+
+app = typer.Typer(
+    help="Two-stage nerve segmentation for ultrasound.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Stage(StrEnum):
+    gate = "gate"
+    segmenter = "segmenter"
+
+
+class Part(StrEnum):
+    unseen = "unseen"
+    validation = "validation"
+    train = "train"
+
+
+class SegmentOn(StrEnum):
+    nerve = "nerve"
+    all = "all"
+
+
+def _size(text: str) -> Size:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise typer.BadParameter(f"{text}: write height x width in pixels, such as 96x128")
+    return int(match[1]), int(match[2])
+
+
+def _subjects(text: str) -> list[str]:
+    subjects = []
+    for word in filter(None, re.split(r"[,\s]+", text)):
+        span = re.fullmatch(r"(\d+)-(\d+)", word)
+        numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
+        subjects += [str(n) for n in numbers] if span else [word]
+    return subjects
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
+Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+) -> None:
+    """Train, predict and score on the real frames that come with the package."""
+    run, scores = run_demo(out)
+    _print_scores(scores, "Bundled frames of subjects never trained on")
+    console.print(f"overlays: {out / 'predictions' / 'overlays'}   run: {run.path}")
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    gate: Annotated[str, typer.Option(help="b0 to b7, or lite0.")] = Recipe.gate,
+    segmenter: Annotated[str, typer.Option(help="unet.")] = Recipe.segmenter,
+    epochs: Annotated[int, typer.Option(min=1, help="For each stage.")] = Recipe.epochs,
+    gate_size: Annotated[
+        Size | None, typer.Option(parser=_size, metavar="HxW", help="Input of the gate.")
+    ] = "380x380",
+    segmenter_size: Annotated[
+        Size | None, typer.Option(parser=_size, metavar="HxW", help="Input of the segmenter.")
+    ] = "192x256",
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
+    seed: Annotated[int, typer.Option(min=0)] = Recipe.seed,
+    batch_size: Annotated[int, typer.Option(min=1)] = Recipe.batch_size,
+    gate_weights: Annotated[
+        str, typer.Option(help="imagenet, none, a file, or auto: imagenet if it can be had.")
+    ] = Recipe.gate_weights,
+    segment_on: Annotated[
+        SegmentOn, typer.Option(help="Frames to train the segmenter on.")
+    ] = SegmentOn.nerve,
+    only: Annotated[Stage | None, typer.Option(help="Train one stage.")] = None,
+    hold_out: Annotated[
+        str, typer.Option(metavar="SUBJECTS", help="Never to be looked at, such as 34-39,41.")
+    ] = "",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
+    force: Force = False,
+) -> None:
+    """Train a gate and a segmenter on frames with masks, split by subject."""
+    recipe = Recipe(
+        gate=gate,
+        segmenter=segmenter,
+        gate_size=gate_size,
+        segmenter_size=segmenter_size,
+        gate_weights=gate_weights,
+        width=width,
+        epochs=epochs,
+        batch_size=batch_size,
+        segment_on=segment_on.value,
+        seed=seed,
+    )
+    run, bad = train_run(data, out, recipe, only, _subjects(hold_out), skip_bad, force)
+    for error in bad:
+        console.print(f"left out: {error}", style="yellow", markup=False, highlight=False)
+    console.print(f"run: {run.path}")
+
+
+@app.command()
+def combine(
+    gate: Annotated[Path, typer.Option(metavar="RUN", help="Run to take the gate from.")],
+    segmenter: Annotated[Path, typer.Option(metavar="RUN", help="Run to take the segmenter from.")],
+    out: Annotated[Path, typer.Option(help="Folder for the combined run.")],
+    force: Force = False,
+) -> None:
+    """Make one run of two stages that were trained on different data."""
+    run = combine_runs(Run(gate), Run(segmenter), out, force)
+    console.print(f"run: {run.path}")
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
+    force: Force = False,
+) -> None:
+    """Write a mask in its own size for each frame, presence.csv, and overlays."""
+    images = find_images(frames)
+    with replacing_folder(out, "presence.csv", force) as folder:
+        drawn = write_predictions(Run(run).model(), images, folder)
+    console.print(f"a nerve in {drawn} of {len(images)} frames: {out}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Data,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the scores here.")
+    ] = None,
+    part: Annotated[
+        Part | None,
+        typer.Option(help="Frames to score; those that the run never saw, if there are any."),
+    ] = None,
+) -> None:
+    """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
+    scores = evaluate_run(Run(run), data, part)
+    if json:
+        write_json(json, scores)
+    _print_scores(scores, f"{run} on {data}")
+
+
+def _print_scores(scores: dict, title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    subjects = scores["subjects"] or "unknown"
+    table.add_row("frames scored", f"{scores['frames']} ({scores['part']}), subjects: {subjects}")
+    table.add_row("of them with a nerve", str(scores["nerve_frames"]))
+    rows = {
+        "kaggle_dice": "Kaggle Dice, all frames",
+        "nerve_dice": "Dice, frames with a nerve",
+        "all_empty_dice": "  if every mask were empty",
+        "ungated_dice": "  without the gate",
+        "gate_auc": "gate ROC AUC",
+        "gate_sensitivity": "gate sensitivity",
+        "gate_specificity": "gate specificity",
+    }
+    order = ("kaggle_dice", "all_empty_dice", "ungated_dice", "nerve_dice", *list(rows)[-3:])
+    for key in order:
+        value = scores[key]
+        table.add_row(rows[key], "-" if value is None else f"{value:.4f}")
+    console.print(table)
+
+
+def main() -> None:
+    """Entry point: what a user can cause becomes one line and exit code 2."""
+    warnings.showwarning = lambda message, *_: console.print(
+        f"note: {message}", style="yellow", markup=False, highlight=False
+    )
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="nerveceg_tf")
+    try:
+        app()
+    except NervecegError as error:
+        for line in str(error).splitlines():
+            console.print(f"error: {line}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        console.print(f"error: {where}{error.strerror or error}", style="red", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("stopped", style="yellow")
+        sys.exit(130)

@@ -1,0 +1,69 @@
+"""Writing files and folders whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nerveceg_tf.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside the file `path`, and renames it to `path` if all went well."""
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
+    """Gives a new folder beside `path`, and renames it to `path` if all went well.
+
+    Raises:
+        RunError: as `check_free`.
+    """
+    check_free(path, marker, force)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(path: Path, marker: str, force: bool) -> None:
+    """Checks that a folder may be written to `path`.
+
+    Args:
+        path: the folder.
+        marker: the file by which a folder of the same kind is known.
+        force: whether such a folder may be replaced.
+
+    Raises:
+        RunError: it may not.
+    """
+    if path.is_file():
+        raise RunError(f"--out {path}: is a file; name a folder")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not (path / marker).is_file():
+        raise RunError(f"--out {path}: holds other files (no {marker}); name another folder")
+    if not force:
+        raise RunError(f"--out {path}: exists; name another folder, or pass --force to replace it")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON to a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

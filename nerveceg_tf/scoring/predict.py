@@ -1,0 +1,109 @@
+"""From frames on disk to presence and masks, in each frame's own size."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nerveceg_tf.data.frame import Frame, read_image
+from nerveceg_tf.models import NerveCeg
+from nerveceg_tf.parallel import parallel_map
+from nerveceg_tf.progress import track
+from nerveceg_tf.scoring.overlay import overlay
+
+
+class Prediction(NamedTuple):
+    """What the model says of one frame.
+
+    Attributes:
+        frame: the frame.
+        image: uint8 `(height, width)`, as read.
+        presence: probability that the frame holds a nerve.
+        mask: float32 `(height, width)`, nerve probability per pixel, all 0 if the gate refused;
+            `None` from a gate alone.
+    """
+
+    frame: Frame
+    image: np.ndarray
+    presence: float
+    mask: np.ndarray | None
+
+
+def predict(
+    model: keras.Model, frames: Sequence[Frame], batch_size: int = 8
+) -> Iterator[Prediction]:
+    """Predicts frames in the order given, while a progress bar counts them.
+
+    Frames are read in parallel, and those of one size that follow each other share a batch.
+
+    Args:
+        model: `NerveCeg` or `GateAlone`.
+        frames: frames on disk; masks are not needed.
+        batch_size: most frames per batch.
+
+    Raises:
+        FrameError: a frame cannot be read.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.uint8)])
+    def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model(tf.cast(images, tf.float32), training=False)
+
+    def run() -> Iterator[Prediction]:
+        loaded = parallel_map(lambda frame: (frame, read_image(frame.image)), frames)
+        for batch in _batches(loaded, batch_size):
+            outputs = infer(np.stack([image for _, image in batch])[..., None])
+            presence = outputs["presence"].numpy()[:, 0]
+            masks = outputs["mask"].numpy()[..., 0] if "mask" in outputs else [None] * len(batch)
+            for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
+                yield Prediction(frame, image, float(p), mask)
+
+    return track(run(), "predicting", len(frames))
+
+
+def write_predictions(model: NerveCeg, frames: Sequence[Frame], folder: Path) -> int:
+    """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
+
+    Args:
+        model: the two-stage model.
+        frames: frames on disk.
+        folder: where to write; made if missing.
+
+    Returns:
+        In how many frames a nerve was drawn.
+    """
+    for name in ("masks", "overlays"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    drawn = 0
+    with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("name", "presence", "nerve_pixels"))
+        for frame, image, presence, probabilities in predict(model, frames):
+            mask = probabilities >= model.mask_threshold
+            cv2.imwrite(str(folder / "masks" / f"{frame.name}.png"), mask.astype(np.uint8) * 255)
+            cv2.imwrite(
+                str(folder / "overlays" / f"{frame.name}.png"), overlay(image, mask, presence)
+            )
+            rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
+            drawn += bool(mask.any())
+    return drawn
+
+
+def _batches(
+    loaded: Iterator[tuple[Frame, np.ndarray]], batch_size: int
+) -> Iterator[list[tuple[Frame, np.ndarray]]]:
+    for _, same_size in groupby(loaded, key=lambda pair: pair[1].shape):
+        batch = []
+        for pair in same_size:
+            batch.append(pair)
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch

@@ -1,0 +1,1 @@
+"""From frames to a run: recipes and the training of both stages."""

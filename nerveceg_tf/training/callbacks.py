@@ -1,0 +1,57 @@
+"""What happens during `fit`: a progress bar, and a history that is on disk after each epoch."""
+
+import csv
+from pathlib import Path
+
+import keras
+
+from nerveceg_tf.files import replacing
+from nerveceg_tf.progress import bar
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar for a whole training, with the newest scores beside it."""
+
+    def __init__(self, stage: str):
+        super().__init__()
+        self.stage = stage
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        total = self.params["epochs"] * (self.params["steps"] or 1)
+        self.bar = bar()
+        self.bar.start()
+        self.task = self.bar.add_task(f"training {self.stage}", total=total, note="")
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.bar.advance(self.task)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        scores = "  ".join(
+            f"{k.removeprefix('val_')} {v:.3f}" for k, v in (logs or {}).items() if "val_" in k
+        )
+        self.bar.update(self.task, note=f"epoch {epoch + 1}  {scores}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops drawing, also after an interrupt."""
+        self.bar.stop()
+
+
+class History(keras.callbacks.Callback):
+    """Appends a row per epoch and value to a CSV file: `stage, epoch, name, value`."""
+
+    def __init__(self, path: Path, stage: str):
+        super().__init__()
+        self.path, self.stage = path, stage
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        before = self.path.read_text("utf-8") if self.path.exists() else "stage,epoch,name,value\n"
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            file.write(before)
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerows((self.stage, epoch + 1, k, f"{v:.6g}") for k, v in (logs or {}).items())
