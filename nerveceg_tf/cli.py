@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from nerveceg_tf.data.frame import Size
-from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.errors import NervecegError
 from nerveceg_tf.files import replacing_folder, write_json
@@ -120,9 +120,13 @@ def train(
         segment_on=segment_on.value,
         seed=seed,
     )
-    run, bad = train_run(data, out, recipe, only, _subjects(hold_out), skip_bad, force)
+    run, frames, bad = train_run(data, out, recipe, only, _subjects(hold_out), skip_bad, force)
     for error in bad:
         console.print(f"left out: {error}", style="yellow", markup=False, highlight=False)
+    if set(run.parts.values()) != {"train"}:
+        scores = evaluate_run(run, frames.frames)
+        run.write("metrics.json", scores)
+        _print_scores(scores, f"{run.path} on frames that it was not trained on")
     console.print(f"run: {run.path}")
 
 
@@ -165,7 +169,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
-    scores = evaluate_run(Run(run), data, part)
+    scores = evaluate_run(Run(run), find_frames(data), part)
     if json:
         write_json(json, scores)
     _print_scores(scores, f"{run} on {data}")

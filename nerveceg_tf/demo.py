@@ -1,5 +1,6 @@
 """The whole way on the bundled frames: train both stages, combine, predict, score."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from nerveceg_tf.data.layouts import find_images
@@ -32,8 +33,9 @@ def demo(out: Path, epochs: int = RECIPE.epochs) -> tuple[Run, dict]:
     Returns:
         The run, and its scores on held-out subjects.
     """
-    run, _ = train(SAMPLES, out / "run", RECIPE, hold_out=HOLD_OUT, force=True)
-    scores = evaluate(run, SAMPLES)
+    recipe = replace(RECIPE, epochs=epochs)
+    run, frames, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
+    scores = evaluate(run, frames.frames)
     run.write("metrics.json", scores)
     with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
         write_predictions(run.model(), find_images(SAMPLES / "test"), folder)

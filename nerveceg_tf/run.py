@@ -122,7 +122,7 @@ class Run:
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
         with replacing(self.path / f"{stage}.keras") as temporary:
-            keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+            keras.Model(model.input, model.output, name=model.name).save(temporary)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -140,15 +140,8 @@ class Run:
     def parts(self) -> dict[str, str]:
         """Fingerprint of each frame that the run knows, to `train`, `validation` or `held_out`."""
         split = self.read("split.json")
-        return {
-            frame["digest"]: part
-            for part in (
-                "held_out",
-                "validation",
-                "train",
-            )  # the last wins: once trained on, always
-            for frame in split[part].values()
-        }
+        # The last wins: a frame that any stage was trained on counts as trained on.
+        return {f["digest"]: part for part in reversed(PARTS) for f in split[part]}
 
     def read(self, name: str) -> Any:
         """Reads one of the run's JSON files."""

@@ -1,6 +1,7 @@
 """Gates: does this frame hold a nerve?"""
 
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,7 +181,10 @@ def _load(model: keras.Model, weights: str | Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file; pass imagenet, none, or a file")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras only warns where a file lacks some layers, and leaves those at random.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: holds no weights for {model.name} ({reason})") from error

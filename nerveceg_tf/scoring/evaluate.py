@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.parallel import parallel_map
@@ -36,13 +34,13 @@ class FrameScores:
     dice: np.ndarray | None
 
 
-def evaluate(run: Run, data: Path | str, part: Part | None = None) -> dict:
+def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dict:
     """Scores a run on labelled frames, in the frames' own size.
 
     Args:
         run: a run with a segmenter, a gate, or both.
-        data: a folder that `find_frames` understands.
-        part: which of its frames to score. By default those that the run never saw or held out;
+        frames: labelled frames, as from `find_frames`.
+        part: which of them to score. By default those that the run never saw or held out;
             if there are none, those that it validated on. Frames are known by their pixels.
 
     Returns:
@@ -57,10 +55,10 @@ def evaluate(run: Run, data: Path | str, part: Part | None = None) -> dict:
         - `ungated_dice`: what it would be without the gate.
 
     Raises:
-        RunError: no frame of `data` belongs to `part`.
+        RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
-    frames, part = _choose(run, find_frames(data), part)
+    frames, part = _choose(run, frames, part)
     scores = _score(run, frames)
     subjects = {frame.subject for frame in frames}
     return {
@@ -118,7 +116,7 @@ def _score(run: Run, frames: Sequence[Frame]) -> FrameScores:
     )
 
 
-def _choose(run: Run, frames: list[Frame], part: Part | None) -> tuple[list[Frame], Part]:
+def _choose(run: Run, frames: Sequence[Frame], part: Part | None) -> tuple[list[Frame], Part]:
     """The frames of a part, recognised among those that the run was trained and validated on."""
     known = run.parts
     digests = track(

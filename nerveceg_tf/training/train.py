@@ -32,7 +32,7 @@ def train(
     hold_out: Collection[str] = (),
     skip_bad: bool = False,
     force: bool = False,
-) -> tuple[Run, list[FrameError]]:
+) -> tuple[Run, FrameSet, list[FrameError]]:
     """Trains a gate, a segmenter or both, and leaves a run.
 
     Nothing is written before every frame was read and both models were built. The epoch that is
@@ -49,7 +49,7 @@ def train(
         force: replace a run that is at `out`.
 
     Returns:
-        The run, and the errors of the frames that were left out.
+        The run, the frames that were read, and the errors of those that were left out.
 
     Raises:
         NervecegError: frames, subjects, recipe or `out` do not allow it.
@@ -79,7 +79,7 @@ def train(
         run.save(stage, model)
     run.thresholds = Thresholds()
     run.describe(seconds=round(time.time() - started, 1))
-    return run, bad
+    return run, frames, bad
 
 
 def _build(recipe: Recipe, stages: tuple[str, ...]) -> tuple[dict[str, keras.Model], Recipe]:

@@ -1,0 +1,64 @@
+"""Streaming Dice metrics against a plain computation."""
+
+import keras
+import numpy as np
+import pytest
+
+from nerveceg_tf import KaggleDice, NerveDice
+from nerveceg_tf.scoring.evaluate import frame_dice
+
+
+@pytest.fixture
+def frames():
+    rng = np.random.default_rng(0)
+    truth = rng.random((7, 8, 8, 1)) > 0.6
+    truth[[1, 3, 4]] = False
+    drawn = rng.random((7, 8, 8, 1)).astype(np.float32)
+    drawn[3] = 0.1  # empty, as it should be
+    drawn[5] = 0.1  # empty, though there is a nerve
+    return truth.astype(np.float32), drawn
+
+
+def dice_of(truth, drawn, threshold):
+    return np.array([frame_dice(t, d >= threshold) for t, d in zip(truth, drawn, strict=True)])
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.9])
+def test_metrics_over_uneven_batches_equal_the_mean_over_frames(frames, threshold):
+    truth, drawn = frames
+    kaggle, nerve = KaggleDice(threshold), NerveDice(threshold)
+    for part in (slice(0, 5), slice(5, 7)):
+        kaggle.update_state(truth[part], drawn[part])
+        nerve.update_state(truth[part], drawn[part])
+    dice = dice_of(truth, drawn, threshold)
+    assert float(kaggle.result()) == pytest.approx(dice.mean(), abs=1e-6)
+    present = truth.any((1, 2, 3))
+    assert float(nerve.result()) == pytest.approx(dice[present].mean(), abs=1e-6)
+
+
+def test_empty_against_empty_is_one_and_anything_drawn_there_is_zero():
+    empty = np.zeros((1, 4, 4, 1), np.float32)
+    drawn = empty.copy()
+    drawn[0, 0, 0] = 1
+    assert (frame_dice(empty, empty), frame_dice(empty, drawn)) == (1, 0)
+    metric = KaggleDice()
+    metric.update_state(empty, empty)
+    assert float(metric.result()) == 1
+    metric.reset_state()
+    metric.update_state(empty, drawn)
+    assert float(metric.result()) == 0
+
+
+def test_sample_weights_leave_frames_out(frames):
+    truth, drawn = frames
+    for metric in (KaggleDice(), NerveDice()):
+        weighted, alone = metric, metric.__class__()
+        weighted.update_state(truth, drawn, sample_weight=np.array([1, 0, 0, 0, 0, 0, 0.0]))
+        alone.update_state(truth[:1], drawn[:1])
+        assert float(weighted.result()) == pytest.approx(float(alone.result()), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [KaggleDice(0.3), NerveDice(0.3)], ids=lambda m: m.name)
+def test_metrics_survive_saving(metric):
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert (again.threshold, again.name) == (0.3, metric.name)

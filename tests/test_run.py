@@ -1,0 +1,113 @@
+"""Run folders: whole or not there, opened again, combined."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nerveceg_tf import GateAlone, NerveCeg, NoGate, UNet
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.files import replacing, replacing_folder, write_json
+from nerveceg_tf.run import Run, Thresholds, combine
+
+FRAMES = np.linspace(0, 255, 2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50, 1)
+
+
+def frame(digest):
+    return {"name": digest, "subject": "1", "digest": digest}
+
+
+def make_run(path, stages, split=None):
+    run = Run.create(path, {"recipe": {}})
+    models = {"gate": NoGate(), "segmenter": UNet((32, 32, 1), width=2)}
+    for stage in stages:
+        run.save(stage, models[stage])
+    run.write("split.json", split or {"train": [], "validation": [], "held_out": []})
+    return run
+
+
+def test_a_run_gives_its_stages_and_thresholds_back(tmp_path):
+    run = make_run(tmp_path / "run", ("gate", "segmenter"))
+    assert run.thresholds == Thresholds(0.5, 0.5)
+    run.thresholds = Thresholds(0.3, 0.6)
+    model = Run(tmp_path / "run").model()
+    assert isinstance(model, NerveCeg)
+    assert (model.threshold, model.mask_threshold) == pytest.approx((0.3, 0.6))
+    assert model.predict(FRAMES, verbose=0)["mask"].shape == FRAMES.shape
+    assert {"python", "tensorflow", "keras"} <= run.description["versions"].keys()
+
+
+def test_a_run_with_one_stage_is_used_for_what_it_can_do(tmp_path):
+    segmenter = make_run(tmp_path / "s", ("segmenter",))
+    assert (segmenter.model().predict(FRAMES, verbose=0)["presence"] == 1).all()
+    gate = make_run(tmp_path / "g", ("gate",))
+    assert gate.model().predict(FRAMES, verbose=0).keys() == {"presence"}
+    assert GateAlone(gate.load("gate")).input_shape == (None, None, None, 1)
+    with pytest.raises(RunError, match="has no segmenter"):
+        gate.load("segmenter")
+
+
+def test_combine_takes_each_stage_from_its_run_and_remembers_all_frames(tmp_path):
+    one = make_run(
+        tmp_path / "1",
+        ("gate",),
+        {"train": [frame("a")], "validation": [frame("b")], "held_out": [frame("c")]},
+    )
+    two = make_run(
+        tmp_path / "2",
+        ("segmenter",),
+        {"train": [frame("c")], "validation": [frame("a")], "held_out": [frame("d")]},
+    )
+    both = combine(one, two, tmp_path / "both")
+    assert both.stages == ("gate", "segmenter")
+    assert both.parts == {"a": "train", "b": "validation", "c": "train", "d": "held_out"}
+    expected = two.load("segmenter").get_weights()
+    for weight, other in zip(both.load("segmenter").get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weight, other)
+    with pytest.raises(RunError, match="has no gate"):
+        combine(two, one, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    with pytest.raises(RunError, match="is no run"):
+        Run(tmp_path)
+    run = make_run(tmp_path / "run", ("segmenter",))
+    (run.path / "segmenter.keras").write_bytes(b"PK")
+    with pytest.raises(RunError, match=r"segmenter\.keras: cannot be loaded"):
+        run.model()
+    (run.path / "split.json").write_text("{")
+    with pytest.raises(RunError, match=r"split\.json: is missing or damaged"):
+        _ = run.parts
+
+
+def test_a_folder_in_the_way_is_never_emptied_unasked(tmp_path):
+    make_run(tmp_path / "run", ())
+    with pytest.raises(RunError, match="--force"):
+        Run.create(tmp_path / "run", {})
+    Run.create(tmp_path / "run", {"recipe": {"new": 1}}, force=True)
+    assert Run(tmp_path / "run").description["recipe"] == {"new": 1}
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(RunError, match="holds other files"):
+        Run.create(tmp_path / "photos", {}, force=True)
+    assert (tmp_path / "photos" / "cat.png").exists()
+
+
+def fail_within(manager, write):
+    with manager as temporary:
+        write(temporary)
+        raise KeyboardInterrupt
+
+
+def test_what_fails_midway_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(KeyboardInterrupt):
+        fail_within(replacing(tmp_path / "a.json"), lambda file: file.write_text("half"))
+    with pytest.raises(KeyboardInterrupt):
+        fail_within(
+            replacing_folder(tmp_path / "out", "x", force=False),
+            lambda folder: (folder / "half").touch(),
+        )
+    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
