@@ -151,9 +151,10 @@ def predict(
 ) -> None:
     """Write a mask in its own size for each frame, presence.csv, and overlays."""
     images = find_images(frames)
+    model = Run(run).model()
     with replacing_folder(out, "presence.csv", force) as folder:
-        drawn = write_predictions(Run(run).model(), images, folder)
-    console.print(f"a nerve in {drawn} of {len(images)} frames: {out}")
+        write_predictions(model, images, folder)
+    console.print(f"{len(images)} frames: {out}")
 
 
 @app.command()

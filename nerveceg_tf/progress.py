@@ -15,7 +15,7 @@ def bar() -> Progress:
     """A Rich progress display on standard error, in the style of every command."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nerveceg_tf.data.frame import SUFFIXES, Frame
@@ -46,13 +46,7 @@ def find_frames(folder: Path | str) -> list[Frame]:
             f"{folder}: holds no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
             " images/ with masks/, or train/image with train/mask"
         )
-    repeated = [
-        name for name, count in Counter(frame.name for frame in frames).items() if count > 1
-    ]
-    if repeated:
-        raise LayoutError(
-            f"{folder}: two frames are named {repeated[0]}; give every frame a name of its own"
-        )
+    _refuse_repeated(frames, folder)
     return frames
 
 
@@ -74,6 +68,7 @@ def find_images(path: Path | str) -> list[Frame]:
     frames = [Frame(i.stem, i) for i in images if not i.stem.endswith(_MASK_SUFFIX)]
     if not frames:
         raise LayoutError(f"{folder}: holds no frames ({', '.join(SUFFIXES)})")
+    _refuse_repeated(frames, folder)
     return frames
 
 
@@ -147,6 +142,13 @@ def _refuse_orphans(masks: dict[str, Path], images: Iterable[Path]) -> None:
     orphans = sorted(masks.keys() - {image.stem for image in images})
     if orphans:
         raise LayoutError(f"{masks[orphans[0]]}: has no frame; add the frame, or take the mask out")
+
+
+def _refuse_repeated(frames: Sequence[Frame], folder: Path) -> None:
+    counts = Counter(frame.name for frame in frames)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise LayoutError(f"{folder}: two frames are named {name}; give each a name of its own")
 
 
 def _read_runs(path: Path) -> dict[str, str]:

@@ -67,32 +67,35 @@ def predict(
     return track(run(), "predicting", len(frames))
 
 
-def write_predictions(model: NerveCeg, frames: Sequence[Frame], folder: Path) -> int:
+def write_predictions(model: keras.Model, frames: Sequence[Frame], folder: Path) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
-    Args:
-        model: the two-stage model.
-        frames: frames on disk.
-        folder: where to write; made if missing.
+    A gate alone leaves `presence.csv` only.
 
-    Returns:
-        In how many frames a nerve was drawn.
+    Args:
+        model: `NerveCeg` or `GateAlone`.
+        frames: frames on disk.
+        folder: an empty folder.
     """
-    for name in ("masks", "overlays"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    drawn = 0
+    for name in ("masks", "overlays") if isinstance(model, NerveCeg) else ():
+        (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels"))
         for frame, image, presence, probabilities in predict(model, frames):
+            if probabilities is None:
+                rows.writerow((frame.name, f"{presence:.6f}", ""))
+                continue
             mask = probabilities >= model.mask_threshold
-            cv2.imwrite(str(folder / "masks" / f"{frame.name}.png"), mask.astype(np.uint8) * 255)
-            cv2.imwrite(
-                str(folder / "overlays" / f"{frame.name}.png"), overlay(image, mask, presence)
-            )
+            _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
+            picture = overlay(image, mask, presence)
+            _write_png(folder / "overlays" / f"{frame.name}.png", picture)
             rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
-            drawn += bool(mask.any())
-    return drawn
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    # cv2.imwrite reports a full disk by a return value that is easily lost.
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def _batches(

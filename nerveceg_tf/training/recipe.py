@@ -22,6 +22,7 @@ class Recipe:
         gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
         segmenter_learning_rate: peak of the segmenter's.
         weight_decay: of AdamW, for both.
+        ema: momentum of the moving average of weights that is validated and kept, for both.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
         validation: share of the frames, in whole subjects, to choose the best epoch on.
         seed: of weights, shuffling, augmentation and the choice of validation subjects.
@@ -38,6 +39,7 @@ class Recipe:
     gate_learning_rate: float = 5e-4
     segmenter_learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    ema: float = 0.99
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
     seed: int = 0

@@ -149,9 +149,10 @@ def _fit(
     else:
         loss, metric = BCEDice(), NerveDice()
         rate, usable = recipe.segmenter_learning_rate, validation_set.present.any()
-    model.compile(_optimizer(rate, steps, recipe.weight_decay), loss, metrics=[metric])
+    model.compile(_optimizer(rate, steps, recipe), loss, metrics=[metric])
     progress = ProgressBar(stage)
-    callbacks = [progress, History(run.path / "history.csv", stage)]
+    average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    callbacks = [progress, History(run.path / "history.csv", stage), average]
     if usable:
         best = keras.callbacks.EarlyStopping(
             f"val_{metric.name}", mode="max", patience=recipe.epochs, restore_best_weights=True
@@ -179,12 +180,14 @@ def _dataset(
     return segmenter_dataset(frames, size, recipe.batch_size, training, recipe.seed, only)
 
 
-def _optimizer(peak: float, steps: int, weight_decay: float) -> keras.optimizers.Optimizer:
+def _optimizer(peak: float, steps: int, recipe: Recipe) -> keras.optimizers.Optimizer:
     warm_up = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 10, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.ema
+    )
 
 
 def _describe(split: Split, frames: FrameSet) -> dict[str, list[dict]]:
