@@ -17,10 +17,10 @@ RECIPE = Recipe(
     gate_size=(96, 128),
     segmenter_size=(96, 128),
     width=16,
-    epochs=30,
-    batch_size=8,
+    epochs=50,
+    segmenter_learning_rate=2e-3,
 )
-HOLD_OUT = ("1",)
+HOLD_OUT = tuple(str(subject) for subject in range(1, 13))
 
 
 def demo(out: Path, epochs: int = RECIPE.epochs) -> tuple[Run, dict]:

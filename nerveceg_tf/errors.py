@@ -24,5 +24,9 @@ class ModelError(NervecegError):
     """A model that cannot be built, loaded or combined as asked."""
 
 
+class WeightsUnavailableError(ModelError):
+    """Pretrained weights that could not be downloaded."""
+
+
 class RunError(NervecegError):
     """A run folder that is missing, incomplete or in the way."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.data.frame import Size
-from nerveceg_tf.errors import ModelError
+from nerveceg_tf.errors import ModelError, WeightsUnavailableError
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
 
 _SIZES = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
@@ -156,7 +156,7 @@ def _short_download(variant: str, weights: str | Path | None) -> Iterator[None]:
     except Exception as error:
         if weights != "imagenet":
             raise
-        raise ModelError(
+        raise WeightsUnavailableError(
             f"gate {variant}: its ImageNet weights could not be downloaded; pass weights=None, or"
             f" fetch efficientnet{variant}_notop.h5 elsewhere and pass it (--gate-weights FILE)"
         ) from error

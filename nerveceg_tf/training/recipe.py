@@ -22,7 +22,8 @@ class Recipe:
         gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
         segmenter_learning_rate: peak of the segmenter's.
         weight_decay: of AdamW, for both.
-        ema: momentum of the moving average of weights that is validated and kept, for both.
+        average: share of the steps over which weights are averaged; the average is what is
+            validated and kept, for both.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
         validation: share of the frames, in whole subjects, to choose the best epoch on.
         seed: of weights, shuffling, augmentation and the choice of validation subjects.
@@ -35,11 +36,11 @@ class Recipe:
     gate_weights: str = "auto"
     width: int = 64
     epochs: int = 20
-    batch_size: int = 16
+    batch_size: int = 8
     gate_learning_rate: float = 5e-4
     segmenter_learning_rate: float = 1e-3
     weight_decay: float = 1e-4
-    ema: float = 0.99
+    average: float = 0.05
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
     seed: int = 0

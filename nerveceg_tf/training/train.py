@@ -14,7 +14,7 @@ from nerveceg_tf.data.datasets import FrameSet, gate_dataset, read_frames, segme
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, ModelError, SubjectError
+from nerveceg_tf.errors import FrameError, ModelError, SubjectError, WeightsUnavailableError
 from nerveceg_tf.files import check_free
 from nerveceg_tf.losses import BCEDice
 from nerveceg_tf.metrics import NerveDice
@@ -86,28 +86,24 @@ def _build(recipe: Recipe, stages: tuple[str, ...]) -> tuple[dict[str, keras.Mod
     """The models to train, and the recipe with the gate's weights that were found."""
     models = {}
     if "gate" in stages:
-        build = _named(GATES, recipe.gate, "--gate")
-        weights = recipe.gate_weights
-        if weights == "auto":
-            try:
-                models["gate"], weights = (
-                    build(size=recipe.gate_size, weights="imagenet"),
-                    "imagenet",
-                )
-            except ModelError as error:
-                if error.__cause__ is None:  # no download went wrong: the recipe did
-                    raise
-                warnings.warn(f"{error}. Training the gate from random weights", stacklevel=3)
-                weights = "none"
-        if "gate" not in models:
-            models["gate"] = build(
-                size=recipe.gate_size, weights=None if weights == "none" else weights
-            )
+        models["gate"], weights = _build_gate(recipe)
         recipe = replace(recipe, gate_weights=weights)
     if "segmenter" in stages:
         build = _named(SEGMENTERS, recipe.segmenter, "--segmenter")
         models["segmenter"] = build(input_shape=(*recipe.segmenter_size, 1), width=recipe.width)
     return models, recipe
+
+
+def _build_gate(recipe: Recipe) -> tuple[keras.Model, str]:
+    build = _named(GATES, recipe.gate, "--gate")
+    weights = recipe.gate_weights
+    if weights == "auto":
+        try:
+            return build(size=recipe.gate_size, weights="imagenet"), "imagenet"
+        except WeightsUnavailableError as error:
+            warnings.warn(f"{error}. Training the gate from random weights", stacklevel=4)
+            weights = "none"
+    return build(size=recipe.gate_size, weights=None if weights == "none" else weights), weights
 
 
 def _named(builders: dict, name: str, option: str):
@@ -158,6 +154,12 @@ def _fit(
             f"val_{metric.name}", mode="max", patience=recipe.epochs, restore_best_weights=True
         )
         callbacks.append(best)
+    elif len(validation_set):
+        warnings.warn(
+            f"the {stage}'s score means nothing on the validation subjects (all or none of their"
+            " frames hold a nerve), so its last epoch is kept",
+            stacklevel=3,
+        )
     try:
         model.fit(
             datasets[0],
@@ -185,8 +187,9 @@ def _optimizer(peak: float, steps: int, recipe: Recipe) -> keras.optimizers.Opti
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 10, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
     )
+    momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
     return keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.ema
+        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=momentum
     )
 
 
