@@ -86,10 +86,10 @@ def train(
     segmenter: Annotated[str, typer.Option(help="unet.")] = Recipe.segmenter,
     epochs: Annotated[int, typer.Option(min=1, help="For each stage.")] = Recipe.epochs,
     gate_size: Annotated[
-        Size | None, typer.Option(parser=_size, metavar="HxW", help="Input of the gate.")
+        str, typer.Option(callback=_size, metavar="HxW", help="Input of the gate.")
     ] = "380x380",
     segmenter_size: Annotated[
-        Size | None, typer.Option(parser=_size, metavar="HxW", help="Input of the segmenter.")
+        str, typer.Option(callback=_size, metavar="HxW", help="Input of the segmenter.")
     ] = "192x256",
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
     seed: Annotated[int, typer.Option(min=0)] = Recipe.seed,
@@ -207,7 +207,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="nerveceg_tf")
     try:
-        app()
+        app(prog_name="nerveceg")
     except NervecegError as error:
         for line in str(error).splitlines():
             console.print(f"error: {line}", style="red", markup=False, highlight=False)

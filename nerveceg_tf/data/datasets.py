@@ -1,6 +1,6 @@
 """From frames on disk to batches: read and resized once, kept as uint8, augmented afterwards."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -113,7 +113,7 @@ def gate_dataset(
         images = tf.cast(images, tf.float32)
         return (augment(images) if augment else images), labels
 
-    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return _prepared(dataset, prepare)
 
 
 def segmenter_dataset(
@@ -147,7 +147,7 @@ def segmenter_dataset(
         images, masks = tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
         return augment.with_masks(images, masks) if augment else (images, masks)
 
-    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return _prepared(dataset, prepare)
 
 
 def two_stage_dataset(
@@ -170,7 +170,12 @@ def two_stage_dataset(
             images, masks = augment.with_masks(images, masks)
         return images, {"presence": labels, "mask": masks}
 
-    return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return _prepared(dataset, prepare)
+
+
+def _prepared(dataset: tf.data.Dataset, prepare: Callable) -> tf.data.Dataset:
+    # One batch at a time: parallel calls would draw the augmentation's random numbers in any order.
+    return dataset.map(prepare).prefetch(tf.data.AUTOTUNE)
 
 
 def _batches(arrays: tuple, batch_size: int, training: bool, seed: int) -> tf.data.Dataset:
