@@ -116,7 +116,10 @@ def resize(pixels: np.ndarray, size: Size) -> np.ndarray:
     """
     height, width = size
     if (pixels.shape[0] - height) * (pixels.shape[1] - width) < 0:
-        return resize(resize(pixels, (height, pixels.shape[1])), size)
+        # One axis shrinks and one grows. OpenCV has one method for both, so each goes by itself.
+        exact = resize(pixels.astype(np.float32), (height, pixels.shape[1]))
+        resized = resize(exact, size)
+        return resized if pixels.dtype == np.float32 else np.rint(resized).astype(pixels.dtype)
     shrinks = height < pixels.shape[0] or width < pixels.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(pixels, (width, height), interpolation=method)

@@ -63,7 +63,7 @@ def find_images(path: Path | str) -> list[Frame]:
     if path.is_file():
         return [Frame(path.stem, path)]
     folder = _existing(path)
-    subfolders = [folder / "images", *(folder / part / "image" for part in ("train", "test"))]
+    subfolders = [folder / name for name in ("images", "train", "train/image", "test/image")]
     images = [image for place in (folder, *subfolders) for image in _files(place)]
     frames = [Frame(i.stem, i) for i in images if not i.stem.endswith(_MASK_SUFFIX)]
     if not frames:
@@ -115,6 +115,7 @@ def _original(folder: Path) -> list[Frame]:
         place = folder / part
         images = _files(place / "image")
         masks = {p.stem.removesuffix(_MASK_SUFFIX): p for p in _files(place / "mask")}
+        _refuse_orphans(masks, images)
         missing = sorted((listed or set()) - {image.stem for image in images})
         if missing:
             raise LayoutError(f"{labels}: lists {missing[0]}, which is not in {place / 'image'}")

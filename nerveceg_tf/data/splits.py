@@ -6,7 +6,7 @@ promises scores that no new patient will give.
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -98,7 +98,8 @@ def k_folds_by_subject(
     labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
     splits = []
     for rest, held_out in _folds(labels, subjects, k, seed):
-        inner = split_by_subject([frames[i] for i in rest], labels[rest], seed=seed)
+        named = [replace(frames[i], subject=str(subjects[i]), held_out=False) for i in rest]
+        inner = split_by_subject(named, labels[rest], seed=seed)
         splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
     return splits
 

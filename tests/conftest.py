@@ -1,0 +1,60 @@
+"""What several tests share: the real frames that come with the package, and the larger sets."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nerveceg_tf.data.frame import read_image, read_mask
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.demo import SAMPLES
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of larger data sets, for tests that are marked `data`."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: the larger data sets are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """The bundled labelled frames."""
+    return find_frames(SAMPLES)
+
+
+@pytest.fixture(scope="session")
+def few(samples):
+    """Eight bundled frames of four subjects: of each, one with a nerve and one without."""
+    found = {}
+    for frame in samples:
+        present = bool(read_mask(frame, read_image(frame.image).shape).any())
+        found.setdefault(frame.subject, {}).setdefault(present, frame)
+    pairs = [pair for pair in found.values() if len(pair) == 2][:4]
+    assert len(pairs) == 4
+    return [frame for pair in pairs for frame in (pair[True], pair[False])]
+
+
+@pytest.fixture(scope="session")
+def gray(few):
+    """The pixels of a bundled frame with a nerve."""
+    return read_image(few[0].image)
+
+
+@pytest.fixture(scope="session")
+def mask(few, gray):
+    """The mask, 0 or 1, of the same frame."""
+    return read_mask(few[0], gray.shape)
+
+
+@pytest.fixture
+def kaggle(tmp_path, few):
+    """A folder of a test's own with those eight frames and their masks, in Kaggle's layout."""
+    folder = tmp_path / "data"
+    (folder / "train").mkdir(parents=True)
+    for frame in few:
+        shutil.copy(frame.image, folder / "train")
+        shutil.copy(frame.mask, folder / "train")
+    return folder

@@ -1,0 +1,275 @@
+"""The three layouts of a folder, and what is said of one that is none of them."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from nerveceg_tf.data import rle
+from nerveceg_tf.data.frame import read_image, read_mask
+from nerveceg_tf.data.layouts import find_frames, find_images
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.errors import LayoutError
+
+
+def read(frame):
+    """A frame's subject and mask."""
+    return frame.subject, read_mask(frame, read_image(frame.image).shape)
+
+
+def assert_found(found, frames):
+    """Asserts that `found` are `frames`, with their masks and subjects, and none else."""
+    expected = {frame.name: read(frame) for frame in frames}
+    assert {frame.name for frame in found} == expected.keys()
+    assert len(found) == len(expected)
+    for frame in found:
+        subject, mask = read(frame)
+        assert subject == expected[frame.name][0]
+        np.testing.assert_array_equal(mask, expected[frame.name][1])
+
+
+def write_rows(path, *rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_runs(folder, frames):
+    rows = [(*frame.name.split("_"), rle.encode(read(frame)[1])) for frame in frames]
+    write_rows(folder / "train_masks.csv", ("subject", "img", "pixels"), *rows)
+
+
+@pytest.fixture
+def pairs(tmp_path, few):
+    """A folder with `images/` and `masks/`."""
+    for place, part in (("images", "image"), ("masks", "mask")):
+        (tmp_path / place).mkdir()
+        for frame in few:
+            shutil.copy(getattr(frame, part), tmp_path / place / frame.image.name)
+    return tmp_path
+
+
+@pytest.fixture
+def original(tmp_path, few):
+    """A folder as the original NerveCeg had it: six frames to train on, two to test."""
+    for part, frames in (("train", few[:6]), ("test", few[6:])):
+        for place in ("image", "mask"):
+            (tmp_path / part / place).mkdir(parents=True)
+            for frame in frames:
+                shutil.copy(getattr(frame, place), tmp_path / part / place)
+        rows = [(frame.name, int(read(frame)[1].any())) for frame in frames]
+        write_rows(tmp_path / f"{part}_label.csv", ("image", "label"), *rows)
+    return tmp_path
+
+
+def test_kaggle_with_mask_files(kaggle, few):
+    assert_found(find_frames(kaggle), few)
+    assert_found(find_frames(str(kaggle / "train")), few)
+
+
+@pytest.mark.parametrize("in_train", [True, False])
+def test_kaggle_with_rows_of_runs_only(in_train, kaggle, few):
+    folder = kaggle if in_train else kaggle / "train"
+    for path in folder.rglob("*_mask.tif"):
+        path.unlink()
+    write_runs(folder, few)
+    found = find_frames(folder)
+    assert all(isinstance(frame.mask, str) for frame in found)
+    assert_found(found, few)
+
+
+def test_kaggle_with_both(kaggle, few):
+    for frame in few[:3]:
+        (kaggle / "train" / frame.mask.name).unlink()
+    write_runs(kaggle, few[:3])
+    found = find_frames(kaggle)
+    assert sum(isinstance(frame.mask, str) for frame in found) == 3
+    assert_found(found, few)
+
+
+def test_a_mask_file_goes_before_a_row(kaggle, few):
+    wrong = [(*frame.name.split("_"), "1 1") for frame in few]
+    write_rows(kaggle / "train_masks.csv", ("subject", "img", "pixels"), *wrong)
+    assert_found(find_frames(kaggle), few)
+
+
+def test_a_csv_from_a_spreadsheet_is_read(kaggle, few):
+    for path in (kaggle / "train").glob("*_mask.tif"):
+        path.unlink()
+    write_runs(kaggle, few)
+    path = kaggle / "train_masks.csv"
+    path.write_text("\ufeff" + path.read_text())
+    assert_found(find_frames(kaggle), few)
+
+
+def test_kaggle_frames_of_another_name_have_no_subject(kaggle, few):
+    for path in (few[0].image, few[0].mask):
+        place = kaggle / "train"
+        (place / path.name).rename(place / path.name.replace(few[0].name, "scan"))
+    subjects = {frame.name: frame.subject for frame in find_frames(kaggle)}
+    assert subjects.pop("scan") is None
+    assert None not in subjects.values()
+
+
+def test_images_and_masks_have_subjects_where_a_table_says_so(pairs, few):
+    assert {frame.subject for frame in find_frames(pairs)} == {None}
+    rows = [(frame.name, frame.subject, 1) for frame in few]
+    write_rows(pairs / "frames.csv", ("name", "subject", "present"), *rows)
+    assert_found(find_frames(pairs), few)
+
+
+def test_a_table_may_leave_subjects_out(pairs, few):
+    first, *others = few
+    write_rows(pairs / "frames.csv", ("name",), *[(frame.name,) for frame in few])
+    assert {frame.subject for frame in find_frames(pairs)} == {None}
+    rows = [(first.name, first.subject), *((frame.name, "") for frame in others)]
+    write_rows(pairs / "frames.csv", ("name", "subject"), *rows)
+    subjects = {frame.name: frame.subject for frame in find_frames(pairs)}
+    assert subjects == {first.name: first.subject, **{frame.name: None for frame in others}}
+
+
+def test_the_originals_test_frames_come_back_held_out(original, few):
+    found = find_frames(original)
+    assert_found(found, few)
+    held_out = {frame.name for frame in found if frame.held_out}
+    assert held_out == {frame.name for frame in few[6:]}
+
+
+def test_the_originals_label_tables_may_be_missing(original, few):
+    for path in original.glob("*_label.csv"):
+        path.unlink()
+    assert_found(find_frames(original), few)
+
+
+def test_nothing_is_held_out_in_the_other_layouts(kaggle):
+    assert not any(frame.held_out for frame in find_frames(kaggle))
+
+
+def test_frames_come_in_the_order_in_which_people_count(tmp_path, few):
+    names = ["1_2", "1_10", "2_1", "2_9", "10_1", "10_11"]
+    for name in names:
+        shutil.copy(few[0].image, tmp_path / f"{name}.tif")
+        shutil.copy(few[0].mask, tmp_path / f"{name}_mask.tif")
+    assert [frame.name for frame in find_frames(tmp_path)] == names
+    assert [frame.name for frame in find_images(tmp_path)] == names
+
+
+def test_suffixes_may_be_capitals_and_hidden_files_are_passed_over(kaggle, few):
+    place = kaggle / "train"
+    (place / few[0].image.name).rename(place / f"{few[0].name}.TIF")
+    (place / "._1_1.tif").write_bytes(b"what macOS leaves on memory sticks")
+    (place / "notes.txt").write_text("not a frame")
+    assert_found(find_frames(kaggle), few)
+
+
+def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(LayoutError, match=f"{name}: there is no such folder"):
+            find_frames(tmp_path / name)
+
+
+def test_a_folder_without_frames_is_told_what_was_expected(tmp_path):
+    with pytest.raises(LayoutError, match=r"holds no frames; expected {subject}_{n}.tif with"):
+        find_frames(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(LayoutError, match="holds no frames"):
+        find_frames(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "pairs", "original"])
+def test_a_frame_without_a_mask_is_named(layout, request, few):
+    folder = request.getfixturevalue(layout)
+    masks = {"kaggle": "train", "pairs": "masks", "original": "train/mask"}[layout]
+    (folder / masks / (few[0].image if layout == "pairs" else few[0].mask).name).unlink()
+    with pytest.raises(LayoutError, match=rf"{few[0].name}\.tif: has no mask"):
+        find_frames(folder)
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "pairs", "original"])
+def test_a_mask_without_a_frame_is_named(layout, request, few):
+    folder = request.getfixturevalue(layout)
+    if layout == "original":
+        (folder / "train_label.csv").unlink()
+    place = {"kaggle": "train", "pairs": "images", "original": "train/image"}[layout]
+    (folder / place / few[0].image.name).unlink()
+    with pytest.raises(LayoutError, match=rf"{few[0].name}\S*\.tif: has no frame"):
+        find_frames(folder)
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "pairs", "original"])
+def test_two_frames_of_one_name_are_refused(layout, request, few):
+    folder = request.getfixturevalue(layout)
+    place = {"kaggle": "train", "pairs": "images", "original": "train/image"}[layout]
+    shutil.copy(folder / place / few[0].image.name, folder / place / f"{few[0].name}.tiff")
+    with pytest.raises(LayoutError, match=f"two frames are named {few[0].name}"):
+        find_frames(folder)
+
+
+def test_a_label_table_and_its_folder_must_agree(original, few):
+    (original / "train" / "image" / few[0].image.name).unlink()
+    (original / "train" / "mask" / few[0].mask.name).unlink()
+    with pytest.raises(LayoutError, match=rf"train_label.csv: lists {few[0].name}, which is not"):
+        find_frames(original)
+    write_rows(original / "train_label.csv", ("image", "label"), (few[1].name, 0))
+    with pytest.raises(LayoutError, match=r"\.tif: is not listed in train_label.csv; add a row"):
+        find_frames(original)
+
+
+@pytest.mark.parametrize(
+    ("layout", "table", "missing"),
+    [
+        ("kaggle", "train_masks.csv", "subject"),
+        ("pairs", "frames.csv", "name"),
+        ("original", "test_label.csv", "image"),
+    ],
+)
+def test_a_table_without_its_columns_is_named(layout, table, missing, request):
+    folder = request.getfixturevalue(layout)
+    for text in ("", "a,b\n1,2\n"):
+        (folder / table).write_text(text)
+        with pytest.raises(LayoutError, match=f"{table}: has no column {missing}; its first line"):
+            find_frames(folder)
+
+
+@pytest.mark.parametrize("content", [b"name,subject\n\xff\xfe1,2\n", b"name,subject\n\0\xb5,2\n"])
+def test_a_table_that_is_no_text_is_named(content, pairs):
+    (pairs / "frames.csv").write_bytes(content)
+    with pytest.raises(LayoutError, match=r"frames.csv: is not a CSV text file; save it as UTF-8"):
+        find_frames(pairs)
+
+
+def test_images_of_a_folder_are_found_without_masks(kaggle, few):
+    found = find_images(kaggle / "train")
+    assert {frame.name for frame in found} == {frame.name for frame in few}
+    assert {frame.mask for frame in found} == {None}
+
+
+def test_one_file_is_one_image(few):
+    (found,) = find_images(few[0].image)
+    assert (found.name, found.image) == (few[0].name, few[0].image)
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "pairs", "original"])
+def test_images_of_a_data_folder_are_its_frames(layout, request, few):
+    found = find_images(request.getfixturevalue(layout))
+    assert {frame.name for frame in found} == {frame.name for frame in few}
+
+
+def test_the_bundled_test_frames_are_found():
+    found = find_images(SAMPLES / "test")
+    assert len(found) == len(list((SAMPLES / "test").glob("*.tif"))) > 0
+
+
+def test_no_images_are_named(tmp_path):
+    with pytest.raises(LayoutError, match=r"holds no frames \(.tif, "):
+        find_images(tmp_path)
+    with pytest.raises(LayoutError, match="nowhere: there is no such folder"):
+        find_images(tmp_path / "nowhere")
+
+
+def test_images_whose_results_would_overwrite_each_other_are_refused(kaggle, few):
+    name = few[0].name
+    shutil.copy(few[1].image, kaggle / "train" / f"{name}.png")
+    with pytest.raises(LayoutError, match=f"two frames are named {name}"):
+        find_images(kaggle / "train")

@@ -1,0 +1,163 @@
+"""Splits keep every subject on one side, say when they cannot know, and come back with a seed."""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.splits import k_folds_by_subject, split_by_subject, subjects_of
+from nerveceg_tf.errors import SubjectError
+
+SIDES = ("train", "validation", "held_out")
+
+
+def make(subjects, held_out=()):
+    """A frame for each subject listed; `held_out` are positions that the layout sets aside."""
+    return [
+        Frame(str(i), Path(f"{i}.tif"), subject, held_out=i in held_out)
+        for i, subject in enumerate(subjects)
+    ]
+
+
+def cohort(seed, subjects=9):
+    """Frames of subjects of very different counts, and whether each holds a nerve."""
+    rng = np.random.default_rng(seed)
+    names = np.repeat([f"p{n}" for n in range(subjects)], rng.integers(1, 40, subjects))
+    frames = make(rng.permutation(names).tolist())
+    return frames, rng.random(len(frames)) < 0.4
+
+
+def assert_apart(split, subjects):
+    """Asserts that each frame is on one side, and no subject on two."""
+    sides = [set(subjects[getattr(split, side)]) for side in SIDES]
+    assert sum(map(len, sides)) == len(set().union(*sides))
+    positions = np.concatenate([getattr(split, side) for side in SIDES])
+    assert sorted(positions) == list(range(len(subjects)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_subject_is_on_two_sides(seed):
+    frames, present = cohort(seed)
+    split = split_by_subject(frames, present, hold_out=["p3", "p7"], seed=seed)
+    subjects = subjects_of(frames)
+    assert_apart(split, subjects)
+    assert set(subjects[split.held_out]) == {"p3", "p7"}
+    assert len(split.train)
+    assert len(split.validation)
+
+
+def test_bundled_frames_are_split_by_subject(samples):
+    split = split_by_subject(samples, hold_out=["1"])
+    assert_apart(split, subjects_of(samples))
+    assert {samples[i].subject for i in split.held_out} == {"1"}
+    assert {samples[i].subject for i in split.validation}
+
+
+def test_about_the_share_asked_for_validates():
+    frames = make([f"p{n // 5}" for n in range(200)])
+    for share in (0.1, 0.2, 0.25, 0.5):
+        split = split_by_subject(frames, validation=share)
+        assert abs(len(split.validation) / 200 - share) < 0.03
+
+
+def test_both_sides_hold_a_like_share_of_nerves():
+    frames = make([f"p{n // 10}" for n in range(400)])
+    present = np.arange(400) % 40 < 20  # of every four subjects, two hold nothing else
+    for seed in range(4):
+        split = split_by_subject(frames, present, seed=seed)
+        assert abs(present[split.train].mean() - present[split.validation].mean()) < 0.1
+
+
+def test_a_seed_decides():
+    frames, present = cohort(0, subjects=20)
+    sides = [split_by_subject(frames, present, seed=s).validation.tolist() for s in (0, 0, 1, 2, 3)]
+    assert sides[0] == sides[1]
+    assert len(set(map(tuple, sides))) > 1
+    folds = [k_folds_by_subject(frames, 4, present, seed=s)[0].held_out.tolist() for s in (5, 5, 6)]
+    assert folds[0] == folds[1] != folds[2]
+
+
+def test_a_subject_that_the_layout_holds_out_is_held_out_whole():
+    frames = make(["a", "b", "c", "a", "d", "b"], held_out=[0])
+    split = split_by_subject(frames, hold_out=["d"])
+    assert sorted(split.held_out) == [0, 3, 4]
+    assert_apart(split, subjects_of(frames))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("k", [2, 3, 9])
+def test_of_k_folds_each_frame_is_held_out_exactly_once(k, seed):
+    frames, present = cohort(seed)
+    subjects, splits = subjects_of(frames), k_folds_by_subject(frames, k, present, seed)
+    assert len(splits) == k
+    for split in splits:
+        assert_apart(split, subjects)
+        assert all(len(getattr(split, side)) for side in SIDES)
+    assert Counter(np.concatenate([split.held_out for split in splits])) == Counter(
+        range(len(frames))
+    )
+
+
+@pytest.mark.parametrize("k", [0, 1, 4])
+def test_folds_and_subjects_must_fit(k):
+    with pytest.raises(SubjectError, match=f"{k} folds: 3 subjects allow from 2 to 3"):
+        k_folds_by_subject(make("aabbcc"), k)
+
+
+def test_an_unknown_subject_to_hold_out_is_named_beside_the_known():
+    with pytest.raises(SubjectError, match=r"hold-out subject z: no frame is of it; .* a, b, c$"):
+        split_by_subject(make("abc"), hold_out=["a", "z"])
+
+
+def test_holding_everyone_out_is_refused():
+    with pytest.raises(SubjectError, match="every subject is held out; leave at least one"):
+        split_by_subject(make("aab"), hold_out=["a", "b"])
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_an_impossible_share_is_refused(share):
+    with pytest.raises(SubjectError, match=r"validation share .*: pass a number between 0 and 1"):
+        split_by_subject(make("abc"), validation=share)
+
+
+def test_with_one_subject_all_train_and_a_warning_says_what_that_costs():
+    with pytest.warns(UserWarning, match="only one subject, a, is left to train on: there is none"):
+        split = split_by_subject(make("aaab"), hold_out=["b"])
+    assert split.train.tolist() == [0, 1, 2]
+    assert split.validation.tolist() == []
+    assert split.held_out.tolist() == [3]
+
+
+def test_where_subjects_are_unknown_neighbours_stay_together_and_a_warning_says_so():
+    frames = make([None] * 100 + ["a"] * 3)
+    with pytest.warns(UserWarning, match="subjects are unknown for 100 of 103 frames: neighbour"):
+        subjects = subjects_of(frames)
+    runs = [subjects[i : i + 5] for i in range(0, 100, 5)]
+    assert all(len(set(run)) == 1 for run in runs)
+    assert len({run[0] for run in runs}) == 20
+    assert set(subjects[100:]) == {"a"}
+    with pytest.warns(UserWarning, match="unknown"):
+        split = split_by_subject(frames)
+    assert_apart(split, subjects)
+    assert len(split.validation)
+
+
+def test_folds_of_unknown_subjects_keep_neighbours_together_on_all_sides():
+    frames = make([None] * 100)
+    with pytest.warns(UserWarning, match="unknown"):
+        subjects = subjects_of(frames)
+    with pytest.warns(UserWarning, match="unknown") as noted:
+        splits = k_folds_by_subject(frames, 5)
+    assert len(noted) == 1
+    for split in splits:
+        assert_apart(split, subjects)
+
+
+def test_known_subjects_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_by_subject(make("aabbcc"))
+        k_folds_by_subject(make("aabbcc"), 3)
