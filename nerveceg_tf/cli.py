@@ -58,6 +58,8 @@ def _subjects(text: str) -> list[str]:
     subjects = []
     for word in filter(None, re.split(r"[,\s]+", text)):
         span = re.fullmatch(r"(\d+)-(\d+)", word)
+        if span and int(span[1]) > int(span[2]):
+            raise typer.BadParameter(f"{word}: write the smaller number first")
         numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
         subjects += [str(n) for n in numbers] if span else [word]
     return subjects
@@ -102,7 +104,10 @@ def train(
     ] = SegmentOn.nerve,
     only: Annotated[Stage | None, typer.Option(help="Train one stage.")] = None,
     hold_out: Annotated[
-        str, typer.Option(metavar="SUBJECTS", help="Never to be looked at, such as 34-39,41.")
+        str,
+        typer.Option(
+            callback=_subjects, metavar="SUBJECTS", help="Never to be looked at, such as 34-39,41."
+        ),
     ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
     force: Force = False,
@@ -120,9 +125,11 @@ def train(
         segment_on=segment_on.value,
         seed=seed,
     )
-    run, frames, bad = train_run(data, out, recipe, only, _subjects(hold_out), skip_bad, force)
+    run, frames, bad = train_run(data, out, recipe, only, hold_out, skip_bad, force)
     for error in bad:
-        console.print(f"left out: {error}", style="yellow", markup=False, highlight=False)
+        console.print(
+            f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
     if set(run.parts.values()) != {"train"}:
         scores = evaluate_run(run, frames.frames)
         run.write("metrics.json", scores)
@@ -202,7 +209,7 @@ def _print_scores(scores: dict, title: str) -> None:
 def main() -> None:
     """Entry point: what a user can cause becomes one line and exit code 2."""
     warnings.showwarning = lambda message, *_: console.print(
-        f"note: {message}", style="yellow", markup=False, highlight=False
+        f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
     )
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="nerveceg_tf")
@@ -210,11 +217,15 @@ def main() -> None:
         app(prog_name="nerveceg")
     except NervecegError as error:
         for line in str(error).splitlines():
-            console.print(f"error: {line}", style="red", markup=False, highlight=False)
+            console.print(
+                f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        console.print(f"error: {where}{error.strerror or error}", style="red", markup=False)
+        console.print(
+            f"error: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("stopped", style="yellow")

@@ -1,0 +1,208 @@
+"""The way from a folder of frames to a run, and what the run is worth, on real frames."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from nerveceg_tf.cli import main
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.run import Run
+
+TINY = [
+    *("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32"),
+    *("--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1"),
+]
+
+
+@pytest.fixture
+def nerveceg(monkeypatch, capsys):
+    """Runs the command; returns its exit code and what it printed."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out + printed.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    return sorted({frame.subject for frame in find_frames(SAMPLES)}, key=int)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, subjects):
+    """A run of both stages, made once by the command itself."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    arguments = [
+        "train",
+        str(SAMPLES),
+        "--out",
+        str(out),
+        *TINY,
+        "--hold-out",
+        ",".join(subjects[:3]),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["nerveceg", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert not caught.value.code
+    return Run(out)
+
+
+def test_a_run_says_how_it_was_made(run, subjects):
+    assert run.stages == ("gate", "segmenter")
+    description = run.description
+    assert description["recipe"]["gate"] == "lite0"
+    assert description["recipe"]["segmenter_size"] == [32, 32]
+    assert description["data"]["frames"] == len(find_frames(SAMPLES))
+    assert description["seconds"] > 0
+    split = json.loads((run.path / "split.json").read_text())
+    sides = [{frame["subject"] for frame in split[part]} for part in split]
+    assert set.union(*sides) == set(subjects)
+    assert sum(map(len, sides)) == len(subjects)
+    assert {frame["subject"] for frame in split["held_out"]} == set(subjects[:3])
+    rows = list(csv.DictReader((run.path / "history.csv").open()))
+    names = {(row["stage"], row["name"]) for row in rows}
+    assert {("gate", "val_auc"), ("segmenter", "val_nerve_dice")} <= names
+
+
+def test_predict_writes_a_mask_in_each_frames_own_size(run, nerveceg, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    sources = sorted((SAMPLES / "test").glob("*.tif"))[:3]
+    sizes = [(90, 130), (90, 130), (57, 61)]
+    for source, (height, width) in zip(sources, sizes, strict=True):
+        image = cv2.resize(cv2.imread(str(source), cv2.IMREAD_UNCHANGED), (width, height))
+        cv2.imwrite(str(frames / f"{source.stem}.png"), image)
+    code, _ = nerveceg("predict", run.path, frames, "--out", tmp_path / "out")
+    assert code == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "presence.csv").open()))
+    assert [row["name"] for row in rows] == [source.stem for source in sources]
+    for row, size in zip(rows, sizes, strict=True):
+        mask = cv2.imread(str(tmp_path / "out" / "masks" / f"{row['name']}.png"), -1)
+        assert mask.shape == size
+        assert set(np.unique(mask)) <= {0, 255}
+        assert int(row["nerve_pixels"]) == np.count_nonzero(mask)
+        assert 0 <= float(row["presence"]) <= 1
+        if float(row["presence"]) < 0.5:
+            assert not mask.any()
+        assert cv2.imread(str(tmp_path / "out" / "overlays" / f"{row['name']}.png")).ndim == 3
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_predict_does_not_replace_a_folder_unasked(run, nerveceg, tmp_path):
+    frame = next((SAMPLES / "test").glob("*.tif"))
+    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "out")[0] == 0
+    code, printed = nerveceg("predict", run.path, frame, "--out", tmp_path / "out")
+    assert code == 2
+    assert "--force" in printed
+    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "out", "--force")[0] == 0
+
+
+def test_evaluate_scores_only_held_out_frames_and_writes_every_key(
+    run, nerveceg, tmp_path, subjects
+):
+    code, printed = nerveceg("evaluate", run.path, SAMPLES, "--json", tmp_path / "scores.json")
+    assert code == 0
+    assert "Kaggle Dice" in printed
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    held_out = [f for f in find_frames(SAMPLES) if f.subject in subjects[:3]]
+    assert (scores["part"], scores["frames"], scores["subjects"]) == ("unseen", len(held_out), 3)
+    keys = {
+        "frames",
+        "kaggle_dice",
+        "nerve_dice",
+        "gate_auc",
+        "gate_sensitivity",
+        "gate_specificity",
+        "all_empty_dice",
+        "ungated_dice",
+    }
+    assert keys <= scores.keys()
+    assert all(isinstance(scores[key], (int, float)) for key in keys)
+    assert scores["all_empty_dice"] == pytest.approx(1 - scores["nerve_frames"] / scores["frames"])
+
+
+def test_frames_are_recognised_under_other_names_and_formats(run, nerveceg, tmp_path):
+    """A copy of the training frames as PNG must not pass for unseen ones."""
+    data = tmp_path / "data"
+    for part in ("images", "masks"):
+        (data / part).mkdir(parents=True)
+    trained = {f["name"] for f in json.loads((run.path / "split.json").read_text())["train"]}
+    for number, name in enumerate(sorted(trained)[:4]):
+        for part, suffix in (("images", ""), ("masks", "_mask")):
+            pixels = cv2.imread(str(SAMPLES / "train" / f"{name}{suffix}.tif"), -1)
+            cv2.imwrite(str(data / part / f"new{number}.png"), pixels)
+    code, printed = nerveceg("evaluate", run.path, data)
+    assert code == 2
+    assert "was trained on every frame" in printed
+    code, printed = nerveceg(
+        "evaluate", run.path, data, "--part", "train", "--json", tmp_path / "s"
+    )
+    assert code == 0
+    assert json.loads((tmp_path / "s").read_text())["frames"] == 4
+
+
+def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subjects):
+    hold_out = ("--hold-out", ",".join(subjects[:3]))
+    for stage in ("gate", "segmenter"):
+        arguments = ("train", SAMPLES, "--out", tmp_path / stage, *TINY, "--only", stage, *hold_out)
+        assert nerveceg(*arguments)[0] == 0
+        assert Run(tmp_path / stage).stages == (stage,)
+        out = tmp_path / f"{stage}.json"
+        assert nerveceg("evaluate", tmp_path / stage, SAMPLES, "--json", out)[0] == 0
+    gate = json.loads((tmp_path / "gate.json").read_text())
+    segmenter = json.loads((tmp_path / "segmenter.json").read_text())
+    assert gate["kaggle_dice"] is gate["nerve_dice"] is gate["ungated_dice"] is None
+    assert 0 <= gate["gate_auc"] <= 1
+    assert segmenter["gate_auc"] is segmenter["gate_specificity"] is None
+    assert segmenter["kaggle_dice"] == segmenter["ungated_dice"]
+
+    stages = ("--gate", tmp_path / "gate", "--segmenter", tmp_path / "segmenter")
+    assert nerveceg("combine", *stages, "--out", tmp_path / "both")[0] == 0
+    out = tmp_path / "both.json"
+    assert nerveceg("evaluate", tmp_path / "both", SAMPLES, "--json", out)[0] == 0
+    both = json.loads(out.read_text())
+    assert both["gate_auc"] == pytest.approx(gate["gate_auc"])
+    assert both["ungated_dice"] == pytest.approx(segmenter["ungated_dice"])
+
+
+def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path):
+    (tmp_path / "train").mkdir()
+    for frame in find_frames(SAMPLES):
+        if cv2.imread(str(frame.mask), -1).any():
+            for path in (frame.image, frame.mask):
+                shutil.copy(path, tmp_path / "train")
+    code, printed = nerveceg("train", tmp_path, "--out", tmp_path / "run", *TINY)
+    assert code == 2
+    assert "no gate can be trained; pass --only segmenter" in " ".join(printed.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path):
+    for name in ("a", "b"):
+        arguments = ("train", SAMPLES, "--out", tmp_path / name, *TINY, "--only", "segmenter")
+        assert nerveceg(*arguments)[0] == 0
+    a, b = (Run(tmp_path / name).load("segmenter").get_weights() for name in ("a", "b"))
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.data
+def test_kaggles_own_files_from_training_to_masks(nerveceg, shared_data, tmp_path):
+    kaggle = shared_data / "kaggle-uns-tiff"
+    assert nerveceg("train", kaggle, "--out", tmp_path / "run", *TINY)[0] == 0
+    assert nerveceg("predict", tmp_path / "run", kaggle / "test", "--out", tmp_path / "p")[0] == 0
+    masks = sorted((tmp_path / "p" / "masks").iterdir())
+    assert len(masks) == 20
+    assert {cv2.imread(str(mask), -1).shape for mask in masks} == {(420, 580)}
