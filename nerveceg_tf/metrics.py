@@ -21,8 +21,8 @@ class _FrameDice(keras.metrics.Mean):
 
     def _dice(self, y_true, y_pred) -> tuple:
         """Per frame: Dice, with 1 where both masks are empty, and whether there is a nerve."""
-        truth = ops.cast(ops.convert_to_tensor(y_true) >= 0.5, "float32")
-        drawn = ops.cast(ops.convert_to_tensor(y_pred) >= self.threshold, "float32")
+        truth = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
+        drawn = ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
         axes = (1, 2, 3)
         overlap = ops.sum(truth * drawn, axes)
         total = ops.sum(truth, axes) + ops.sum(drawn, axes)

@@ -62,3 +62,10 @@ def test_sample_weights_leave_frames_out(frames):
 def test_metrics_survive_saving(metric):
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert (again.threshold, again.name) == (0.3, metric.name)
+
+
+def test_masks_may_be_whole_numbers(frames):
+    truth, drawn = frames
+    metric = KaggleDice()
+    metric.update_state(truth.astype(np.uint8), (drawn >= 0.5).astype(np.uint8))
+    assert float(metric.result()) == pytest.approx(dice_of(truth, drawn, 0.5).mean(), abs=1e-6)
