@@ -20,6 +20,7 @@ import keras
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.files import check_free, replacing, write_json
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
+from nerveceg_tf.models.two_stage import uncompiled
 
 STAGES = ("gate", "segmenter")
 PARTS = ("train", "validation", "held_out")
@@ -122,7 +123,7 @@ class Run:
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
         with replacing(self.path / f"{stage}.keras") as temporary:
-            keras.Model(model.input, model.output, name=model.name).save(temporary)
+            uncompiled(model).save(temporary)
 
     @property
     def thresholds(self) -> Thresholds:

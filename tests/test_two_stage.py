@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NoGate, UNet
+from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate, UNet
 from nerveceg_tf.data.frame import resize
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.two_stage import GatedSegmenter
@@ -134,6 +134,19 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     # Everything is refused at threshold 1, so what scores is the two frames without bright pixels.
     empty = ~targets["mask"].any(axis=(1, 2, 3))
     assert scores["mask_kaggle_dice"] == pytest.approx(empty.mean())
+
+
+def test_stages_that_were_compiled_themselves_do_not_leak_into_the_scores(frames):
+    gate, segmenter = brightness_gate(), UNet((32, 48, 1), width=2)
+    gate.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    segmenter.compile("adam", BCEDice(), metrics=[NerveDice()])
+    model = NerveCeg(gate, segmenter)
+    targets = {"presence": np.ones((4, 1), np.float32), "mask": np.zeros_like(frames)}
+    model.compile("adam", loss={"presence": "binary_crossentropy", "mask": BCEDice()})
+    scores = model.evaluate(frames, targets, verbose=0, return_dict=True)
+    assert scores.keys() == {"loss", "presence_loss", "mask_loss"}
+    assert scores["loss"] == pytest.approx(scores["presence_loss"] + scores["mask_loss"], rel=1e-5)
+    assert scores["loss"] > 0
 
 
 def test_without_a_gate_every_frame_is_segmented(frames):

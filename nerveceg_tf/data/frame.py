@@ -137,6 +137,8 @@ def _decode(content: bytes, path: Path) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as header:
             kind, (width, height) = header.format, header.size
+            if kind == "TIFF" and max(height, width) <= MAX_SIDE:
+                header.load()  # OpenCV fills the strips that it cannot decode with garbage
     except Image.DecompressionBombError:
         raise FrameError(f"{path}: {_TOO_LARGE}") from None
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError):

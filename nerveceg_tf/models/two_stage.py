@@ -116,6 +116,7 @@ class NerveCeg(keras.Model):
         name: str = "nerveceg",
         **kwargs,
     ):
+        gate, segmenter = uncompiled(gate), uncompiled(segmenter)
         image = keras.Input((None, None, 1), name="image")
         fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
         gated = GatedSegmenter(segmenter, threshold, mask_threshold, name="mask")
@@ -175,6 +176,14 @@ def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
     image = keras.Input((None, None, 1), name="image")
     fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
     return keras.Model(image, {"presence": gate(fit_gate(image))}, name=name)
+
+
+def uncompiled(model: keras.Model) -> keras.Model:
+    """The same layers and weights without optimizer, loss and metrics.
+
+    Keras would report a compiled stage's own loss and metrics as those of the model around it.
+    """
+    return keras.Model(model.input, model.output, name=model.name) if model.compiled else model
 
 
 def _with_models(config: dict, *names: str) -> dict:
