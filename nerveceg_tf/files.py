@@ -25,18 +25,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
-    """Gives a new folder beside `path`, and renames it to `path` if all went well.
+    """Gives a new folder near `path`, and renames it to `path` if all went well.
 
     Raises:
         RunError: as `check_free`.
     """
     check_free(path, marker, force)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    existing = next(parent for parent in path.absolute().parents if parent.is_dir())
+    temporary = existing / f".{os.getpid()}-{path.name}"
     try:
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         yield temporary
         if path.exists():
             shutil.rmtree(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

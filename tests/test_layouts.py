@@ -273,3 +273,16 @@ def test_images_whose_results_would_overwrite_each_other_are_refused(kaggle, few
     shutil.copy(few[1].image, kaggle / "train" / f"{name}.png")
     with pytest.raises(LayoutError, match=f"two frames are named {name}"):
         find_images(kaggle / "train")
+
+
+def test_a_row_that_is_cut_short_is_named_and_not_taken_for_an_empty_mask(kaggle):
+    (kaggle / "train_masks.csv").write_text("subject,img,pixels\n10,1\n")
+    with pytest.raises(LayoutError, match=r"train_masks\.csv: line 2 is cut short"):
+        find_frames(kaggle)
+
+
+def test_two_masks_of_one_frame_are_refused(kaggle):
+    mask = next((kaggle / "train").glob("*_mask.tif"))
+    mask.with_suffix(".png").write_bytes(mask.read_bytes())
+    with pytest.raises(LayoutError, match="is a mask of the same frame; keep one"):
+        find_frames(kaggle)

@@ -111,3 +111,13 @@ def test_what_fails_midway_leaves_the_old_file_and_no_temporary_one(tmp_path):
         )
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_was_not_made_leaves_no_parents_behind(tmp_path):
+    out = tmp_path / "a" / "b"
+    with pytest.raises(KeyboardInterrupt):
+        fail_within(replacing_folder(out, "x", force=False), lambda folder: folder.touch())
+    assert not list(tmp_path.iterdir())
+    with replacing_folder(out, "x", force=False) as folder:
+        (folder / "x").touch()
+    assert (out / "x").exists()

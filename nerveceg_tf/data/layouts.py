@@ -75,9 +75,7 @@ def find_images(path: Path | str) -> list[Frame]:
 def _kaggle(folder: Path) -> list[Frame]:
     place = folder / "train" if (folder / "train").is_dir() else folder
     images = [path for path in _files(place) if not path.stem.endswith(_MASK_SUFFIX)]
-    masks = {
-        p.stem.removesuffix(_MASK_SUFFIX): p for p in _files(place) if p.stem.endswith(_MASK_SUFFIX)
-    }
+    masks = _by_frame(path for path in _files(place) if path.stem.endswith(_MASK_SUFFIX))
     runs = _read_runs(folder / "train_masks.csv")
     frames = []
     for image in images:
@@ -95,7 +93,7 @@ def _kaggle(folder: Path) -> list[Frame]:
 
 def _images_and_masks(folder: Path) -> list[Frame]:
     images = _files(folder / "images")
-    masks = {path.stem: path for path in _files(folder / "masks")}
+    masks = _by_frame(_files(folder / "masks"))
     rows = _rows(folder / "frames.csv", ("name",)) if (folder / "frames.csv").exists() else ()
     subjects = {row["name"]: row.get("subject") or None for row in rows}
     _refuse_orphans(masks, images)
@@ -114,7 +112,7 @@ def _original(folder: Path) -> list[Frame]:
         )
         place = folder / part
         images = _files(place / "image")
-        masks = {p.stem.removesuffix(_MASK_SUFFIX): p for p in _files(place / "mask")}
+        masks = _by_frame(_files(place / "mask"))
         _refuse_orphans(masks, images)
         missing = sorted((listed or set()) - {image.stem for image in images})
         if missing:
@@ -129,6 +127,17 @@ def _original(folder: Path) -> list[Frame]:
             subject = match["subject"] if match else None
             frames.append(Frame(image.stem, image, subject, mask, held_out=part == "test"))
     return frames
+
+
+def _by_frame(masks: Iterable[Path]) -> dict[str, Path]:
+    """The mask of each frame's name, with or without `_mask` at its end."""
+    found = {}
+    for mask in masks:
+        name = mask.stem.removesuffix(_MASK_SUFFIX)
+        if name in found:
+            raise LayoutError(f"{mask}: {found[name].name} is a mask of the same frame; keep one")
+        found[name] = mask
+    return found
 
 
 def _mask_of(image: Path, masks: dict[str, Path], place: Path) -> Path:
@@ -168,7 +177,13 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
                 raise LayoutError(
                     f"{path}: has no column {missing[0]}; its first line must name it"
                 )
-            yield from reader
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise LayoutError(
+                        f"{path}: line {reader.line_num} is cut short; it needs"
+                        f" {len(columns)} values"
+                    )
+                yield row
     except (UnicodeDecodeError, csv.Error):
         raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
 

@@ -86,7 +86,7 @@ def k_folds_by_subject(
     """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
 
     Validation subjects are taken from the rest of each fold, so nothing is tuned on what is
-    scored.
+    scored. What the folder's layout holds out takes part like any other frame.
 
     Raises:
         SubjectError: there are fewer subjects than folds, or fewer than two folds.

@@ -1,6 +1,7 @@
 """PyTorch state dicts, read without PyTorch and without executing what a pickle asks for."""
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -83,9 +84,15 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def array(self) -> np.ndarray:
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         values = self.storage.values
-        if values is None or 0 in self.shape or last >= len(values) or min((0, *self.strides)) < 0:
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        count = math.prod(self.shape)  # strides of 0 could ask for any amount of memory
+        if (
+            values is None
+            or not 0 < count <= len(values)
+            or not 0 <= last < len(values)
+            or min((self.offset, *self.shape, *self.strides)) < 0
+        ):
             raise ModelError("a tensor reaches past its storage; the checkpoint is damaged")
         item = values.itemsize
         strides = [s * item for s in self.strides]
