@@ -11,12 +11,18 @@ from nerveceg_tf.metrics import KaggleDice, NerveDice
 from nerveceg_tf.models import (
     GATES,
     SEGMENTERS,
+    AttentionUNet,
     EfficientNetGate,
     EfficientNetLiteGate,
     GateAlone,
     NerveCeg,
     NoGate,
+    R2AttentionUNet,
+    R2UNet,
+    ResUNet,
     UNet,
+    UNetPlusPlus,
+    prune,
 )
 
 __version__ = "0.1.0"
@@ -24,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "GATES",
     "SEGMENTERS",
+    "AttentionUNet",
     "BCEDice",
     "EfficientNetGate",
     "EfficientNetLiteGate",
@@ -34,6 +41,11 @@ __all__ = [
     "NerveDice",
     "NervecegError",
     "NoGate",
+    "R2AttentionUNet",
+    "R2UNet",
+    "ResUNet",
     "Tversky",
     "UNet",
+    "UNetPlusPlus",
+    "prune",
 ]

@@ -5,9 +5,13 @@ from functools import partial
 
 import keras
 
+from nerveceg_tf.models.attention_unet import AttentionUNet
 from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
+from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
+from nerveceg_tf.models.res_unet import ResUNet
 from nerveceg_tf.models.two_stage import GateAlone, NerveCeg
 from nerveceg_tf.models.unet import UNet
+from nerveceg_tf.models.unet_plus_plus import UNetPlusPlus, prune
 
 GATES: dict[str, Callable[..., keras.Model]] = {
     **{f"b{n}": partial(EfficientNetGate, f"b{n}") for n in range(8)},
@@ -15,16 +19,30 @@ GATES: dict[str, Callable[..., keras.Model]] = {
 }
 """The command line's names of gates; each takes `size`, `weights`, `dropout` and `name`."""
 
-SEGMENTERS: dict[str, Callable[..., keras.Model]] = {"unet": UNet}
-"""The command line's names of segmenters; each takes `input_shape`, `width` and `name`."""
+SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
+    "unet": UNet,
+    "unet_plus_plus": UNetPlusPlus,
+    "attention_unet": AttentionUNet,
+    "r2_unet": R2UNet,
+    "r2_attention_unet": R2AttentionUNet,
+    "res_unet": ResUNet,
+}
+"""The command line's names of segmenters; each takes `input_shape`, `width`, `gray_range` and
+`name`."""
 
 __all__ = [
     "GATES",
     "SEGMENTERS",
+    "AttentionUNet",
     "EfficientNetGate",
     "EfficientNetLiteGate",
     "GateAlone",
     "NerveCeg",
     "NoGate",
+    "R2AttentionUNet",
+    "R2UNet",
+    "ResUNet",
     "UNet",
+    "UNetPlusPlus",
+    "prune",
 ]

@@ -10,12 +10,16 @@ import keras
 from nerveceg_tf.errors import ModelError
 
 
-def frame_input(input_shape: tuple[int, int, int], stride: int) -> tuple:
-    """The model's input, and the same scaled from gray 0..255 to -1..1.
+def frame_input(
+    input_shape: tuple[int, int, int], stride: int, gray_range: tuple[float, float] = (-1.0, 1.0)
+) -> tuple:
+    """The model's input, and the same scaled from gray 0..255 to `gray_range`.
 
     Args:
         input_shape: height, width and channels.
         stride: what height and width must be multiples of, because the encoder halves that often.
+        gray_range: what black and white become. A convolution pads with 0, so weights trained with
+            one range are wrong at the borders in any other.
 
     Raises:
         ModelError: a side is not a positive multiple of `stride`.
@@ -28,14 +32,21 @@ def frame_input(input_shape: tuple[int, int, int], stride: int) -> tuple:
             f" the nearest is {'x'.join(map(str, mended))}"
         )
     image = keras.Input(input_shape, name="image")
-    return image, keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
+    black, white = gray_range
+    scale = keras.layers.Rescaling((white - black) / 255, offset=black, name="scale")
+    return image, scale(image)
+
+
+def conv(filters: int, kernel: int, name: str, strides: int = 1) -> keras.layers.Conv2D:
+    """The family's convolution, `same` padded and with a bias."""
+    return keras.layers.Conv2D(
+        filters, kernel, strides, padding="same", kernel_initializer="he_normal", name=name
+    )
 
 
 def conv_bn_relu(x, filters: int, name: str):
     """3x3 convolution, batch normalization, ReLU: `(b, h, w, c)` to `(b, h, w, filters)`."""
-    x = keras.layers.Conv2D(
-        filters, 3, padding="same", kernel_initializer="he_normal", name=f"{name}_conv"
-    )(x)
+    x = conv(filters, 3, f"{name}_conv")(x)
     x = batch_norm(f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 

@@ -2,11 +2,14 @@
 
 import keras
 
-from nerveceg_tf.models import blocks
+from nerveceg_tf.models.u_shape import u_shaped
 
 
 def UNet(
-    input_shape: tuple[int, int, int] = (384, 384, 1), width: int = 64, name: str = "unet"
+    input_shape: tuple[int, int, int] = (384, 384, 1),
+    width: int = 64,
+    gray_range: tuple[float, float] = (-1.0, 1.0),
+    name: str = "unet",
 ) -> keras.Model:
     """U-Net with the layers and channel widths of the original NerveCeg.
 
@@ -16,6 +19,7 @@ def UNet(
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
         width: channels of the first level.
+        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
         name: the model's name.
 
     Returns:
@@ -33,15 +37,4 @@ def UNet(
         Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation
         (MICCAI 2015), https://arxiv.org/abs/1505.04597
     """
-    image, x = blocks.frame_input(input_shape, stride=16)
-    skips = []
-    for level in range(4):
-        x = blocks.double_conv(x, width << level, f"down_{level + 1}")
-        skips.append(x)
-        x = blocks.down(x, f"pool_{level + 1}")
-    x = blocks.double_conv(x, width << 4, "bottom")
-    for level in reversed(range(4)):
-        x = blocks.up(x, width << level, f"up_{level + 1}")
-        x = keras.layers.Concatenate(name=f"skip_{level + 1}")([skips[level], x])
-        x = blocks.double_conv(x, width << level, f"merge_{level + 1}")
-    return keras.Model(image, blocks.mask_head(x), name=name)
+    return u_shaped(input_shape, width, name, gray_range=gray_range)

@@ -1,0 +1,184 @@
+"""What every segmenter must do, and what only some of them can."""
+
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+from nerveceg_tf import SEGMENTERS, NerveCeg, NoGate, R2UNet, UNet, UNetPlusPlus, prune
+from nerveceg_tf.errors import ModelError
+
+SIZE = (32, 48)
+BUILDERS = {
+    **SEGMENTERS,
+    "deep_supervision": partial(UNetPlusPlus, deep_supervision=True),
+    "one_recurrence": partial(R2UNet, recurrences=1),
+}
+# Of the original at 3 channels in; of the papers' nets that the original has not, of our own.
+PARAMETERS = {
+    "unet": 34_527_041,
+    "attention_unet": 34_878_573,
+    "r2_unet": 39_091_393,
+    "r2_attention_unet": 39_442_925,
+    "unet_plus_plus": 40_763_393,
+    "res_unet": 8_220_993,
+}
+
+
+@pytest.fixture(params=BUILDERS)
+def build(request):
+    keras.utils.set_random_seed(0)
+    return BUILDERS[request.param]
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
+
+
+def masks_of(model: keras.Model, frames: np.ndarray) -> list[np.ndarray]:
+    masks = model(frames, training=False)
+    return [mask.numpy() for mask in (masks if isinstance(masks, list) else [masks])]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masks_are_probabilities_in_the_frames_size(build, frames, channels, width):
+    model = build((*SIZE, channels), width=width)
+    for mask in masks_of(model, np.repeat(frames, channels, axis=-1)):
+        assert mask.shape == frames.shape
+        assert mask.dtype == np.float32
+        assert 0 <= mask.min() < mask.max() <= 1
+
+
+def test_one_step_of_training_moves_every_weight(build, frames):
+    model = build((*SIZE, 1), width=2)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    statistics = [weight.numpy() for weight in model.non_trainable_weights]
+    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
+    masks = (frames > 128).astype("float32")
+    model.fit(frames, [masks] * len(model.outputs), batch_size=2, verbose=0)
+    for variable, old in zip(model.trainable_weights, before, strict=True):
+        # A bias in front of a normalization has no effect and so no gradient.
+        if "kernel" in variable.path:
+            assert not np.array_equal(variable.numpy(), old), variable.path
+    for variable, old in zip(model.non_trainable_weights, statistics, strict=True):
+        assert not np.array_equal(variable.numpy(), old), variable.path
+
+
+def test_saved_model_gives_the_same_bits(build, frames, tmp_path):
+    model = build((*SIZE, 1), width=2)
+    model.save(tmp_path / "segmenter.keras")
+    again = keras.models.load_model(tmp_path / "segmenter.keras")
+    assert again.count_params() == model.count_params()
+    for ours, theirs in zip(masks_of(model, frames), masks_of(again, frames), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_combines_with_a_gate(build, channels):
+    model = NerveCeg(NoGate(), build((*SIZE, channels), width=2))
+    frames = np.full((3, 37, 50, 1), 99, "float32")
+    mask = model(frames, training=False)["mask"].numpy()
+    assert mask.shape == frames.shape
+    assert mask.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "mended"), [((30, 48), "32x48"), ((32, 53), "32x56|32x48"), ((4, 4), "16x16|8x8")]
+)
+def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, mended):
+    with pytest.raises(ModelError, match=f"multiples of (8|16); the nearest is ({mended})"):
+        build((*size, 1), width=2)
+
+
+def test_gray_range_reaches_the_first_convolution():
+    model = UNet((*SIZE, 1), width=2, gray_range=(0.0, 1.0))
+    scaled = keras.Model(model.input, model.get_layer("scale").output)
+    ends = np.array([0.0, 255.0]).reshape(2, 1, 1, 1) * np.ones((1, *SIZE, 1))
+    np.testing.assert_allclose(scaled(ends)[:, 0, 0, 0], [0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_at_the_originals_settings(name):
+    model = SEGMENTERS[name]((*SIZE, 3), width=64)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == PARAMETERS[name]
+
+
+def test_every_segmenter_is_counted():
+    assert PARAMETERS.keys() == SEGMENTERS.keys()
+
+
+@pytest.mark.parametrize("name", ["attention_unet", "r2_attention_unet"])
+def test_attention_coefficients_are_found_by_name(name, frames):
+    model = SEGMENTERS[name]((*SIZE, 1), width=2)
+    for level in range(1, 5):
+        layer = model.get_layer(f"attention_{level}_coefficients")
+        coefficients = keras.Model(model.input, layer.output)(frames, training=False).numpy()
+        height, width = (side >> (level - 1) for side in SIZE)
+        assert coefficients.shape == (2, height, width, 1)
+        assert 0 <= coefficients.min() <= coefficients.max() <= 1
+
+
+def test_recurrences_share_their_weights():
+    once, thrice = (R2UNet((*SIZE, 1), width=2, recurrences=n) for n in (1, 3))
+    assert once.count_params() == thrice.count_params()
+    thrice.set_weights(once.get_weights())
+    frame = np.full((1, *SIZE, 1), 99, "float32")
+    assert not np.allclose(once(frame), thrice(frame), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["r2_unet", "r2_attention_unet"])
+def test_no_recurrences_are_refused(name):
+    with pytest.raises(ModelError, match="recurrences 0: pass 1 or more"):
+        SEGMENTERS[name]((*SIZE, 1), width=2, recurrences=0)
+
+
+def test_shared_normalization_learns_from_every_recurrence():
+    model = R2UNet((*SIZE, 1), width=2, recurrences=2)
+    layer = model.get_layer("down_1_1_bn")
+    start = layer.moving_variance.numpy()
+    calls, inner = [], layer.call
+    layer.call = lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)
+    model(np.full((1, *SIZE, 1), 99, "float32"), training=True)
+    assert len(calls) == 3
+    assert (layer.moving_variance.numpy() < start).all()
+
+
+class TestPrune:
+    @pytest.fixture
+    def model(self):
+        return UNetPlusPlus((*SIZE, 1), width=2, deep_supervision=True)
+
+    @pytest.mark.parametrize("level", [1, 2, 3, 4])
+    def test_cut_net_draws_what_the_whole_one_drew_at_that_depth(
+        self, model, level, frames, tmp_path
+    ):
+        cut = prune(model, level)
+        whole = masks_of(model, frames)[4 - level]
+        np.testing.assert_array_equal(cut(frames, training=False), whole)
+        cut.save(tmp_path / "cut.keras")
+        again = keras.models.load_model(tmp_path / "cut.keras")
+        np.testing.assert_array_equal(again(frames, training=False), whole)
+
+    def test_each_level_is_smaller_and_shares_its_weights(self, model):
+        cuts = [prune(model, level) for level in (1, 2, 3, 4)]
+        sizes = [cut.count_params() for cut in cuts]
+        assert sizes == sorted(set(sizes))
+        assert cuts[0].get_layer("node_0_0_1_conv") is model.get_layer("node_0_0_1_conv")
+
+    @pytest.mark.parametrize("level", [0, 5])
+    def test_no_such_level(self, model, level):
+        with pytest.raises(ModelError, match=f"prune level {level}: choose 1, 2, 3 or 4"):
+            prune(model, level)
+
+    @pytest.mark.parametrize("other", [UNet, UNetPlusPlus])
+    def test_a_net_without_deep_supervision_is_refused(self, other):
+        with pytest.raises(ModelError, match="deep_supervision=True"):
+            prune(other((*SIZE, 1), width=2), 2)
+
+    def test_reloaded_net_can_be_cut(self, model, frames, tmp_path):
+        model.save(tmp_path / "whole.keras")
+        cut = prune(keras.models.load_model(tmp_path / "whole.keras"), 2)
+        np.testing.assert_array_equal(cut(frames, training=False), masks_of(model, frames)[2])
