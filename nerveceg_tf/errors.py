@@ -25,7 +25,7 @@ class ModelError(NervecegError):
 
 
 class WeightsUnavailableError(ModelError):
-    """Pretrained weights that could not be downloaded."""
+    """Pretrained weights that could not be downloaded, or that do not exist."""
 
 
 class RunError(NervecegError):

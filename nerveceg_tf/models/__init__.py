@@ -6,16 +6,19 @@ from functools import partial
 import keras
 
 from nerveceg_tf.models.attention_unet import AttentionUNet
+from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
 from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
 from nerveceg_tf.models.res_unet import ResUNet
+from nerveceg_tf.models.resnet_gate import RESNETS, ResNetGate
 from nerveceg_tf.models.two_stage import GateAlone, NerveCeg
 from nerveceg_tf.models.unet import UNet
 from nerveceg_tf.models.unet_plus_plus import UNetPlusPlus, prune
 
 GATES: dict[str, Callable[..., keras.Model]] = {
     **{f"b{n}": partial(EfficientNetGate, f"b{n}") for n in range(8)},
-    "lite0": partial(EfficientNetLiteGate, "lite0"),
+    **{variant: partial(EfficientNetLiteGate, variant) for variant in LITE_SIZES},
+    **{variant: partial(ResNetGate, variant) for variant in RESNETS},
 }
 """The command line's names of gates; each takes `size`, `weights`, `dropout` and `name`."""
 
@@ -41,6 +44,7 @@ __all__ = [
     "NoGate",
     "R2AttentionUNet",
     "R2UNet",
+    "ResNetGate",
     "ResUNet",
     "UNet",
     "UNetPlusPlus",

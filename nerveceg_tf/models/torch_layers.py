@@ -1,0 +1,63 @@
+"""PyTorch's tensors into Keras' layers."""
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from nerveceg_tf.errors import ModelError
+
+# PyTorch keeps kernels as out, in, rows, columns (depthwise: channel, 1, rows, columns); Keras as
+# rows, columns, in, out (depthwise: rows, columns, channel, 1).
+_KERNEL_AXES = {
+    keras.layers.DepthwiseConv2D: (2, 3, 0, 1),
+    keras.layers.Conv2D: (2, 3, 1, 0),
+    keras.layers.Dense: (1, 0),
+}
+_STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+def fill_layers(
+    model: keras.Model,
+    state: dict[str, np.ndarray],
+    names: Iterable[tuple[str, str]],
+    source: str,
+) -> None:
+    """Fills a model's convolutions, normalizations and dense layers from a PyTorch state dict.
+
+    Args:
+        model: the model to fill.
+        state: name to array. What is used is taken out, so that what is left is what nobody knew.
+        names: pairs of a PyTorch module's name and the Keras layer's that stands for it.
+        source: what the state dict was read from, for messages.
+
+    Raises:
+        ModelError: a tensor is missing or has another shape than its layer.
+    """
+    for there, here in names:
+        layer = model.get_layer(here)
+        values = []
+        for part, axes, weight in _parts(layer):
+            key = f"{there}.{part}"
+            if key not in state:
+                raise ModelError(f"{source}: has no {key}, which {model.name} needs")
+            value = state.pop(key)
+            shape = tuple(weight.shape)
+            if value.ndim != len(axes) or value.transpose(axes).shape != shape:
+                wanted = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
+                raise ModelError(
+                    f"{source}: {key} has shape {value.shape}, and {model.name} needs {wanted}"
+                )
+            values.append(value.transpose(axes))
+        layer.set_weights(values)
+
+
+def _parts(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], keras.Variable]]:
+    """Each tensor's name in PyTorch, its axes in Keras' order, and the variable it goes to."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        names, axes = _STATISTICS, (0,)
+    else:
+        names, axes = ("weight", "bias"), _KERNEL_AXES[type(layer)]
+    # A layer without a bias ends the pairing early.
+    pairs = zip(names, layer.weights, strict=False)
+    return [(name, axes if len(v.shape) == len(axes) else (0,), v) for name, v in pairs]
