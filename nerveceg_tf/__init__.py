@@ -23,6 +23,7 @@ from nerveceg_tf.models import (
     ResUNet,
     UNet,
     UNetPlusPlus,
+    import_torch,
     prune,
 )
 
@@ -49,5 +50,6 @@ __all__ = [
     "Tversky",
     "UNet",
     "UNetPlusPlus",
+    "import_torch",
     "prune",
 ]

@@ -8,6 +8,7 @@ import keras
 from nerveceg_tf.models.attention_unet import AttentionUNet
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
+from nerveceg_tf.models.import_torch import import_torch
 from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
 from nerveceg_tf.models.res_unet import ResUNet
 from nerveceg_tf.models.resnet_gate import RESNETS, ResNetGate
@@ -48,5 +49,6 @@ __all__ = [
     "ResUNet",
     "UNet",
     "UNetPlusPlus",
+    "import_torch",
     "prune",
 ]

@@ -1,0 +1,197 @@
+"""Models of the PyTorch original, brought over with their weights."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from nerveceg_tf.data.frame import Size
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.attention_unet import AttentionUNet
+from nerveceg_tf.models.gate import EfficientNetGate
+from nerveceg_tf.models.gate_parts import gate_input
+from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
+from nerveceg_tf.models.torch_layers import fill_layers
+from nerveceg_tf.models.torch_weights import read_state_dict
+from nerveceg_tf.models.unet import UNet
+
+_KNOWN = (
+    "the original's U_Net, R2U_Net, AttU_Net and R2AttU_Net and efficientnet_pytorch's b0 to b7"
+    " with two outputs can be imported"
+)
+# (blocks, channels of the last convolution)
+_EFFICIENTNETS = {
+    (16, 1280): "b0",
+    (23, 1280): "b1",
+    (23, 1408): "b2",
+    (26, 1536): "b3",
+    (32, 1792): "b4",
+    (39, 2048): "b5",
+    (45, 2304): "b6",
+    (55, 2560): "b7",
+}
+Names = list[tuple[str, str]]
+
+
+def import_torch(
+    path: Path | str, size: Size | None = None, recurrences: int = 2, name: str | None = None
+) -> keras.Model:
+    """Turns a checkpoint of the PyTorch original into the Keras model that gives the same answers.
+
+    Architecture, width and input channels are read off the checkpoint's names and shapes. Like
+    every model here, the result takes gray values 0..255; it scales them to 0..1 as the original
+    did.
+
+    Args:
+        path: a state dict, as `torch.save(model.state_dict(), path)` writes it. It is read without
+            PyTorch, and nothing in it is executed.
+        size: height and width of the input; 400x400 for a segmenter, the variant's own square for
+            a gate.
+        recurrences: of an R2U-Net, the original's `t`, which leaves no trace in the weights.
+        name: the model's name.
+
+    Returns:
+        A segmenter from `U_Net`, `R2U_Net`, `AttU_Net` or `R2AttU_Net`, giving probabilities where
+        the original gives logits; or a gate from an `efficientnet_pytorch` classifier of two
+        classes, 1 meaning that a nerve is there. The gate pads at any size as that package pads
+        at the variant's own: it fixes its padding when it builds a net.
+
+    Raises:
+        ModelError: the file is no state dict, or holds a key or shape that is not known.
+
+    Example:
+        >>> segmenter = import_torch("unet.pt")
+        >>> segmenter.save("segmenter.keras")
+    """
+    state = read_state_dict(path)
+    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    if "_conv_stem.weight" in state:
+        model, names = _gate(state, size, name, str(path))
+    else:
+        model, names = _segmenter(state, size or (400, 400), recurrences, name, str(path))
+    fill_layers(model, state, names, str(path))
+    if state:
+        raise ModelError(f"{path}: {next(iter(state))} is not known in {model.name}; {_KNOWN}")
+    return model
+
+
+def _segmenter(
+    state: dict[str, np.ndarray], size: Size, recurrences: int, name: str | None, source: str
+) -> tuple[keras.Model, Names]:
+    recurrent = "RRCNN1.Conv_1x1.weight" in state
+    attention = "Att5.W_g.0.weight" in state
+    key = "RRCNN1.Conv_1x1.weight" if recurrent else "Conv1.conv.0.weight"
+    if key not in state:
+        raise ModelError(f"{source}: {next(iter(state), 'its key')} is not known; {_KNOWN}")
+    width, channels, *rest = state[key].shape + (0,) * (4 - state[key].ndim)
+    if 0 in (width, *rest) or channels not in (1, 3):
+        raise ModelError(
+            f"{source}: {key} has shape {state[key].shape}; a segmenter begins with a convolution"
+            " of 1 or 3 channels"
+        )
+    build = {
+        (False, False): UNet,
+        (False, True): AttentionUNet,
+        (True, False): R2UNet,
+        (True, True): R2AttentionUNet,
+    }[recurrent, attention]
+    options = {"recurrences": recurrences} if recurrent else {}
+    if name is not None:
+        options["name"] = name
+    model = build((*size, channels), width, gray_range=(0.0, 1.0), **options)
+    return model, _segmenter_names(recurrent, attention)
+
+
+def _segmenter_names(recurrent: bool, attention: bool) -> Names:
+    side = "RRCNN" if recurrent else "Conv"
+    merge = "Up_RRCNN" if recurrent else "Up_conv"
+    blocks = [(f"{side}{level}", f"down_{level}") for level in range(1, 5)]
+    blocks.append((f"{side}5", "bottom"))
+    blocks += [(f"{merge}{level + 1}", f"merge_{level}") for level in range(1, 5)]
+    names = [("Conv_1x1", "mask")]
+    for there, here in blocks:
+        if recurrent:
+            names.append((f"{there}.Conv_1x1", f"{here}_project"))
+            names += _conv_bn(f"{there}.RCNN.0.conv", 0, f"{here}_1")
+            names += _conv_bn(f"{there}.RCNN.1.conv", 0, f"{here}_2")
+        else:
+            names += _conv_bn(f"{there}.conv", 0, f"{here}_1")
+            names += _conv_bn(f"{there}.conv", 3, f"{here}_2")
+    for level in range(1, 5):
+        names += _conv_bn(f"Up{level + 1}.up", 1, f"up_{level}")
+        if attention:
+            for there, here in (("W_g", "gating"), ("W_x", "skip"), ("psi", "psi")):
+                names += _conv_bn(f"Att{level + 1}.{there}", 0, f"attention_{level}_{here}")
+    return names
+
+
+def _conv_bn(there: str, index: int, here: str) -> Names:
+    return [(f"{there}.{index}", f"{here}_conv"), (f"{there}.{index + 1}", f"{here}_bn")]
+
+
+def _gate(
+    state: dict[str, np.ndarray], size: Size | None, name: str | None, source: str
+) -> tuple[keras.Model, Names]:
+    blocks = len({key.split(".")[1] for key in state if key.startswith("_blocks.")})
+    top = state.get("_conv_head.weight", np.empty(0)).shape
+    variant = _EFFICIENTNETS.get((blocks, *top[:1]))
+    if variant is None:
+        raise ModelError(
+            f"{source}: {blocks} blocks and a _conv_head.weight of shape {top} make none of"
+            " efficientnet_pytorch's b0 to b7"
+        )
+    gate = EfficientNetGate(variant, weights=None, name=name)
+    if size is not None:
+        # Cloned, not built anew: its padding layers stay as they are at the variant's own size.
+        gate = keras.models.clone_model(gate, input_tensors=gate_input(*size)[0])
+    _one_output(state, source)
+    if state["_conv_stem.weight"].shape[1:2] == (1,):
+        # The gate repeats gray to three channels, so a third of the kernel goes to each.
+        state["_conv_stem.weight"] = np.repeat(state["_conv_stem.weight"], 3, axis=1) / 3
+    return gate, _gate_names(gate)
+
+
+def _one_output(state: dict[str, np.ndarray], source: str) -> None:
+    """Softmax over two logits is the sigmoid of their difference: one output says it all."""
+    for key in ("_fc.weight", "_fc.bias"):
+        if key not in state or state[key].shape[:1] != (2,):
+            shape = state[key].shape if key in state else "missing"
+            raise ModelError(
+                f"{source}: {key} is {shape}; a gate has two outputs, so keep the rows of class 0"
+                " (no nerve) and class 1 (nerve)"
+            )
+        absent, present = state[key].astype(np.float64)
+        state[key] = np.asarray(present - absent)[None]
+
+
+def _gate_names(gate: keras.Model) -> Names:
+    known = {layer.name for layer in gate.layers}
+    names = [
+        ("_conv_stem", "stem_conv"),
+        ("_bn0", "stem_bn"),
+        ("_conv_head", "top_conv"),
+        ("_bn1", "top_bn"),
+        ("_fc", "presence"),
+    ]
+    parts = (
+        ("_expand_conv", "expand_conv"),
+        ("_bn0", "expand_bn"),
+        ("_depthwise_conv", "dwconv"),
+        ("_bn1", "bn"),
+        ("_se_reduce", "se_reduce"),
+        ("_se_expand", "se_expand"),
+        ("_project_conv", "project_conv"),
+        ("_bn2", "project_bn"),
+    )
+    blocks = [
+        layer.name.removesuffix("dwconv")
+        for layer in gate.layers
+        if isinstance(layer, keras.layers.DepthwiseConv2D)
+    ]
+    for index, block in enumerate(blocks):
+        names += [
+            (f"_blocks.{index}.{there}", f"{block}{here}")
+            for there, here in parts
+            if f"{block}{here}" in known
+        ]
+    return names

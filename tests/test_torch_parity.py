@@ -1,0 +1,246 @@
+"""Checkpoints of the PyTorch original give the same answers here."""
+
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from nerveceg_tf import NerveCeg, import_torch
+from nerveceg_tf.errors import ModelError
+
+torch = pytest.importorskip("torch")
+from torch_reference import OriginalSegmenter  # noqa: E402  (it needs PyTorch)
+
+pytestmark = pytest.mark.torch
+
+ORIGINALS = {
+    "U_Net": {},
+    "AttU_Net": {"attention": True},
+    "R2U_Net": {"recurrent": True},
+    "R2AttU_Net": {"recurrent": True, "attention": True},
+}
+FORMATS = {"zip": True, "legacy": False}
+
+
+@torch.no_grad()
+def trained(net, frames: np.ndarray, channels: int = 3):
+    """The net as if trained: random statistics, and an output that says yes here and no there."""
+    torch.manual_seed(1)
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if not isinstance(net, OriginalSegmenter):
+        # Statistics of the frames first, or nothing of them would be left after so many layers.
+        for norm in norms:
+            norm.momentum = 0.5
+        for _ in range(5):
+            net.train()(original_input(frames, channels))
+    for norm in norms:
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.normal_(0, 0.3)
+        norm.running_mean += 0.3 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
+    net.eval()
+    last = net.Conv_1x1 if isinstance(net, OriginalSegmenter) else net._fc
+    logits = net(original_input(frames, channels)).movedim(1, -1).flatten(0, -2)
+    spread, middle = logits.std(0).max(), logits.mean(0)
+    last.weight /= spread
+    last.bias.sub_(middle).div_(spread)
+    return net
+
+
+def original_input(frames: np.ndarray, channels: int = 3):
+    """Gray 0..255 as the original fed it: divided by 255, and nothing else."""
+    gray = torch.from_numpy(frames / 255).float().permute(0, 3, 1, 2)
+    return gray.repeat(1, channels, 1, 1)
+
+
+def saved(content, path: Path, zipped: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def largest_difference(ours: np.ndarray, theirs, record_property, name: str) -> float:
+    theirs = theirs.detach().numpy()
+    assert theirs.std() > 0.02, "the reference answers alike everywhere, which proves nothing"
+    difference = float(np.abs(ours - theirs.reshape(ours.shape)).max())
+    record_property(f"largest difference of {name}", difference)
+    print(f"{name}: largest difference {difference:.1e}")
+    return difference
+
+
+def answer(model: keras.Model, frames: np.ndarray) -> np.ndarray:
+    return model(frames, training=False).numpy()
+
+
+def noise(height: int, width: int, batch: int = 2) -> np.ndarray:
+    """Random frames, each of a coarser grain than the one before."""
+    random = np.random.default_rng(0)
+    frames = []
+    for grain in 4 ** np.arange(batch):
+        coarse = random.uniform(0, 255, (-(-height // grain), -(-width // grain), 1))
+        frames.append(coarse.repeat(grain, 0).repeat(grain, 1)[:height, :width])
+    return np.array(frames, "float32")
+
+
+@pytest.mark.parametrize("zipped", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("original", ORIGINALS)
+def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_path, record_property):
+    frames = noise(48, 64)
+    net = OriginalSegmenter(**ORIGINALS[original], channels=channels, width=6)
+    net = trained(net, frames, channels)
+    path = saved(net.state_dict(), tmp_path / "net.pt", zipped)
+    model = import_torch(path, size=(48, 64))
+    assert model.input_shape == (None, 48, 64, channels)
+    masks = answer(model, np.repeat(frames, channels, axis=-1))
+    expected = net(original_input(frames, channels)).sigmoid().permute(0, 2, 3, 1)
+    assert largest_difference(masks, expected, record_property, original) < 1e-4
+
+
+def test_recurrences_are_the_callers_to_say(tmp_path):
+    frames = noise(32, 32)
+    net = trained(OriginalSegmenter(recurrent=True, width=4, recurrences=3), frames)
+    path = saved(net.state_dict(), tmp_path / "net.pt")
+    expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
+    rgb = np.repeat(frames, 3, axis=-1)
+    three = answer(import_torch(path, size=(32, 32), recurrences=3), rgb)
+    two = answer(import_torch(path, size=(32, 32)), rgb)
+    assert np.abs(three - expected).max() < 1e-4 < np.abs(two - expected).max()
+
+
+# The package fixes its padding for the variant's size, whatever size the frames then have.
+@pytest.mark.parametrize(
+    ("variant", "size", "channels"),
+    [
+        ("b0", None, 3),
+        ("b0", (225, 161), 3),
+        ("b0", (64, 96), 1),
+        pytest.param("b4", None, 3, marks=pytest.mark.slow),
+        pytest.param("b4", (400, 400), 3, marks=pytest.mark.slow),
+    ],
+)
+def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, record_property):
+    efficientnet = pytest.importorskip("efficientnet_pytorch")
+    height, width = size or {"b0": (224, 224), "b4": (380, 380)}[variant]
+    frames = noise(height, width, batch=4)
+    name = f"efficientnet-{variant}"
+    net = efficientnet.EfficientNet.from_name(name, in_channels=channels, num_classes=2)
+    net = trained(net, frames, channels)
+    model = import_torch(saved(net.state_dict(), tmp_path / "net.pt"), size)
+    assert model.input_shape == (None, height, width, 1)
+    presence = answer(model, frames)
+    expected = net(original_input(frames, channels)).softmax(1)[:, 1:]
+    label = f"efficientnet-{variant} {height}x{width}"
+    assert largest_difference(presence, expected, record_property, label) < 1e-4
+
+
+def test_imported_stages_make_one_model(tmp_path):
+    efficientnet = pytest.importorskip("efficientnet_pytorch")
+    gate = efficientnet.EfficientNet.from_name("efficientnet-b0", num_classes=2)
+    segmenter = OriginalSegmenter(width=4)
+    model = NerveCeg(
+        import_torch(saved(gate.state_dict(), tmp_path / "gate.pt"), size=(64, 64), name="gate"),
+        import_torch(saved(segmenter.state_dict(), tmp_path / "net.pt"), size=(32, 48)),
+        threshold=0,
+    )
+    frames = noise(50, 70)
+    mask = model(frames, training=False)["mask"].numpy()
+    assert mask.shape == frames.shape
+    assert mask.max() > 0
+    model.save(tmp_path / "both.keras")
+    again = keras.models.load_model(tmp_path / "both.keras")
+    np.testing.assert_array_equal(again(frames, training=False)["mask"].numpy(), mask)
+
+
+class Malice:
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("zipped", FORMATS.values(), ids=FORMATS)
+def test_pickled_code_is_refused_and_not_run(zipped, tmp_path):
+    trace = tmp_path / "executed"
+    path = saved({"Conv1.conv.0.weight": Malice(trace)}, tmp_path / "net.pt", zipped)
+    with pytest.raises(ModelError, match="asks to run"):
+        import_torch(path)
+    assert not trace.exists()
+
+
+def test_a_whole_pickled_module_is_refused_with_the_mend(tmp_path):
+    path = saved(OriginalSegmenter(width=2), tmp_path / "net.pt")
+    with pytest.raises(ModelError, match=r"asks to run .*; save it anew with torch\.save"):
+        import_torch(path)
+
+
+def edited(key: str, value):
+    def edit(state: OrderedDict) -> None:
+        if value is None:
+            del state[key]
+        else:
+            state[key] = torch.zeros(value)
+
+    return edit
+
+
+REFUSED = {
+    "unknown key": ("Conv6.conv.0.weight", (2, 2, 3, 3), "Conv6.conv.0.weight is not known"),
+    "attention in part": ("Att3.psi.0.weight", (1, 1, 1, 1), "Att3.psi.0.weight is not known"),
+    "kernel of 5x5": ("Up3.up.1.weight", (4, 8, 5, 5), "Up3.up.1.weight has shape (4, 8, 5, 5)"),
+    "other width": ("Conv3.conv.3.bias", (7,), "Conv3.conv.3.bias has shape (7,)"),
+    "statistics of none": ("Up2.up.2.running_var", (), "Up2.up.2.running_var has shape ()"),
+    "two channels in": ("Conv1.conv.0.weight", (2, 2, 3, 3), "of 1 or 3 channels"),
+    "no kernel at all": ("Conv1.conv.0.weight", (2,), "of 1 or 3 channels"),
+    "missing key": ("Conv_1x1.bias", None, "has no Conv_1x1.bias"),
+    "missing first key": ("Conv1.conv.0.weight", None, "Conv1.conv.0.bias is not known"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "message"), REFUSED.values(), ids=REFUSED)
+def test_segmenter_of_unknown_keys_or_shapes_is_refused(key, value, message, tmp_path):
+    state = OriginalSegmenter(width=2).state_dict()
+    edited(key, value)(state)
+    path = saved(state, tmp_path / "net.pt")
+    with pytest.raises(ModelError, match=re.escape(message)) as caught:
+        import_torch(path, size=(16, 16))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+REFUSED_GATES = {
+    "thousand classes": ("_fc.weight", (1000, 1280), "_fc.weight is (1000, 1280)"),
+    "no bias": ("_fc.bias", None, "_fc.bias is missing"),
+    "other top": ("_conv_head.weight", (1000, 320, 1, 1), "make none of efficientnet_pytorch's"),
+    "more blocks": ("_blocks.16._bn0.weight", (4,), "17 blocks"),
+    "unknown key": ("_gate.weight", (4,), "_gate.weight is not known"),
+    "other kernel": ("_blocks.0._depthwise_conv.weight", (32, 1, 5, 5), "_depthwise_conv.weight"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "message"), REFUSED_GATES.values(), ids=REFUSED_GATES)
+def test_gate_of_unknown_keys_or_shapes_is_refused(key, value, message, tmp_path):
+    efficientnet = pytest.importorskip("efficientnet_pytorch")
+    state = efficientnet.EfficientNet.from_name("efficientnet-b0", num_classes=2).state_dict()
+    edited(key, value)(state)
+    path = saved(state, tmp_path / "net.pt")
+    with pytest.raises(ModelError, match=re.escape(message)) as caught:
+        import_torch(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_reference_has_the_originals_parameter_counts():
+    with torch.device("meta"):
+        counts = {
+            name: sum(p.numel() for p in OriginalSegmenter(**options).parameters())
+            for name, options in ORIGINALS.items()
+        }
+    assert counts == {
+        "U_Net": 34_527_041,
+        "AttU_Net": 34_878_573,
+        "R2U_Net": 39_091_393,
+        "R2AttU_Net": 39_442_925,
+    }
