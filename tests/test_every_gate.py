@@ -77,7 +77,6 @@ def test_it_combines_with_a_segmenter(build):
     assert answer["mask"].shape == (2, 37, 50, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LARGE))
 def test_large_gates_answer(name, frames):
     presence = GATES[name](size=SIZE, weights=None)(frames, training=False)
