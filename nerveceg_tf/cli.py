@@ -15,6 +15,7 @@ from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.errors import NervecegError
 from nerveceg_tf.files import replacing_folder, write_json
+from nerveceg_tf.models import GATES, SEGMENTERS
 from nerveceg_tf.progress import console
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
@@ -84,8 +85,10 @@ def demo(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    gate: Annotated[str, typer.Option(help="b0 to b7, or lite0.")] = Recipe.gate,
-    segmenter: Annotated[str, typer.Option(help="unet.")] = Recipe.segmenter,
+    gate: Annotated[str, typer.Option(help=f"One of {', '.join(GATES)}.")] = Recipe.gate,
+    segmenter: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SEGMENTERS)}.")
+    ] = Recipe.segmenter,
     epochs: Annotated[int, typer.Option(min=1, help="For each stage.")] = Recipe.epochs,
     gate_size: Annotated[
         str, typer.Option(callback=_size, metavar="HxW", help="Input of the gate.")

@@ -61,6 +61,7 @@ def test_saved_weights_fit_a_gate_of_any_size(build, frames, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_one_step_of_training_moves_the_first_convolution(build, frames):
     gate = build(size=SIZE, weights=None)
     stem = next(layer for layer in gate.layers if isinstance(layer, keras.layers.Conv2D))
