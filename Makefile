@@ -1,19 +1,26 @@
 # make demo  trains and scores on the bundled frames;  make test  runs the tests.
 # Both make .venv first. Needs Python 3.11 or newer and nothing else.
+# make test-slow  runs what takes over half a minute;  make test-torch  installs PyTorch and the
+# optional packages, and runs what needs them.
 PYTHON ?= python3
 BIN := .venv/bin
+# Every process has TensorFlow in memory, so no more than two.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-torch lint clean
 
 demo: .venv/installed
 	$(BIN)/nerveceg demo --out demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not torch and not extras"
 
 test-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "slow and not torch and not extras"
+
+test-torch: .venv/installed-torch
+	$(PYTEST) -m "torch or extras"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -32,4 +39,10 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+# efficientnet comes alone: segmentation-models pins a version before noisy student, and works with both.
+.venv/installed-torch: .venv/installed-test
+	$(PIP) --editable '.[test,torch,lite]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps efficientnet==1.1.1
 	@touch $@

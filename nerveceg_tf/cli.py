@@ -4,19 +4,23 @@ import re
 import sys
 import warnings
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.errors import NervecegError
-from nerveceg_tf.files import replacing_folder, write_json
-from nerveceg_tf.models import GATES, SEGMENTERS
-from nerveceg_tf.progress import console
+from nerveceg_tf.errors import ModelError, NervecegError
+from nerveceg_tf.files import replacing, replacing_folder, write_json
+from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
+from nerveceg_tf.models import import_torch as import_checkpoint
+from nerveceg_tf.models.catalogue import catalogue, count
+from nerveceg_tf.progress import console, output, track
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
@@ -48,7 +52,9 @@ class SegmentOn(StrEnum):
     all = "all"
 
 
-def _size(text: str) -> Size:
+def _size(text: str | None) -> Size | None:
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match:
         raise typer.BadParameter(f"{text}: write height x width in pixels, such as 96x128")
@@ -85,7 +91,7 @@ def demo(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    gate: Annotated[str, typer.Option(help=f"One of {', '.join(GATES)}.")] = Recipe.gate,
+    gate: Annotated[str, typer.Option(help=f"One of {', '.join([*GATES, SHARED])}.")] = Recipe.gate,
     segmenter: Annotated[
         str, typer.Option(help=f"One of {', '.join(SEGMENTERS)}.")
     ] = Recipe.segmenter,
@@ -97,11 +103,28 @@ def train(
         str, typer.Option(callback=_size, metavar="HxW", help="Input of the segmenter.")
     ] = "192x256",
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Of a pretrained_… segmenter: lite0, or one of segmentation_models."),
+    ] = Recipe.encoder,
+    deep_supervision: Annotated[
+        bool, typer.Option("--deep-supervision", help="Train unet_plus_plus at all its depths.")
+    ] = Recipe.deep_supervision,
+    prune: Annotated[
+        int | None,
+        typer.Option(min=1, max=4, help="Keep a deeply supervised unet_plus_plus to this depth."),
+    ] = Recipe.prune,
     seed: Annotated[int, typer.Option(min=0)] = Recipe.seed,
     batch_size: Annotated[int, typer.Option(min=1)] = Recipe.batch_size,
     gate_weights: Annotated[
-        str, typer.Option(help="imagenet, none, a file, or auto: imagenet if it can be had.")
+        str,
+        typer.Option(
+            help="imagenet, noisy-student, none, a file, or auto: imagenet if it can be had."
+        ),
     ] = Recipe.gate_weights,
+    encoder_weights: Annotated[
+        str, typer.Option(help="imagenet, none, or auto: imagenet if it can be had.")
+    ] = Recipe.encoder_weights,
     segment_on: Annotated[
         SegmentOn, typer.Option(help="Frames to train the segmenter on.")
     ] = SegmentOn.nerve,
@@ -123,6 +146,10 @@ def train(
         segmenter_size=segmenter_size,
         gate_weights=gate_weights,
         width=width,
+        encoder=encoder,
+        encoder_weights=encoder_weights,
+        deep_supervision=deep_supervision,
+        prune=prune,
         epochs=epochs,
         batch_size=batch_size,
         segment_on=segment_on.value,
@@ -142,14 +169,75 @@ def train(
 
 @app.command()
 def combine(
-    gate: Annotated[Path, typer.Option(metavar="RUN", help="Run to take the gate from.")],
-    segmenter: Annotated[Path, typer.Option(metavar="RUN", help="Run to take the segmenter from.")],
+    gate: Annotated[
+        Path, typer.Option(metavar="RUN", help="Run, or .keras file, to take the gate from.")
+    ],
+    segmenter: Annotated[
+        Path, typer.Option(metavar="RUN", help="Run, or .keras file, to take the segmenter from.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the combined run.")],
     force: Force = False,
 ) -> None:
     """Make one run of two stages that were trained on different data."""
-    run = combine_runs(Run(gate), Run(segmenter), out, force)
+    run = combine_runs(gate, segmenter, out, force)
     console.print(f"run: {run.path}")
+
+
+@app.command()
+def import_torch(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="State dict of the PyTorch original, .pt or .pth.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="MODEL.keras", help="File to write.")],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            callback=_size,
+            metavar="HxW",
+            help="Input of the model; 400x400 for a segmenter, the variant's own for a gate.",
+        ),
+    ] = None,
+    recurrences: Annotated[
+        int, typer.Option(min=1, help="Of an R2U-Net, which leaves no trace in the weights.")
+    ] = 2,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+) -> None:
+    """Turn a checkpoint of the PyTorch original into the Keras model of the same answers."""
+    if out.suffix != ".keras":
+        raise ModelError(f"--out {out}: name a file that ends in .keras")
+    if out.exists() and not force:
+        raise ModelError(f"--out {out}: exists; name another file, or pass --force to replace it")
+    model = import_checkpoint(checkpoint, size, recurrences)
+    with replacing(out) as temporary:
+        model.save(temporary)
+    console.print(f"{model.name}, input {'x'.join(map(str, model.input_shape[1:]))}: {out}")
+
+
+@app.command()
+def models(
+    gate_size: Annotated[
+        str, typer.Option(callback=_size, metavar="HxW", help="Input of the gates.")
+    ] = "380x380",
+    segmenter_size: Annotated[
+        str, typer.Option(callback=_size, metavar="HxW", help="Input of the segmenters.")
+    ] = "192x256",
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
+) -> None:
+    """List the gates and segmenters: parameters, multiplications, pretrained weights."""
+    size = {"gate": f"{gate_size[0]}x{gate_size[1]}"}
+    size["segmenter"] = f"{segmenter_size[0]}x{segmenter_size[1]}, width {width}"
+    entries = track(catalogue(gate_size, segmenter_size, width), "building", count())
+    for stage, rows in groupby(entries, key=lambda entry: entry.stage):
+        table = Table("name", title=f"{stage}s at {size[stage]}", title_justify="left")
+        for column in ("million parameters", "GMAC a frame"):
+            table.add_column(column, justify="right")
+        table.add_column("pretrained weights", overflow="fold")
+        for entry in rows:
+            cost = ("-", "-")
+            if entry.parameters is not None:
+                cost = (f"{entry.parameters / 1e6:.1f}", f"{entry.gmac:.2f}")
+            table.add_row(entry.name, *cost, escape(entry.weights))
+        output.print(table)
 
 
 @app.command()
@@ -206,7 +294,7 @@ def _print_scores(scores: dict, title: str) -> None:
     for key in order:
         value = scores[key]
         table.add_row(rows[key], "-" if value is None else f"{value:.4f}")
-    console.print(table)
+    output.print(table)
 
 
 def main() -> None:

@@ -7,6 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+"""For what is said to a person: progress, notes, errors."""
+
+output = Console()
+"""For what was asked for."""
 
 Item = TypeVar("Item")
 

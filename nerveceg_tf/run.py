@@ -1,9 +1,10 @@
 """What one training leaves on disk, and how it is opened again.
 
 A run is a folder: `run.json` (recipe, versions, data, seed), `split.json` (which frames were
-trained and validated on, by name, subject and pixels), `gate.keras`, `segmenter.keras`,
-`thresholds.json`, `metrics.json` and `history.csv`. Every file is written under a temporary name
-and renamed, so that a killed process leaves either the old file or the new one.
+trained and validated on, by name, subject and pixels), `gate.keras` and `segmenter.keras`, or
+`shared.keras` in place of both, `thresholds.json`, `metrics.json` and `history.csv`. Every file is
+written under a temporary name and renamed, so that a killed process leaves either the old file or
+the new one.
 """
 
 import json
@@ -87,25 +88,31 @@ class Run:
     @property
     def stages(self) -> tuple[str, ...]:
         """Which of `"gate"` and `"segmenter"` the run has."""
-        return tuple(stage for stage in STAGES if (self.path / f"{stage}.keras").is_file())
+        return tuple(stage for stage in STAGES if self._shared or self._file(stage).is_file())
+
+    @property
+    def _shared(self) -> bool:
+        return self._file("shared").is_file()
+
+    def _file(self, stage: str) -> Path:
+        return self.path / f"{stage}.keras"
 
     def load(self, stage: str) -> keras.Model:
-        """Loads one stage.
+        """Loads one stage: `"gate"`, `"segmenter"`, or the `"shared"` model of a run that has one.
 
         Raises:
             RunError: the run lacks it, or its file is damaged.
         """
-        path = self.path / f"{stage}.keras"
+        if self._shared and stage in STAGES:
+            shared = self.load("shared")
+            output = shared.output["presence" if stage == "gate" else "mask"]
+            return keras.Model(shared.inputs[0], output, name=stage)
+        path = self._file(stage)
         if not path.is_file():
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has"
             )
-        try:
-            return keras.models.load_model(path, compile=False)
-        except Exception as error:
-            raise RunError(
-                f"{path}: cannot be loaded ({type(error).__name__}); train again"
-            ) from error
+        return _load(path)
 
     def model(self) -> keras.Model:
         """The stages that the run has as one model, with the run's thresholds.
@@ -114,15 +121,18 @@ class Run:
             `NerveCeg`; without a gate its presence is always 1. Without a segmenter, a model that
             gives `presence` alone.
         """
+        thresholds = self.thresholds
+        if self._shared:
+            return NerveCeg(self.load("shared"), None, thresholds.presence, thresholds.mask)
         if self.stages == ("gate",):
             return GateAlone(self.load("gate"))
-        segmenter, thresholds = self.load("segmenter"), self.thresholds
+        segmenter = self.load("segmenter")
         gate = self.load("gate") if "gate" in self.stages else NoGate()
         return NerveCeg(gate, segmenter, thresholds.presence, thresholds.mask)
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
-        with replacing(self.path / f"{stage}.keras") as temporary:
+        with replacing(self._file(stage)) as temporary:
             uncompiled(model).save(temporary)
 
     @property
@@ -156,21 +166,45 @@ class Run:
         write_json(self.path / name, content)
 
 
-def combine(gate_run: Run, segmenter_run: Run, out: Path | str, force: bool = False) -> Run:
+def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: bool = False) -> Run:
     """Makes a run of the gate of one and the segmenter of another, trained on whatever data.
 
-    A frame that either was trained on counts as trained on.
+    A frame that either was trained on counts as trained on; of a single model file it is not known.
+
+    Args:
+        gate: a run, or a `.keras` file.
+        segmenter: a run, or a `.keras` file.
+        out: folder for the new run.
+        force: replace a run that is at `out`.
 
     Raises:
-        RunError: a run lacks its stage, or `out` is in the way.
+        RunError: a run lacks its stage, a file cannot be loaded, or `out` is in the way.
+        ModelError: the two do not fit together.
     """
-    stages = {"gate": gate_run, "segmenter": segmenter_run}
-    models = {stage: run.load(stage) for stage, run in stages.items()}
-    sources = {stage: {"run": str(r.path), **r.description} for stage, r in stages.items()}
+    paths = {"gate": Path(gate), "segmenter": Path(segmenter)}
+    runs = {stage: None if path.suffix == ".keras" else Run(path) for stage, path in paths.items()}
+    models = {stage: run.load(stage) if run else _load(paths[stage]) for stage, run in runs.items()}
+    NerveCeg(models["gate"], models["segmenter"])
+    sources = {
+        stage: {"from": str(paths[stage]), **(run.description if run else {})}
+        for stage, run in runs.items()
+    }
     run = Run.create(out, {"combined_from": sources}, force)
-    splits = [source.read("split.json") for source in stages.values()]
+    splits = [source.read("split.json") for source in runs.values() if source]
     run.write("split.json", {part: [f for s in splits for f in s[part]] for part in PARTS})
     for stage, model in models.items():
         run.save(stage, model)
-    run.thresholds = Thresholds(gate_run.thresholds.presence, segmenter_run.thresholds.mask)
+    thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
+    run.thresholds = Thresholds(thresholds["gate"].presence, thresholds["segmenter"].mask)
     return run
+
+
+def _load(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such file")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise RunError(
+            f"{path}: cannot be loaded ({type(error).__name__}); train or import it again"
+        ) from error

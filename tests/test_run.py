@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from nerveceg_tf import GateAlone, NerveCeg, NoGate, UNet
-from nerveceg_tf.errors import RunError
+from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate, UNet
+from nerveceg_tf.errors import ModelError, RunError
 from nerveceg_tf.files import replacing, replacing_folder, write_json
 from nerveceg_tf.run import Run, Thresholds, combine
 
@@ -58,15 +58,49 @@ def test_combine_takes_each_stage_from_its_run_and_remembers_all_frames(tmp_path
         ("segmenter",),
         {"train": [frame("c")], "validation": [frame("a")], "held_out": [frame("d")]},
     )
-    both = combine(one, two, tmp_path / "both")
+    both = combine(one.path, two.path, tmp_path / "both")
     assert both.stages == ("gate", "segmenter")
     assert both.parts == {"a": "train", "b": "validation", "c": "train", "d": "held_out"}
     expected = two.load("segmenter").get_weights()
     for weight, other in zip(both.load("segmenter").get_weights(), expected, strict=True):
         np.testing.assert_array_equal(weight, other)
     with pytest.raises(RunError, match="has no gate"):
-        combine(two, one, tmp_path / "wrong")
+        combine(two.path, one.path, tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
+
+
+def test_combine_takes_model_files_too(tmp_path):
+    one, two = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
+    both = combine(one.path / "gate.keras", two.path / "segmenter.keras", tmp_path / "both")
+    assert set(both.parts.values()) == set()
+    expected = NerveCeg(one.load("gate"), two.load("segmenter")).predict(FRAMES, verbose=0)
+    for name, values in both.model().predict(FRAMES, verbose=0).items():
+        np.testing.assert_array_equal(values, expected[name])
+    with pytest.raises(RunError, match=r"none\.keras: there is no such file"):
+        combine(tmp_path / "none.keras", two.path, tmp_path / "wrong")
+    with pytest.raises(ModelError, match=r"gate unet: gives .*; pass a model of one presence"):
+        combine(two.path / "segmenter.keras", two.path, tmp_path / "wrong")
+    with pytest.raises(ModelError, match=r"segmenter .*: gives .*; pass a model of a mask"):
+        combine(one.path, one.path / "gate.keras", tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_a_shared_model_is_both_stages(tmp_path):
+    shared = SharedGate(UNet((32, 32, 1), width=2))
+    run = Run.create(tmp_path / "shared", {})
+    run.write("split.json", {part: [] for part in ("train", "validation", "held_out")})
+    run.save("shared", shared)
+    run.thresholds = Thresholds(0.0, 0.25)
+    assert run.stages == ("gate", "segmenter")
+    model = run.model()
+    assert model.mask_threshold == pytest.approx(0.25)
+    answer = model.predict(FRAMES, verbose=0)
+    apart = combine(run.path, run.path, tmp_path / "apart")
+    assert (apart.path / "gate.keras").is_file()
+    for name, values in apart.model().predict(FRAMES, verbose=0).items():
+        np.testing.assert_allclose(values, answer[name], atol=1e-5)
+    encoder, whole = run.load("gate"), run.load("shared")
+    assert encoder.count_params() < whole.count_params()
 
 
 def test_damaged_and_missing_files_are_named(tmp_path):

@@ -6,12 +6,24 @@ import keras
 import numpy as np
 import pytest
 
-from nerveceg_tf import SEGMENTERS, NerveCeg, NoGate, R2UNet, UNet, UNetPlusPlus, prune
+from nerveceg_tf import (
+    SEGMENTERS,
+    NerveCeg,
+    NoGate,
+    PretrainedUNet,
+    R2UNet,
+    SharedGate,
+    UNet,
+    UNetPlusPlus,
+    prune,
+)
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.pretrained import DECODERS
 
-SIZE = (32, 48)
+SIZE = (32, 64)
 BUILDERS = {
-    **SEGMENTERS,
+    **{name: build for name, build in SEGMENTERS.items() if not name.startswith("pretrained_")},
+    "pretrained_unet": partial(PretrainedUNet, weights=None),
     "deep_supervision": partial(UNetPlusPlus, deep_supervision=True),
     "one_recurrence": partial(R2UNet, recurrences=1),
 }
@@ -56,7 +68,8 @@ def test_one_step_of_training_moves_every_weight(build, frames):
     model = build((*SIZE, 1), width=2)
     before = [weight.numpy() for weight in model.trainable_weights]
     statistics = [weight.numpy() for weight in model.non_trainable_weights]
-    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
+    # Eagerly, because one step is not worth a graph.
+    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
     masks = (frames > 128).astype("float32")
     model.fit(frames, [masks] * len(model.outputs), batch_size=2, verbose=0)
     for variable, old in zip(model.trainable_weights, before, strict=True):
@@ -86,11 +99,89 @@ def test_it_combines_with_a_gate(build, channels):
 
 
 @pytest.mark.parametrize(
-    ("size", "mended"), [((30, 48), "32x48"), ((32, 53), "32x56|32x48"), ((4, 4), "16x16|8x8")]
+    ("size", "mended"),
+    [((30, 64), "32x64"), ((64, 53), "64x(56|48|64)"), ((4, 4), "(16x16|8x8|32x32)")],
 )
 def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, mended):
-    with pytest.raises(ModelError, match=f"multiples of (8|16); the nearest is ({mended})"):
+    with pytest.raises(ModelError, match=f"multiples of (8|16|32); the nearest is {mended}"):
         build((*size, 1), width=2)
+
+
+class TestSharedGate:
+    """A head on any segmenter's bottleneck: one encoder, two answers, the decoder if asked."""
+
+    @pytest.fixture
+    def shared(self, build):
+        return SharedGate(build((*SIZE, 1), width=2))
+
+    @pytest.fixture
+    def many(self) -> np.ndarray:
+        return np.random.default_rng(1).uniform(0, 255, (3, 50, 70, 1)).astype("float32")
+
+    def test_combined_it_answers_as_the_whole_model_does(self, shared, many, tmp_path):
+        model = NerveCeg(shared, threshold=0.0)
+        answer = model.predict(many, verbose=0)
+        assert answer["presence"].shape == (3, 1)
+        assert answer["mask"].shape == many.shape
+        fitted = model.get_layer("fit_gate")(many)
+        whole = shared(fitted, training=False)
+        np.testing.assert_allclose(answer["presence"], whole["presence"], atol=1e-5)
+        np.testing.assert_allclose(model.detect(many), answer["presence"], atol=1e-5)
+        np.testing.assert_allclose(model.segment(many), answer["mask"], atol=1e-4)
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        assert again.count_params() == model.count_params()
+        for name, values in again.predict(many, verbose=0).items():
+            np.testing.assert_array_equal(values, answer[name])
+
+    def test_a_step_of_training_moves_encoder_decoder_and_head(self, shared, frames):
+        targets = {
+            name: np.array([[0.0], [1.0]]) if name == "presence" else (frames > 128).astype("f")
+            for name in shared.output
+        }
+        before = [weight.numpy() for weight in shared.trainable_weights]
+        shared.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
+        shared.train_on_batch(frames, targets)
+        for variable, old in zip(shared.trainable_weights, before, strict=True):
+            if "kernel" in variable.path:
+                assert not np.array_equal(variable.numpy(), old), variable.path
+
+
+def test_a_shared_gate_draws_only_the_frames_that_pass():
+    model = NerveCeg(SharedGate(UNet((*SIZE, 1), width=2)))
+    frames = np.random.default_rng(0).uniform(0, 255, (4, *SIZE, 1)).astype("float32")
+    presence = np.sort(model.predict(frames, verbose=0)["presence"][:, 0])
+    assert presence[1] < presence[2]
+    model.threshold = float(presence[1] + presence[2]) / 2
+    answer = model.predict(frames, verbose=0)
+    passed = answer["presence"][:, 0] >= model.threshold
+    np.testing.assert_array_equal(answer["mask"].any(axis=(1, 2, 3)), passed)
+    model.threshold = 1.0
+    assert not model.predict(frames, verbose=0)["mask"].any()
+
+
+def test_a_shared_gate_runs_the_encoder_once():
+    calls = []
+    shared = SharedGate(UNet((*SIZE, 1), width=2))
+    layer = shared.get_layer("down_1_1_conv")
+    inner = layer.call
+    layer.call = lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)
+    model = NerveCeg(shared)
+    calls.clear()
+    model(np.full((2, *SIZE, 1), 99, "float32"), training=False)
+    assert len(calls) == 1
+
+
+def test_a_plain_segmenter_is_no_shared_gate():
+    with pytest.raises(ModelError, match="unet: is no SharedGate; pass one, or a segmenter too"):
+        NerveCeg(UNet((*SIZE, 1), width=2))
+
+
+def test_a_shared_gate_needs_a_bottleneck():
+    image = keras.Input((*SIZE, 1))
+    other = keras.Model(image, keras.layers.Conv2D(1, 1)(image), name="other")
+    with pytest.raises(ModelError, match="other has no layer named bottleneck"):
+        SharedGate(other)
 
 
 def test_gray_range_reaches_the_first_convolution():
@@ -106,8 +197,9 @@ def test_parameters_at_the_originals_settings(name):
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == PARAMETERS[name]
 
 
-def test_every_segmenter_is_counted():
-    assert PARAMETERS.keys() == SEGMENTERS.keys()
+def test_every_segmenter_is_tested():
+    assert {name for name in SEGMENTERS if not name.startswith("pretrained_")} == PARAMETERS.keys()
+    assert SEGMENTERS.keys() - PARAMETERS.keys() == {f"pretrained_{name}" for name in DECODERS}
 
 
 @pytest.mark.parametrize("name", ["attention_unet", "r2_attention_unet"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import NerveCeg, import_torch
+from nerveceg_tf.cli import main
 from nerveceg_tf.errors import ModelError
 
 torch = pytest.importorskip("torch")
@@ -97,6 +98,22 @@ def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_pat
     masks = answer(model, np.repeat(frames, channels, axis=-1))
     expected = net(original_input(frames, channels)).sigmoid().permute(0, 2, 3, 1)
     assert largest_difference(masks, expected, record_property, original) < 1e-4
+
+
+def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
+    frames = noise(32, 48)
+    net = trained(OriginalSegmenter(width=4), frames)
+    path = saved(net.state_dict(), tmp_path / "net.pt")
+    out = tmp_path / "models" / "unet.keras"
+    arguments = ["import-torch", str(path), "--out", str(out), "--size", "32x48"]
+    monkeypatch.setattr("sys.argv", ["nerveceg", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+    assert "unet, input 32x48x3" in capsys.readouterr().err
+    expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
+    masks = answer(keras.models.load_model(out), np.repeat(frames, 3, axis=-1))
+    np.testing.assert_allclose(masks, expected, atol=1e-4)
 
 
 def test_recurrences_are_the_callers_to_say(tmp_path):

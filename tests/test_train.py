@@ -177,6 +177,68 @@ def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subj
     assert both["ungated_dice"] == pytest.approx(segmenter["ungated_dice"])
 
 
+def train_tiny(nerveceg, out, subjects, *options):
+    arguments = (*options, "--epochs", "1", "--hold-out", ",".join(subjects[:3]))
+    code, printed = nerveceg("train", SAMPLES, "--out", out, *arguments)
+    assert code == 0, printed
+    scored = {row["name"] for row in csv.DictReader((out / "history.csv").open())}
+    return Run(out), scored
+
+
+def test_one_model_can_be_both_stages(nerveceg, tmp_path, subjects):
+    options = ("--gate", "shared", "--segmenter", "unet", "--width", "2", "--segmenter-size")
+    run, scored = train_tiny(nerveceg, tmp_path / "run", subjects, *options, "32x32")
+    assert {"val_presence_auc", "val_mask_nerve_dice", "val_score"} <= scored
+    assert sorted(path.name for path in run.path.glob("*.keras")) == ["shared.keras"]
+    scores = run.read("metrics.json")
+    assert 0 <= scores["gate_auc"] <= 1
+    assert scores["ungated_dice"] is not None
+    frame = next((SAMPLES / "test").glob("*.tif"))
+    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
+
+
+def test_unet_plus_plus_is_trained_at_every_depth_and_cut(nerveceg, tmp_path, subjects):
+    common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--width", "2")
+    common += ("--segmenter-size", "32x32")
+    whole, scored = train_tiny(
+        nerveceg, tmp_path / "whole", subjects, *common, "--deep-supervision"
+    )
+    assert {f"val_mask{level}_nerve_dice" for level in ("", "_l1", "_l2", "_l3")} <= scored
+    assert whole.load("segmenter").output_names == ["mask", "mask_l3", "mask_l2", "mask_l1"]
+    cut, _ = train_tiny(nerveceg, tmp_path / "cut", subjects, *common, "--prune", "2")
+    assert cut.load("segmenter").output_names == ["mask_l2"]
+    assert cut.load("segmenter").count_params() < whole.load("segmenter").count_params()
+    assert cut.read("metrics.json")["ungated_dice"] is not None
+
+
+def test_a_pretrained_encoder_is_named_in_the_run(nerveceg, tmp_path, subjects):
+    options = ("--only", "segmenter", "--segmenter", "pretrained_unet", "--encoder", "lite0")
+    options += ("--width", "2", "--segmenter-size", "32x32")
+    run, _ = train_tiny(nerveceg, tmp_path / "run", subjects, *options)
+    recipe = run.description["recipe"]
+    assert (recipe["encoder"], recipe["encoder_weights"]) == ("lite0", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--gate", "shared", "--only", "gate"), "a shared gate is trained with its segmenter"),
+        (
+            ("--gate", "shared", "--segmenter", "unet_plus_plus", "--prune", "2"),
+            "cannot be had with a shared gate",
+        ),
+        (("--segmenter", "unet", "--prune", "2"), "--prune need unet_plus_plus"),
+        (("--segmenter", "unet", "--encoder", "lite0"), "--encoder needs one of pretrained_unet"),
+        (("--segmenter", "pretrained_fpn"), "encoder lite0: has no fpn decoder"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_reading(nerveceg, tmp_path, options, message):
+    code, printed = nerveceg("train", SAMPLES, "--out", tmp_path / "run", *TINY, *options)
+    assert code == 2
+    assert message in " ".join(printed.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path):
     (tmp_path / "train").mkdir()
     for frame in find_frames(SAMPLES):

@@ -11,7 +11,6 @@ import tensorflow as tf
 from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate, UNet
 from nerveceg_tf.data.frame import resize
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.two_stage import GatedSegmenter
 
 
 def brightness_gate(size=(32, 48)):
@@ -167,4 +166,4 @@ def test_a_stage_without_a_fixed_size_is_refused_by_name():
     image = keras.Input((None, None, 1))
     loose = keras.Model(image, keras.layers.Conv2D(1, 1)(image), name="loose")
     with pytest.raises(ModelError, match=r"segmenter loose: .* fixed height and width"):
-        GatedSegmenter(loose)
+        NerveCeg(brightness_gate(), loose)

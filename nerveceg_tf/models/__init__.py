@@ -9,9 +9,11 @@ from nerveceg_tf.models.attention_unet import AttentionUNet
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
 from nerveceg_tf.models.import_torch import import_torch
+from nerveceg_tf.models.pretrained import DECODERS, PretrainedUNet
 from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
 from nerveceg_tf.models.res_unet import ResUNet
 from nerveceg_tf.models.resnet_gate import RESNETS, ResNetGate
+from nerveceg_tf.models.shared_gate import SharedGate
 from nerveceg_tf.models.two_stage import GateAlone, NerveCeg
 from nerveceg_tf.models.unet import UNet
 from nerveceg_tf.models.unet_plus_plus import UNetPlusPlus, prune
@@ -30,23 +32,29 @@ SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
     "r2_unet": R2UNet,
     "r2_attention_unet": R2AttentionUNet,
     "res_unet": ResUNet,
+    **{f"pretrained_{name}": partial(PretrainedUNet, decoder=name) for name in DECODERS},
 }
-"""The command line's names of segmenters; each takes `input_shape`, `width`, `gray_range` and
-`name`."""
+"""The command line's names of segmenters; each takes `input_shape`, `width` and `name`."""
+
+SHARED = "shared"
+"""The command line's name of the gate that is made of a segmenter, by `SharedGate`."""
 
 __all__ = [
     "GATES",
     "SEGMENTERS",
+    "SHARED",
     "AttentionUNet",
     "EfficientNetGate",
     "EfficientNetLiteGate",
     "GateAlone",
     "NerveCeg",
     "NoGate",
+    "PretrainedUNet",
     "R2AttentionUNet",
     "R2UNet",
     "ResNetGate",
     "ResUNet",
+    "SharedGate",
     "UNet",
     "UNetPlusPlus",
     "import_torch",

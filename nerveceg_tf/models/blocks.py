@@ -61,6 +61,11 @@ def down(x, name: str):
     return keras.layers.MaxPooling2D(name=name)(x)
 
 
+def bottleneck(x):
+    """Names the features at which the encoder ends, for whoever reads them there."""
+    return keras.layers.Identity(name="bottleneck")(x)
+
+
 def up(x, filters: int, name: str):
     """Doubles height and width, then `conv_bn_relu`."""
     x = keras.layers.UpSampling2D(interpolation="nearest", name=f"{name}_upsample")(x)

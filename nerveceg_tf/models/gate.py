@@ -1,16 +1,15 @@
 """Gates: does this frame hold a nerve?"""
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
 from nerveceg_tf.data.frame import Size
-from nerveceg_tf.errors import ModelError, WeightsUnavailableError
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.downloads import short_download
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
 from nerveceg_tf.models.gate_parts import gate_input, load_weights, presence_head
+from nerveceg_tf.models.noisy_student import load_noisy_student
 
 _SIZES = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
@@ -28,9 +27,10 @@ def EfficientNetGate(
     Args:
         variant: `"b0"` to `"b7"`.
         size: height and width of its input, at least 32; the variant's own square by default.
-        weights: `"imagenet"` (downloaded by Keras on first use), `None`, or a file: weights that a
-            gate of this variant and size saved (`.weights.h5`), or Keras Applications'
-            `efficientnetb4_notop.h5` for machines without a network.
+        weights: `"imagenet"` (downloaded by Keras on first use), `"noisy-student"` (downloaded by
+            the package efficientnet, extra `noisy-student`), `None`, or a file: weights that a gate
+            of this variant saved (`.weights.h5`), or Keras Applications' `efficientnetb4_notop.h5`
+            for machines without a network.
         dropout: share of features dropped before the last layer while training.
         name: the model's name.
 
@@ -54,13 +54,20 @@ def EfficientNetGate(
     height, width = size or (_SIZES[variant],) * 2
     image, rgb = gate_input(height, width)
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
-    with _short_download(variant, weights):
+    fetched = weights if weights in ("imagenet", "noisy-student") else None
+    instead = (
+        f"weights=None, or fetch efficientnet{variant}_notop.h5 elsewhere and pass it"
+        " (--gate-weights FILE)"
+    )
+    with short_download(fetched, f"gate {variant}", instead):
         backbone = build(
             include_top=False,
             weights="imagenet" if weights == "imagenet" else None,
             input_tensor=rgb,
             input_shape=(height, width, 3),
         )
+        if weights == "noisy-student":
+            load_noisy_student(backbone, variant)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # The statistics of ultrasound replace ImageNet's within a short training.
@@ -72,7 +79,7 @@ def EfficientNetGate(
     gate = keras.Model(
         image, presence_head(backbone.output, dropout), name=name or f"efficientnet_{variant}"
     )
-    if weights not in (None, "imagenet") and not applications_file:
+    if weights is not None and not fetched and not applications_file:
         load_weights(gate, weights)
     return gate
 
@@ -135,23 +142,6 @@ def NoGate(size: Size = (32, 32), name: str = "no_gate") -> keras.Model:
     ones.trainable = False
     presence = ones(keras.layers.GlobalAveragePooling2D()(image))
     return keras.Model(image, presence, name=name)
-
-
-@contextmanager
-def _short_download(variant: str, weights: str | Path | None) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)
-    try:
-        yield
-    except Exception as error:
-        if weights != "imagenet":
-            raise
-        raise WeightsUnavailableError(
-            f"gate {variant}: its ImageNet weights could not be downloaded; pass weights=None, or"
-            f" fetch efficientnet{variant}_notop.h5 elsewhere and pass it (--gate-weights FILE)"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _restore_imagenet_scaling(backbone: keras.Model) -> None:

@@ -44,7 +44,7 @@ def ResUNet(
             x, width << level, f"down_{level + 1}", strides=min(2, level + 1), activate=level > 0
         )
         skips.append(x)
-    x = _residual(x, width << 3, "bottom", strides=2)
+    x = blocks.bottleneck(_residual(x, width << 3, "bottom", strides=2))
     for level in reversed(range(3)):
         x = keras.layers.UpSampling2D(interpolation="nearest", name=f"up_{level + 1}")(x)
         x = keras.layers.Concatenate(name=f"skip_{level + 1}")([skips[level], x])

@@ -5,31 +5,32 @@ import tensorflow as tf
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.resize import Resize, resize
+from nerveceg_tf.models.shared_gate import split_shared
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class GatedSegmenter(keras.layers.Layer):
-    """Runs a segmenter on the frames whose presence reaches the threshold, and on no others.
+    """Draws masks for the frames whose presence reaches the threshold, and for no others.
 
     In training every frame is segmented and nothing is set to zero, so that gradients flow.
 
     Args:
-        segmenter: model of fixed input size; its first output is the mask.
+        draw: model from a list of features to the mask: a segmenter, whose only feature is the
+            image, or the decoder of one whose encoder has run already.
         threshold: presence below it gives an empty mask.
         mask_threshold: mask probability from which a pixel counts as nerve; kept with the model for
             those who binarise.
 
-    Inputs: images `(batch, height, width, 1)`, gray 0..255, and presence `(batch, 1)`. Output:
-    nerve probability `(batch, height, width, 1)` in the images' own size.
+    Inputs: images `(batch, height, width, 1)`, presence `(batch, 1)`, and the list of features that
+    `draw` takes. Output: nerve probability `(batch, height, width, 1)` in the images' own size.
     """
 
     def __init__(
-        self, segmenter: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
+        self, draw: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
     ):
         super().__init__(**kwargs)
         self.supports_jit = False  # how many frames pass is known only when it runs
-        self.segmenter = segmenter
-        self.fit_frame = Resize(*_fixed_input(segmenter, "segmenter"))
+        self.draw = draw
         self.threshold = self._constant("threshold", threshold)
         self.mask_threshold = self._constant("mask_threshold", mask_threshold)
 
@@ -38,43 +39,50 @@ class GatedSegmenter(keras.layers.Layer):
         initializer = keras.initializers.Constant(value)
         return self.add_weight((), initializer, "float32", trainable=False, name=name)
 
-    def build(self, image_shape: tuple, presence_shape: tuple) -> None:
+    def build(self, image_shape: tuple, presence_shape: tuple, features_shape: list) -> None:
         self.built = True
 
-    def call(self, image: tf.Tensor, presence: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self,
+        image: tf.Tensor,
+        presence: tf.Tensor,
+        features: list[tf.Tensor],
+        training: bool = False,
+    ) -> tf.Tensor:
         if training:
-            return self.segment(image, training=True)
+            return self.segment(image, features, training=True)
         passing = tf.where(presence[:, 0] >= self.threshold)
 
         def draw() -> tf.Tensor:
-            masks = self.segment(tf.gather(image, passing[:, 0]))
+            masks = self.segment(image, [tf.gather(x, passing[:, 0]) for x in features])
             return tf.scatter_nd(passing, masks, tf.shape(image, tf.int64))
 
         # Not only faster where no frame passes: oneDNN's convolutions fail on an empty batch.
         return tf.cond(tf.size(passing) > 0, draw, lambda: tf.zeros_like(image))
 
-    def segment(self, image: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Segments every frame, whatever the gate says; shapes as in `call`."""
-        mask = self.segmenter(self.fit_frame(image), training=training)
-        if isinstance(mask, (list, tuple)):
-            mask = mask[0]
+    def segment(
+        self, image: tf.Tensor, features: list[tf.Tensor], training: bool = False
+    ) -> tf.Tensor:
+        """Draws the features of every frame, whatever the gate says, in the size of `image`."""
         shape = tf.shape(image)
-        return resize(mask, (shape[1], shape[2]))
+        return resize(self.draw(features, training=training), (shape[1], shape[2]))
 
-    def compute_output_shape(self, image_shape: tuple, presence_shape: tuple) -> tuple:
+    def compute_output_shape(
+        self, image_shape: tuple, presence_shape: tuple, features_shape: list
+    ) -> tuple:
         return image_shape
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            "segmenter": keras.saving.serialize_keras_object(self.segmenter),
+            "draw": keras.saving.serialize_keras_object(self.draw),
             "threshold": float(self.threshold),
             "mask_threshold": float(self.mask_threshold),
         }
 
     @classmethod
     def from_config(cls, config: dict) -> "GatedSegmenter":
-        return cls(**_with_models(config, "segmenter"))
+        return cls(**_with_models(config, "draw"))
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -85,9 +93,11 @@ class NerveCeg(keras.Model):
     together on `{"presence": ..., "mask": ...}`; the hard gate plays no part in training.
 
     Args:
-        gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`.
+        gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`;
+            or a `SharedGate`, that draws the mask too.
         segmenter: model from `(batch, height, width, 1 or 3)`, gray 0..255, to mask probabilities
-            `(batch, height, width, 1)`. Its size need not be the gate's.
+            `(batch, height, width, 1)`. Its size need not be the gate's. Of several outputs the
+            first is the mask. `None` with a `SharedGate`.
         threshold: presence below it gives a mask of exact zeros.
         mask_threshold: mask probability from which a pixel counts as nerve.
 
@@ -96,7 +106,7 @@ class NerveCeg(keras.Model):
     nerve, and `mask`, float32 `(batch, height, width, 1)`, the nerve probability per pixel.
 
     Raises:
-        ModelError: a stage has no fixed input size, or not 1 or 3 channels.
+        ModelError: a stage has no fixed input size, not 1 or 3 channels, or another output.
 
     Example:
         >>> model = NerveCeg(EfficientNetLiteGate(size=(96, 128)), UNet((96, 128, 1), width=16))
@@ -110,21 +120,30 @@ class NerveCeg(keras.Model):
     def __init__(
         self,
         gate: keras.Model,
-        segmenter: keras.Model,
+        segmenter: keras.Model | None = None,
         threshold: float = 0.5,
         mask_threshold: float = 0.5,
         name: str = "nerveceg",
         **kwargs,
     ):
-        gate, segmenter = uncompiled(gate), uncompiled(segmenter)
+        gate, segmenter = uncompiled(gate), segmenter and uncompiled(segmenter)
         image = keras.Input((None, None, 1), name="image")
         fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
-        gated = GatedSegmenter(segmenter, threshold, mask_threshold, name="mask")
-        presence = gate(fit_gate(image))
-        outputs = {"presence": presence, "mask": gated(image, presence)}
-        super().__init__(inputs=image, outputs=outputs, name=name, **kwargs)
+        if segmenter is None:
+            look, draw = split_shared(gate)
+        else:
+            _check_output(gate, "gate", (1,), "one presence (batch, 1)")
+            _check_output(segmenter, "segmenter", (*segmenter.input_shape[1:3], 1), "a mask")
+            look = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
+            draw = _of_any_size(segmenter)
+        presence, *features = look(fit_gate(image))
+        gated = GatedSegmenter(draw, threshold, mask_threshold, name="mask")
+        mask = gated(image, presence, features or [image])
+        super().__init__(
+            inputs=image, outputs={"presence": presence, "mask": mask}, name=name, **kwargs
+        )
         self.gate, self.segmenter = gate, segmenter
-        self._fit_gate, self._gated = fit_gate, gated
+        self._fit_gate, self._look, self._gated = fit_gate, look, gated
 
     @property
     def threshold(self) -> float:
@@ -146,11 +165,14 @@ class NerveCeg(keras.Model):
 
     def detect(self, image: tf.Tensor) -> tf.Tensor:
         """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
-        return self.gate(self._fit_gate(image), training=False)
+        return self._look(self._fit_gate(image), training=False)[0]
 
     def segment(self, image: tf.Tensor) -> tf.Tensor:
         """The segmenter alone, on every frame: mask probabilities in the images' own size."""
-        return self._gated.segment(image)
+        features = [image]
+        if self.segmenter is None:
+            _, *features = self._look(self._fit_gate(image), training=False)
+        return self._gated.segment(image, features)
 
     def get_config(self) -> dict:
         return {
@@ -186,9 +208,25 @@ def uncompiled(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name) if model.compiled else model
 
 
+def _of_any_size(segmenter: keras.Model) -> keras.Model:
+    """From a list that holds frames of any size to the first mask that the segmenter draws."""
+    image = keras.Input((None, None, 1), name="image")
+    masks = segmenter(Resize(*_fixed_input(segmenter, "segmenter"), name="fit_segmenter")(image))
+    mask = masks[0] if isinstance(masks, list) else masks
+    return keras.Model([image], mask, name=segmenter.name)
+
+
 def _with_models(config: dict, *names: str) -> dict:
     models = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
     return {**config, **models}
+
+
+def _check_output(model: keras.Model, stage: str, shape: tuple, wanted: str) -> None:
+    given = tuple(model.outputs[0].shape[1:])
+    if given != shape:
+        raise ModelError(
+            f"{stage} {model.name}: gives {given} for a frame; pass a model of {wanted}"
+        )
 
 
 def _fixed_input(model: keras.Model, stage: str) -> tuple[int, int, int]:

@@ -40,7 +40,7 @@ def u_shaped(
         x = convolve(x, width << level, f"down_{level + 1}")
         skips.append(x)
         x = blocks.down(x, f"pool_{level + 1}")
-    x = convolve(x, width << 4, "bottom")
+    x = blocks.bottleneck(convolve(x, width << 4, "bottom"))
     for level in reversed(range(4)):
         skip, x = skips[level], blocks.up(x, width << level, f"up_{level + 1}")
         if attend is not None:

@@ -51,7 +51,7 @@ def UNetPlusPlus(
         if level:
             x = blocks.down(x, f"pool_{level}")
         x = blocks.double_conv(x, width << level, f"node_{level}_0")
-        row.append(x)
+        row.append(x if level < 4 else blocks.bottleneck(x))
     for step in range(1, 5):
         for level in range(5 - step):
             node = f"node_{level}_{step}"

@@ -39,6 +39,22 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.stop()
 
 
+class Score(keras.callbacks.Callback):
+    """Adds `val_score`, the mean of the validation scores that choose the epoch, to the logs.
+
+    Args:
+        names: Keras' names of those scores, without `val_`.
+    """
+
+    def __init__(self, names: list[str]):
+        super().__init__()
+        self.names = names
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs is not None:
+            logs["val_score"] = sum(logs[f"val_{name}"] for name in self.names) / len(self.names)
+
+
 class History(keras.callbacks.Callback):
     """Appends a row per epoch and value to a CSV file: `stage, epoch, name, value`."""
 

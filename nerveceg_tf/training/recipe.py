@@ -11,12 +11,17 @@ class Recipe:
     """Everything that decides what a training does, beside the frames.
 
     Attributes:
-        gate: a name in `GATES`.
+        gate: a name in `GATES`, or `"shared"`: a head on the segmenter's bottleneck.
         segmenter: a name in `SEGMENTERS`.
         gate_size: height and width of the gate's input.
         segmenter_size: height and width of the segmenter's input.
-        gate_weights: `"imagenet"`, `"none"`, a file, or `"auto"`: ImageNet's where they can be had.
+        gate_weights: `"imagenet"`, `"noisy-student"`, `"none"`, a file, or `"auto"`: ImageNet's
+            where they can be had.
         width: channels of the segmenter's first level.
+        encoder: of a pretrained segmenter; `None` for its default.
+        encoder_weights: `"imagenet"`, `"none"` or `"auto"`, for such an encoder.
+        deep_supervision: train U-Net++ on the masks of all its depths.
+        prune: keep U-Net++ down to this depth alone, 1 to 4, the best epoch at that depth.
         epochs: passes over the frames, for each stage.
         batch_size: frames per step.
         gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
@@ -35,6 +40,10 @@ class Recipe:
     segmenter_size: Size = (192, 256)
     gate_weights: str = "auto"
     width: int = 64
+    encoder: str | None = None
+    encoder_weights: str = "auto"
+    deep_supervision: bool = False
+    prune: int | None = None
     epochs: int = 20
     batch_size: int = 8
     gate_learning_rate: float = 5e-4

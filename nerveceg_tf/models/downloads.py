@@ -1,0 +1,35 @@
+"""Weights that are fetched on first use, where there is a network."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nerveceg_tf.errors import NervecegError, WeightsUnavailableError
+
+
+@contextmanager
+def short_download(weights: object, what: str, instead: str) -> Iterator[None]:
+    """Gives up soon where there is no network, and says what to pass instead.
+
+    Args:
+        weights: what was asked for; `None` means that nothing is fetched.
+        what: the model, for the message.
+        instead: what to pass, for the message.
+
+    Raises:
+        WeightsUnavailableError: building with weights failed.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)
+    try:
+        yield
+    except NervecegError:
+        raise
+    except Exception as error:
+        if weights is None:
+            raise
+        raise WeightsUnavailableError(
+            f"{what}: its {weights} weights could not be downloaded; pass {instead}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,68 @@
+"""EfficientNet's noisy-student weights, which keras.applications does not have."""
+
+import importlib
+
+import keras
+import numpy as np
+
+from nerveceg_tf.errors import ModelError
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STDDEV = (0.229, 0.224, 0.225)
+
+
+def load_noisy_student(backbone: keras.Model, variant: str, weights: str | None = "noisy-student"):
+    """Fills an EfficientNet of keras.applications with the weights of the package efficientnet.
+
+    Both hold the same layers in the same order, but for the Normalization in front of one, which
+    gets what the other's preprocessing does.
+
+    Args:
+        backbone: `keras.applications.EfficientNetB0` to `B7` without its top.
+        variant: `"b0"` to `"b7"`.
+        weights: what to build the package's model with.
+
+    Returns:
+        The package's model, whose input is `(frame / 255 - mean) / deviation`.
+
+    Raises:
+        ModelError: efficientnet 1.1.1 is not installed, or its layers are not those expected.
+
+    Reference:
+        Xie et al.: Self-training with Noisy Student improves ImageNet classification (CVPR 2020),
+        https://arxiv.org/abs/1911.04252
+    """
+    try:
+        package = importlib.import_module("efficientnet.tfkeras")
+        names = vars(importlib.import_module("efficientnet.weights"))
+    except ModuleNotFoundError:
+        names = {}
+    if "NS_WEIGHTS_PATH" not in names:
+        raise ModelError(
+            f"gate {variant}: noisy-student weights need efficientnet 1.1.1; run pip install"
+            " 'nerveceg_tf[noisy-student]', or beside the extra pretrained, which pins 1.0.0, pip"
+            " install --no-deps efficientnet==1.1.1"
+        )
+    source = getattr(package, f"EfficientNet{variant.upper()}")(
+        include_top=False, weights=weights, input_shape=backbone.input_shape[1:]
+    )
+    normalization = next(x for x in backbone.layers if isinstance(x, keras.layers.Normalization))
+    targets = [
+        weight
+        for layer in backbone.layers
+        if layer is not normalization
+        for weight in layer.weights
+    ]
+    values = source.get_weights()
+    ours = [tuple(weight.shape) for weight in targets]
+    if ours != [value.shape for value in values]:
+        raise ModelError(
+            f"gate {variant}: efficientnet's layers are not those of Keras Applications"
+        )
+    for target, value in zip(targets, values, strict=True):
+        target.assign(value)
+    normalization.set_weights(
+        [np.array(_IMAGENET_MEAN), np.square(_IMAGENET_STDDEV), *normalization.get_weights()[2:]]
+    )
+    normalization.finalize_state()
+    return source

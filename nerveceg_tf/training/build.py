@@ -1,0 +1,94 @@
+"""The models that a recipe asks for."""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import keras
+
+from nerveceg_tf.errors import ModelError, WeightsUnavailableError
+from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
+from nerveceg_tf.training.recipe import Recipe
+
+
+def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Model], Recipe]:
+    """Builds the models of a recipe.
+
+    Args:
+        recipe: what to build.
+        only: `"gate"` or `"segmenter"`; both by default.
+
+    Returns:
+        The models by stage, `gate` and `segmenter`, or `shared` where one model is both; and the
+        recipe, with `"auto"` replaced by the weights that were found.
+
+    Raises:
+        ModelError: a name, a size or an option does not fit.
+    """
+    shared = recipe.gate == SHARED
+    if shared and only:
+        raise ModelError(
+            f"--only {only}: a shared gate is trained with its segmenter; leave it out"
+        )
+    if shared and recipe.prune:
+        raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
+    models = {}
+    if only != "segmenter" and not shared:
+        models["gate"], recipe = _gate(recipe)
+    if only != "gate":
+        segmenter, recipe = _segmenter(recipe)
+        models["shared" if shared else "segmenter"] = SharedGate(segmenter) if shared else segmenter
+    return models, recipe
+
+
+def _gate(recipe: Recipe) -> tuple[keras.Model, Recipe]:
+    if recipe.gate not in GATES:
+        raise ModelError(f"--gate {recipe.gate}: choose one of {', '.join([*GATES, SHARED])}")
+    gate, weights = _with_weights(
+        "gate",
+        recipe.gate_weights,
+        lambda weights: GATES[recipe.gate](size=recipe.gate_size, weights=weights),
+    )
+    return gate, replace(recipe, gate_weights=weights)
+
+
+def _segmenter(recipe: Recipe) -> tuple[keras.Model, Recipe]:
+    name = recipe.segmenter
+    if name not in SEGMENTERS:
+        raise ModelError(f"--segmenter {name}: choose one of {', '.join(SEGMENTERS)}")
+    build = SEGMENTERS[name]
+    known = inspect.signature(build).parameters
+    options = {"input_shape": (*recipe.segmenter_size, 1), "width": recipe.width}
+    if recipe.deep_supervision or recipe.prune:
+        if "deep_supervision" not in known:
+            raise ModelError(
+                f"--segmenter {name}: draws at one depth only; --deep-supervision and --prune need"
+                " unet_plus_plus"
+            )
+        options["deep_supervision"] = True
+    if "encoder" not in known:
+        if recipe.encoder is not None:
+            raise ModelError(
+                f"--segmenter {name}: has its own encoder; --encoder needs one of"
+                f" {', '.join(n for n in SEGMENTERS if n.startswith('pretrained_'))}"
+            )
+        return build(**options), recipe
+    if recipe.encoder is not None:
+        options["encoder"] = recipe.encoder
+    segmenter, weights = _with_weights(
+        "encoder", recipe.encoder_weights, lambda weights: build(weights=weights, **options)
+    )
+    return segmenter, replace(recipe, encoder_weights=weights)
+
+
+def _with_weights(
+    what: str, weights: str, build: Callable[[str | None], keras.Model]
+) -> tuple[keras.Model, str]:
+    if weights == "auto":
+        try:
+            return build("imagenet"), "imagenet"
+        except WeightsUnavailableError as error:
+            warnings.warn(f"{error}. Training the {what} from random weights", stacklevel=6)
+            weights = "none"
+    return build(None if weights == "none" else weights), weights

@@ -1,0 +1,58 @@
+"""`nerveceg models` and `nerveceg import-torch`, and what the former counts."""
+
+import numpy as np
+import pytest
+
+from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, R2UNet, UNet
+from nerveceg_tf.cli import main
+from nerveceg_tf.models.cost import gmac
+
+
+@pytest.fixture
+def nerveceg(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+def test_multiplications_are_those_published():
+    """4.9 and 159.5 were counted on the original's own modules at 400x400."""
+    assert gmac(UNet((400, 400, 3))) == pytest.approx(159.5, abs=0.1)
+    gate = EfficientNetGate("b4", (400, 400), weights=None)
+    assert gmac(gate) == pytest.approx(4.9, abs=0.05)
+
+
+def test_layers_that_are_called_again_count_again():
+    once, twice = (gmac(R2UNet((32, 32, 1), width=2, recurrences=n)) for n in (1, 2))
+    assert once < twice < 2 * once
+
+
+@pytest.mark.slow
+def test_the_table_names_every_model(nerveceg):
+    code, out, _ = nerveceg("models", "--gate-size", "32x32", "--segmenter-size", "96x96")
+    assert code == 0
+    rows = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
+    assert set(rows) >= GATES.keys() | SEGMENTERS.keys() | {"shared"}
+
+
+def test_import_torch_refuses_what_it_cannot_write_or_read(nerveceg, tmp_path):
+    checkpoint = tmp_path / "net.pt"
+    np.save(checkpoint.with_suffix(".npy"), np.zeros(3))
+    checkpoint.with_suffix(".npy").rename(checkpoint)
+    for out, message in (
+        ("model.h5", "name a file that ends in .keras"),
+        ("model.keras", f"{checkpoint}: is not a PyTorch state dict"),
+    ):
+        code, _, err = nerveceg("import-torch", checkpoint, "--out", tmp_path / out)
+        assert code == 2
+        assert message in " ".join(err.split())
+    (tmp_path / "model.keras").touch()
+    code, _, err = nerveceg("import-torch", checkpoint, "--out", tmp_path / "model.keras")
+    assert (code, "pass --force to replace it" in " ".join(err.split())) == (2, True)
+    assert not list(tmp_path.glob(".*"))

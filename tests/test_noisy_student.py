@@ -1,0 +1,33 @@
+"""Noisy-student weights: the package's layers are ours, in the same order."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from nerveceg_tf import EfficientNetGate
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.noisy_student import load_noisy_student
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("variant", ["b0", "b4"])
+def test_both_answer_alike_whatever_the_weights(variant):
+    weights = pytest.importorskip("efficientnet.weights")
+    if not hasattr(weights, "NS_WEIGHTS_PATH"):
+        pytest.skip("needs efficientnet 1.1.1")
+    build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
+    ours = build(include_top=False, weights=None, input_shape=(64, 96, 3))
+    theirs = load_noisy_student(ours, variant, weights=None)
+    frames = np.random.default_rng(0).uniform(0, 255, (2, 64, 96, 3)).astype("float32")
+    scaled = (frames / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    expected = theirs(scaled, training=False).numpy()
+    difference = np.abs(ours(frames, training=False) - expected).max()
+    assert difference < 1e-3 * expected.std()
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet.tfkeras", None)
+    with pytest.raises(ModelError, match=r"install --no-deps efficientnet==1\.1\.1"):
+        EfficientNetGate("b0", (32, 32), weights="noisy-student")
