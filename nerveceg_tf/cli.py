@@ -15,11 +15,11 @@ from rich.table import Table
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.errors import ModelError, NervecegError
-from nerveceg_tf.files import replacing, replacing_folder, write_json
+from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning
+from nerveceg_tf.files import check_writable, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
-from nerveceg_tf.models.catalogue import catalogue, count
+from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 from nerveceg_tf.progress import console, output, track
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
@@ -34,6 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+UsageError = typer.BadParameter.__base__
+"""Typer's own error of a wrong option, which it would print in a box of six lines."""
 
 
 class Stage(StrEnum):
@@ -114,7 +118,7 @@ def train(
         int | None,
         typer.Option(min=1, max=4, help="Keep a deeply supervised unet_plus_plus to this depth."),
     ] = Recipe.prune,
-    seed: Annotated[int, typer.Option(min=0)] = Recipe.seed,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = Recipe.seed,
     batch_size: Annotated[int, typer.Option(min=1)] = Recipe.batch_size,
     gate_weights: Annotated[
         str,
@@ -226,7 +230,7 @@ def models(
     """List the gates and segmenters: parameters, multiplications, pretrained weights."""
     size = {"gate": f"{gate_size[0]}x{gate_size[1]}"}
     size["segmenter"] = f"{segmenter_size[0]}x{segmenter_size[1]}, width {width}"
-    entries = track(catalogue(gate_size, segmenter_size, width), "building", count())
+    entries = track(catalogue(gate_size, segmenter_size, width), "building", catalogue_length())
     for stage, rows in groupby(entries, key=lambda entry: entry.stage):
         table = Table("name", title=f"{stage}s at {size[stage]}", title_justify="left")
         for column in ("million parameters", "GMAC a frame"):
@@ -268,6 +272,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
+    if json:
+        check_writable(json)
     scores = evaluate_run(Run(run), find_frames(data), part)
     if json:
         write_json(json, scores)
@@ -303,9 +309,19 @@ def main() -> None:
         f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
     )
     warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", module="nerveceg_tf")
+    warnings.filterwarnings("always", category=NervecegWarning)
     try:
-        app(prog_name="nerveceg")
+        sys.exit(app(prog_name="nerveceg", standalone_mode=False) or 0)
+    except UsageError as error:
+        where = f"{error.ctx.command_path}: " if error.ctx else ""
+        console.print(
+            f"error: {where}{error.format_message()}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(2)
     except NervecegError as error:
         for line in str(error).splitlines():
             console.print(

@@ -8,6 +8,10 @@ class NervecegError(Exception):
     """
 
 
+class NervecegWarning(UserWarning):
+    """Something that a user should know of a result; the command line prints it as a note."""
+
+
 class FrameError(NervecegError):
     """A frame or mask that cannot be used."""
 

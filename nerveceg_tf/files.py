@@ -13,7 +13,14 @@ from nerveceg_tf.errors import RunError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside the file `path`, and renames it to `path` if all went well."""
+    """Gives a temporary name beside the file `path`, and renames it to `path` if all went well.
+
+    Raises:
+        RunError: nothing can be written there.
+    """
+    check_writable(path)
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder; name a file")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +62,7 @@ def check_free(path: Path, marker: str, force: bool) -> None:
     Raises:
         RunError: it may not.
     """
+    check_writable(path)
     if path.is_file():
         raise RunError(f"--out {path}: is a file; name a folder")
     if not path.exists() or not any(path.iterdir()):
@@ -63,6 +71,19 @@ def check_free(path: Path, marker: str, force: bool) -> None:
         raise RunError(f"--out {path}: holds other files (no {marker}); name another folder")
     if not force:
         raise RunError(f"--out {path}: exists; name another folder, or pass --force to replace it")
+
+
+def check_writable(path: Path) -> None:
+    """Checks that something may be made at `path`, whose folders need not exist yet.
+
+    Raises:
+        RunError: it may not.
+    """
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if not existing.is_dir():
+        raise RunError(f"{path}: {existing} is a file; name another place")
+    if not os.access(existing, os.W_OK):
+        raise RunError(f"{path}: {existing} cannot be written to; name another place")
 
 
 def write_json(path: Path, content: Any) -> None:

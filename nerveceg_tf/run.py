@@ -18,12 +18,13 @@ from typing import Any
 
 import keras
 
-from nerveceg_tf.errors import RunError
-from nerveceg_tf.files import check_free, replacing, write_json
+from nerveceg_tf.errors import ModelError, RunError
+from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
 
-STAGES = ("gate", "segmenter")
+STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
+STAGES = tuple(STAGE_OUTPUTS)
 PARTS = ("train", "validation", "held_out")
 
 
@@ -53,9 +54,12 @@ class Run:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         if not (self.path / "run.json").is_file():
-            raise RunError(
-                f"{self.path}: is no run (it has no run.json); make one with nerveceg train"
-            )
+            mend = {
+                ".keras": "join it with another by nerveceg combine",
+                ".pt": "bring it over with nerveceg import-torch",
+                ".pth": "bring it over with nerveceg import-torch",
+            }.get(self.path.suffix, "make one with nerveceg train")
+            raise RunError(f"{self.path}: is no run (it has no run.json); {mend}")
 
     @classmethod
     def create(cls, path: Path | str, description: dict[str, Any], force: bool = False) -> "Run":
@@ -104,9 +108,7 @@ class Run:
             RunError: the run lacks it, or its file is damaged.
         """
         if self._shared and stage in STAGES:
-            shared = self.load("shared")
-            output = shared.output["presence" if stage == "gate" else "mask"]
-            return keras.Model(shared.inputs[0], output, name=stage)
+            return _of_stage(self.load("shared"), stage)
         path = self._file(stage)
         if not path.is_file():
             raise RunError(
@@ -140,7 +142,7 @@ class Run:
         """The run's thresholds, or the defaults where none were tuned."""
         if not (self.path / "thresholds.json").is_file():
             return Thresholds()
-        content = self.read("thresholds.json")
+        content = self.read("thresholds.json", "presence", "mask")
         return Thresholds(content["presence"], content["mask"])
 
     @thresholds.setter
@@ -150,16 +152,23 @@ class Run:
     @cached_property
     def parts(self) -> dict[str, str]:
         """Fingerprint of each frame that the run knows, to `train`, `validation` or `held_out`."""
-        split = self.read("split.json")
+        split = self.read("split.json", *PARTS)
         # The last wins: a frame that any stage was trained on counts as trained on.
         return {f["digest"]: part for part in reversed(PARTS) for f in split[part]}
 
-    def read(self, name: str) -> Any:
-        """Reads one of the run's JSON files."""
+    def read(self, name: str, *keys: str) -> Any:
+        """Reads one of the run's JSON files.
+
+        Raises:
+            RunError: it is missing or damaged, or lacks one of `keys`.
+        """
         try:
-            return json.loads((self.path / name).read_text("utf-8"))
-        except (OSError, ValueError):
+            content = json.loads((self.path / name).read_text("utf-8"))
+            if not set(keys) <= content.keys():
+                raise ValueError
+        except (OSError, ValueError, AttributeError):
             raise RunError(f"{self.path / name}: is missing or damaged; train again") from None
+        return content
 
     def write(self, name: str, content: Any) -> None:
         """Writes one of the run's JSON files."""
@@ -183,20 +192,35 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     """
     paths = {"gate": Path(gate), "segmenter": Path(segmenter)}
     runs = {stage: None if path.suffix == ".keras" else Run(path) for stage, path in paths.items()}
-    models = {stage: run.load(stage) if run else _load(paths[stage]) for stage, run in runs.items()}
-    NerveCeg(models["gate"], models["segmenter"])
+    models = {
+        stage: run.load(stage) if run else _of_stage(_load(paths[stage]), stage)
+        for stage, run in runs.items()
+    }
+    try:
+        NerveCeg(models["gate"], models["segmenter"])
+    except ModelError as error:
+        raise ModelError(f"{gate} and {segmenter} make no run: {error}") from None
     sources = {
         stage: {"from": str(paths[stage]), **(run.description if run else {})}
         for stage, run in runs.items()
     }
-    run = Run.create(out, {"combined_from": sources}, force)
-    splits = [source.read("split.json") for source in runs.values() if source]
-    run.write("split.json", {part: [f for s in splits for f in s[part]] for part in PARTS})
-    for stage, model in models.items():
-        run.save(stage, model)
+    splits = [run.read("split.json", *PARTS) for run in runs.values() if run]
     thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
-    run.thresholds = Thresholds(thresholds["gate"].presence, thresholds["segmenter"].mask)
-    return run
+    # Everything is read by now: `out` may be one of the sources.
+    with replacing_folder(Path(out), "run.json", force) as folder:
+        run = Run.create(folder, {"combined_from": sources})
+        run.write("split.json", {part: [f for s in splits for f in s[part]] for part in PARTS})
+        for stage, model in models.items():
+            run.save(stage, model)
+        run.thresholds = Thresholds(thresholds["gate"].presence, thresholds["segmenter"].mask)
+    return Run(out)
+
+
+def _of_stage(model: keras.Model, stage: str) -> keras.Model:
+    """The part of a `SharedGate` model that is one stage, or the model if it is but one stage."""
+    if not isinstance(model.output, dict):
+        return model
+    return keras.Model(model.inputs[0], model.output[STAGE_OUTPUTS[stage]], name=stage)
 
 
 def _load(path: Path) -> keras.Model:

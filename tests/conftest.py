@@ -1,13 +1,23 @@
 """What several tests share: the real frames that come with the package, and the larger sets."""
 
+import gc
 import shutil
 from pathlib import Path
 
+import keras
 import pytest
 
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_models():
+    """Keras remembers every model of the process; a file's tests need not pay for another's."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -29,5 +29,5 @@ def test_both_answer_alike_whatever_the_weights(variant):
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet.tfkeras", None)
-    with pytest.raises(ModelError, match=r"install --no-deps efficientnet==1\.1\.1"):
+    with pytest.raises(ModelError, match=r"pip install efficientnet==1\.1\.1"):
         EfficientNetGate("b0", (32, 32), weights="noisy-student")

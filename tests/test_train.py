@@ -229,7 +229,10 @@ def test_a_pretrained_encoder_is_named_in_the_run(nerveceg, tmp_path, subjects):
         ),
         (("--segmenter", "unet", "--prune", "2"), "--prune need unet_plus_plus"),
         (("--segmenter", "unet", "--encoder", "lite0"), "--encoder needs one of pretrained_unet"),
-        (("--segmenter", "pretrained_fpn"), "encoder lite0: has no fpn decoder"),
+        (
+            ("--segmenter", "pretrained_fpn"),
+            "decoder fpn: needs an encoder of",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_reading(nerveceg, tmp_path, options, message):

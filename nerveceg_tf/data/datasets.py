@@ -9,9 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.augment import Augmentation
-from nerveceg_tf.data.frame import Frame, Size, digest, read_image, read_mask, resize
+from nerveceg_tf.data.frame import Frame, Size, digest, map_frames, read_mask, resize
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track
 
 
@@ -66,9 +65,7 @@ def read_frames(
             none is good.
     """
     sizes = sorted(set(sizes))
-    outcomes = track(
-        parallel_map(partial(_read, sizes=sizes), frames), "reading frames", len(frames)
-    )
+    outcomes = track(map_frames(partial(_read, sizes=sizes), frames), "reading frames", len(frames))
     good, bad = [], []
     for outcome in outcomes:
         (bad if isinstance(outcome, FrameError) else good).append(outcome)
@@ -91,7 +88,12 @@ def read_frames(
 
 
 def gate_dataset(
-    frames: FrameSet, size: Size, batch_size: int = 16, training: bool = False, seed: int = 0
+    frames: FrameSet,
+    size: Size,
+    batch_size: int = 16,
+    training: bool = False,
+    seed: int = 0,
+    balanced: bool = False,
 ) -> tf.data.Dataset:
     """All frames with their labels, for `gate.fit`.
 
@@ -101,19 +103,16 @@ def gate_dataset(
         batch_size: frames per batch.
         training: shuffle and augment.
         seed: of both.
+        balanced: while training, draw frames with a nerve and without one equally often, and
+            within each kind every subject that has it; an epoch is still `len(frames)` draws.
 
     Returns:
         Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 labels `(b, 1)`.
     """
     labels = frames.present.astype(np.float32)[:, None]
-    dataset = _batches((frames.images[size], labels), batch_size, training, seed)
-    augment = Augmentation(seed) if training else None
-
-    def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = tf.cast(images, tf.float32)
-        return (augment(images) if augment else images), labels
-
-    return _prepared(dataset, prepare)
+    arrays = (frames.images[size], labels)
+    weights = balance(frames) if balanced and training else None
+    return _batches(arrays, batch_size, training, seed, weights)
 
 
 def segmenter_dataset(
@@ -140,14 +139,7 @@ def segmenter_dataset(
     """
     if only == "nerve":
         frames = frames.take(np.flatnonzero(frames.present))
-    dataset = _batches((frames.images[size], frames.masks[size]), batch_size, training, seed)
-    augment = Augmentation(seed) if training else None
-
-    def prepare(images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, masks = tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
-        return augment.with_masks(images, masks) if augment else (images, masks)
-
-    return _prepared(dataset, prepare)
+    return _batches((frames.images[size], frames.masks[size]), batch_size, training, seed)
 
 
 def two_stage_dataset(
@@ -160,34 +152,75 @@ def two_stage_dataset(
         `mask` float32 `(b, height, width, 1)`.
     """
     labels = frames.present.astype(np.float32)[:, None]
-    arrays = (frames.images[size], frames.masks[size], labels)
-    dataset = _batches(arrays, batch_size, training, seed)
-    augment = Augmentation(seed) if training else None
-
-    def prepare(images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, dict]:
-        images, masks = tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
-        if augment:
-            images, masks = augment.with_masks(images, masks)
-        return images, {"presence": labels, "mask": masks}
-
-    return _prepared(dataset, prepare)
+    arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
+    return _batches(arrays, batch_size, training, seed)
 
 
-def _prepared(dataset: tf.data.Dataset, prepare: Callable) -> tf.data.Dataset:
-    # One batch at a time: parallel calls would draw the augmentation's random numbers in any order.
-    return dataset.map(prepare).prefetch(tf.data.AUTOTUNE)
+def balance(frames: FrameSet) -> np.ndarray:
+    """How often to draw each frame so that classes, and subjects within a class, are even.
+
+    Returns:
+        float64 `(n,)`, probabilities that add up to 1.
+    """
+    subjects = np.array([frame.subject or "" for frame in frames.frames])
+    weights = np.zeros(len(frames))
+    for kind in (True, False):
+        found = frames.present == kind
+        own = np.unique(subjects[found])
+        for subject in own:
+            drawn = found & (subjects == subject)
+            weights[drawn] = 1 / len(own) / drawn.sum()
+    return weights / weights.sum()
 
 
-def _batches(arrays: tuple, batch_size: int, training: bool, seed: int) -> tf.data.Dataset:
-    dataset = tf.data.Dataset.from_tensor_slices(arrays)
-    if training:
-        dataset = dataset.shuffle(len(arrays[0]), seed=seed)
-    return dataset.batch(batch_size)
+def _batches(
+    arrays: tuple, batch_size: int, training: bool, seed: int, weights: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """Batches of images and targets, in order, or shuffled and augmented in a way of its own in
+    every epoch, which the seed repeats."""
+    count = len(arrays[0])
+    # Tensors, and not constants of the graph, which may not hold over 2 GB.
+    arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    if not training:
+        dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+        return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    if weights is None:
+        order = tf.data.Dataset.range(count).shuffle(count, seed=seed)
+    else:
+        ladder = tf.constant(np.cumsum(weights), tf.float32)
+        drawn = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(count)
+        order = drawn.map(
+            lambda n: tf.minimum(
+                tf.searchsorted(ladder, [tf.cast(n, tf.float32) / 2.0**32], "right")[0], count - 1
+            )
+        )
+    # A seed for each batch, so that batches can be augmented side by side and still be repeated.
+    seeds = tf.data.Dataset.random(seed + 1, rerandomize_each_iteration=True).batch(2)
+    augment = Augmentation()
+
+    def prepare(positions: tf.Tensor, seed: tf.Tensor) -> tuple:
+        batch = tf.nest.map_structure(lambda array: tf.gather(array, positions), arrays)
+        images, targets = _as_float(*batch)
+        if isinstance(targets, dict):
+            images, mask = augment(images, targets["mask"], seed)
+            return images, {**targets, "mask": mask}
+        if targets.shape.rank == 4:
+            return augment(images, targets, seed)
+        return augment(images, None, seed)[0], targets
+
+    batches = tf.data.Dataset.zip(order.batch(batch_size), seeds)
+    return batches.map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _read(frame: Frame, sizes: Sequence[Size]) -> tuple | FrameError:
+def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
+    return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), (images, targets))
+
+
+def _read(
+    frame: Frame, read: Callable[[], np.ndarray], sizes: Sequence[Size]
+) -> tuple | FrameError:
     try:
-        image = read_image(frame.image)
+        image = read()
         mask = read_mask(frame, image.shape)
     except FrameError as error:
         return error

@@ -1,28 +1,27 @@
 """One ultrasound frame: where it lies on disk, and how it is read."""
 
 import hashlib
-import io
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from nerveceg_tf.data import rle
+from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, read_cine, read_dicom
+from nerveceg_tf.data.decode import by, decode_still
 from nerveceg_tf.errors import FrameError
+from nerveceg_tf.parallel import parallel_map
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
-MIN_SIDE = 16
-MAX_SIDE = 8192
+SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 
+Result = TypeVar("Result")
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-# What a whole file ends with: libjpeg and libpng decode a truncated one without an error.
-_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,16 @@ class Frame:
     """A frame on disk, with what is known about it.
 
     Attributes:
-        name: file stem, unique in its folder, such as `"12_34"`.
+        name: file stem, unique in its folder, such as `"12_34"`; of a frame of a cine, with its
+            number, such as `"sweep_0007"`.
         image: path of the image file.
         subject: the person (or scan group) that was scanned; `None` if unknown.
         mask: path of the mask file, or Kaggle's run-length string (empty: no nerve), or `None`
             if the frame is not labelled.
         held_out: the folder's own layout sets this frame aside for testing.
+        index: which frame of a file of several, from 0; `None` for a still.
+        mask_index: the same for the mask's file.
+        mask_shift: pixels to move the mask down and to the right, when it was drawn on a twin.
     """
 
     name: str
@@ -43,12 +46,20 @@ class Frame:
     subject: str | None = None
     mask: Path | str | None = None
     held_out: bool = False
+    index: int | None = None
+    mask_index: int | None = None
+    mask_shift: tuple[int, int] = (0, 0)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Reads one TIFF, PNG, JPEG or BMP as 8-bit gray.
+def read_image(path: Path, index: int | None = None) -> np.ndarray:
+    """Reads one TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours are turned into luma, transparency is ignored.
+    Of a DICOM, windowing and photometric interpretation are applied.
+
+    Args:
+        path: the file.
+        index: which frame of a file of several, from 0.
 
     Returns:
         uint8 array `(height, width)`.
@@ -56,20 +67,57 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         FrameError: the file is empty, truncated, of another kind, or of an impossible size.
     """
+    suffix = path.suffix.lower()
+    if suffix in VIDEO or (suffix in DICOM and index is not None):
+        frame = next(islice(read_cine(path), index or 0, None), None)
+        if frame is None:
+            raise FrameError(f"{path}: has no frame {index}")
+        return frame
+    if suffix in DICOM:
+        return read_dicom(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
-    pixels = _decode(content, path)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif pixels.dtype != np.uint8:
-        raise FrameError(f"{path}: holds {pixels.dtype} pixels; save it with 8 or 16 bits")
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] >= 3:
-        return cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), cv2.COLOR_BGR2GRAY)
-    return np.ascontiguousarray(pixels[:, :, 0])
+    return decode_still(content, path, index or 0)
+
+
+def map_frames(
+    function: Callable[[Frame, Callable[[], np.ndarray]], Result], frames: Iterable[Frame]
+) -> Iterator[Result]:
+    """Yields `function(frame, read)` for each frame, in order, worked out by one thread per core.
+
+    Args:
+        function: `read()` gives it the frame's pixels as `read_image` does, or raises what that
+            raises. A cine is read once, from its start, whatever its number of frames.
+        frames: frames on disk.
+    """
+    for cine, group in groupby(frames, key=lambda f: f.image if f.index is not None else None):
+        if cine is None:
+            yield from parallel_map(lambda f: function(f, partial(read_image, f.image)), group)
+        else:
+            yield from parallel_map(lambda pair: function(*pair), _from_start(cine, list(group)))
+
+
+def _from_start(
+    cine: Path, frames: list[Frame]
+) -> Iterator[tuple[Frame, Callable[[], np.ndarray]]]:
+    images = enumerate(read_cine(cine))
+    for frame in frames:
+        try:
+            image = next(image for index, image in images if index == frame.index)
+        except StopIteration:
+            error = FrameError(f"{cine}: has no frame {frame.index}")
+        except FrameError as reason:
+            error = reason
+        else:
+            yield frame, partial(np.asarray, image)
+            continue
+        yield frame, partial(_fail, error)
+
+
+def _fail(error: FrameError) -> np.ndarray:
+    raise error
 
 
 def read_mask(frame: Frame, size: Size) -> np.ndarray:
@@ -90,23 +138,30 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         raise FrameError(f"{frame.image}: has no mask; add one, or take the frame out")
     if isinstance(frame.mask, str):
         try:
-            return rle.decode(frame.mask, size)
+            return _moved(rle.decode(frame.mask, size), frame.mask_shift)
         except ValueError as error:
             raise FrameError(f"{frame.image}: its row of run lengths {error}") from None
-    pixels = read_image(frame.mask)
+    pixels = read_image(frame.mask, frame.mask_index)
     if pixels.shape != size:
         raise FrameError(
-            f"{frame.mask}: is {_by(pixels.shape)} but its frame {frame.image.name} is {_by(size)};"
+            f"{frame.mask}: is {by(pixels.shape)} but its frame {frame.image.name} is {by(size)};"
             " make them equal"
         )
-    values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+    values = np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))
     if len(values) > 2 or (len(values) == 2 and values[0] != 0):
         listed = ", ".join(map(str, values[:4])) + (", …" if len(values) > 4 else "")
         raise FrameError(
             f"{frame.mask}: holds the {len(values)} gray values {listed}; a mask has 0 and one"
             " other: threshold it, and save it as PNG or TIFF"
         )
-    return (pixels > 0).astype(np.uint8)
+    return _moved((pixels > 0).astype(np.uint8), frame.mask_shift)
+
+
+def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
+    if shift == (0, 0):
+        return mask
+    move = np.float32([[1, 0, shift[1]], [0, 1, shift[0]]])
+    return cv2.warpAffine(mask, move, mask.shape[::-1], flags=cv2.INTER_NEAREST)
 
 
 def resize(pixels: np.ndarray, size: Size) -> np.ndarray:
@@ -129,41 +184,3 @@ def digest(image: np.ndarray) -> str:
     """A fingerprint of a frame's pixels, the same under any name and in any lossless format."""
     shape = np.array(image.shape, "<i8").tobytes()
     return hashlib.sha256(shape + image.tobytes()).hexdigest()[:20]
-
-
-def _decode(content: bytes, path: Path) -> np.ndarray:
-    if not content:
-        raise FrameError(f"{path}: the file is empty; fetch it again")
-    try:
-        with Image.open(io.BytesIO(content)) as header:
-            kind, (width, height) = header.format, header.size
-            if kind == "TIFF" and max(height, width) <= MAX_SIDE:
-                header.load()  # OpenCV fills the strips that it cannot decode with garbage
-    except Image.DecompressionBombError:
-        raise FrameError(f"{path}: {_TOO_LARGE}") from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError):
-        raise FrameError(f"{path}: {_UNREADABLE}") from None
-    if max(height, width) > MAX_SIDE:
-        raise FrameError(f"{path}: is {_by((height, width))}; {_TOO_LARGE}")
-    if min(height, width) < MIN_SIDE:
-        raise FrameError(
-            f"{path}: is {_by((height, width))}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
-        )
-    if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
-        raise FrameError(f"{path}: {_UNREADABLE}")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise FrameError(f"{path}: {_UNREADABLE}")
-    return pixels
-
-
-_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out"
-_TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
-
-
-def _by(size: Size) -> str:
-    """Width by height, as people name a frame's size."""
-    return f"{size[1]}x{size[0]}"

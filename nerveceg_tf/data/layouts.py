@@ -3,17 +3,21 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from nerveceg_tf.data.cine import count_frames
 from nerveceg_tf.data.frame import SUFFIXES, Frame
-from nerveceg_tf.errors import LayoutError
+from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
+
+Report = Callable[[NervecegError], None]
 
 _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
 _MASK_SUFFIX = "_mask"
 
 
-def find_frames(folder: Path | str) -> list[Frame]:
+def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]:
     """Lists the labelled frames of a folder, in the order of their names.
 
     Three layouts are known:
@@ -25,22 +29,28 @@ def find_frames(folder: Path | str) -> list[Frame]:
     - the original NerveCeg's: `{train,test}/image`, `{train,test}/mask`, `train_label.csv` and
       `test_label.csv`. Frames under `test/` come back with `held_out=True`.
 
+    A cine `sweep` of several frames gives `sweep_0000` and on; their masks are a multi-page TIFF of
+    the cine's name, or files of the frames' names.
+
     Args:
         folder: the folder.
+        report: is given the error of each file that does not pair or cannot be opened, in place of
+            raising the first.
 
     Returns:
-        One `Frame` per image, each with a mask.
+        One `Frame` per image that has a mask.
 
     Raises:
         LayoutError: the folder is missing or holds no frames, or frames and masks do not pair.
     """
     folder = _existing(Path(folder))
+    report = report or _raise
     if (folder / "images").is_dir():
-        frames = _images_and_masks(folder)
+        frames = _images_and_masks(folder, report)
     elif (folder / "train" / "image").is_dir():
-        frames = _original(folder)
+        frames = _original(folder, report)
     else:
-        frames = _kaggle(folder)
+        frames = _kaggle(folder, report)
     if not frames:
         raise LayoutError(
             f"{folder}: holds no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
@@ -51,7 +61,9 @@ def find_frames(folder: Path | str) -> list[Frame]:
 
 
 def find_images(path: Path | str) -> list[Frame]:
-    """Lists the images of a folder, or the one image that `path` is, without asking for masks.
+    """Lists the frames of a folder, or of the one file that `path` is, without asking for masks.
+
+    A cine (multi-page TIFF, DICOM of several frames, video) gives a frame for each of its own.
 
     Files that end in `_mask` are masks and are left out. Of a data folder that `find_frames`
     knows, the frames are listed.
@@ -61,49 +73,42 @@ def find_images(path: Path | str) -> list[Frame]:
     """
     path = Path(path)
     if path.is_file():
-        return [Frame(path.stem, path)]
+        return _frames_of(path)
     folder = _existing(path)
     subfolders = [folder / name for name in ("images", "train", "train/image", "test/image")]
     images = [image for place in (folder, *subfolders) for image in _files(place)]
-    frames = [Frame(i.stem, i) for i in images if not i.stem.endswith(_MASK_SUFFIX)]
+    frames = [f for i in images if not i.stem.endswith(_MASK_SUFFIX) for f in _frames_of(i)]
     if not frames:
         raise LayoutError(f"{folder}: holds no frames ({', '.join(SUFFIXES)})")
     _refuse_repeated(frames, folder)
     return frames
 
 
-def _kaggle(folder: Path) -> list[Frame]:
+def _kaggle(folder: Path, report: Report) -> list[Frame]:
     place = folder / "train" if (folder / "train").is_dir() else folder
-    images = [path for path in _files(place) if not path.stem.endswith(_MASK_SUFFIX)]
-    masks = _by_frame(path for path in _files(place) if path.stem.endswith(_MASK_SUFFIX))
+    files = _files(place)
+    images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
+    masks = _masks((path for path in files if path.stem.endswith(_MASK_SUFFIX)), report)
     runs = _read_runs(folder / "train_masks.csv")
     frames = []
-    for image in images:
-        match = _KAGGLE_NAME.fullmatch(image.stem)
-        mask = masks.get(image.stem, runs.get(image.stem))
-        if mask is None:
-            raise LayoutError(
-                f"{image}: has no mask; add {image.stem}{_MASK_SUFFIX}{image.suffix} or a row in"
-                " train_masks.csv, or take the frame out"
-            )
-        frames.append(Frame(image.stem, image, match["subject"] if match else None, mask))
-    _refuse_orphans(masks, images)
+    for frame in _labelled(images, masks, report, runs, f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"):
+        match = _KAGGLE_NAME.fullmatch(frame.image.stem)
+        frames.append(replace(frame, subject=match["subject"] if match else None))
     return frames
 
 
-def _images_and_masks(folder: Path) -> list[Frame]:
-    images = _files(folder / "images")
-    masks = _by_frame(_files(folder / "masks"))
+def _images_and_masks(folder: Path, report: Report) -> list[Frame]:
+    masks = _masks(_files(folder / "masks"), report)
     rows = _rows(folder / "frames.csv", ("name",)) if (folder / "frames.csv").exists() else ()
     subjects = {row["name"]: row.get("subject") or None for row in rows}
-    _refuse_orphans(masks, images)
+    images = _files(folder / "images")
     return [
-        Frame(image.stem, image, subjects.get(image.stem), _mask_of(image, masks, folder / "masks"))
-        for image in images
+        replace(frame, subject=subjects.get(frame.name, subjects.get(frame.image.stem)))
+        for frame in _labelled(images, masks, report, {}, f".png in {folder / 'masks'}")
     ]
 
 
-def _original(folder: Path) -> list[Frame]:
+def _original(folder: Path, report: Report) -> list[Frame]:
     frames = []
     for part in ("train", "test"):
         labels = folder / f"{part}_label.csv"
@@ -112,46 +117,77 @@ def _original(folder: Path) -> list[Frame]:
         )
         place = folder / part
         images = _files(place / "image")
-        masks = _by_frame(_files(place / "mask"))
-        _refuse_orphans(masks, images)
-        missing = sorted((listed or set()) - {image.stem for image in images})
-        if missing:
-            raise LayoutError(f"{labels}: lists {missing[0]}, which is not in {place / 'image'}")
-        for image in images:
-            if listed is not None and image.stem not in listed:
-                raise LayoutError(
-                    f"{image}: is not listed in {labels.name}; add a row, or take it out"
+        masks = _masks(_files(place / "mask"), report)
+        for missing in sorted((listed or set()) - {image.stem for image in images}):
+            report(LayoutError(f"{labels}: lists {missing}, which is not in {place / 'image'}"))
+        for frame in _labelled(images, masks, report, {}, f".png in {place / 'mask'}"):
+            if listed is not None and not {frame.name, frame.image.stem} & listed:
+                report(
+                    LayoutError(
+                        f"{frame.image}: is not listed in {labels.name}; add a row, or take it out"
+                    )
                 )
-            match = _KAGGLE_NAME.fullmatch(image.stem)
-            mask = _mask_of(image, masks, place / "mask")
+            match = _KAGGLE_NAME.fullmatch(frame.image.stem)
             subject = match["subject"] if match else None
-            frames.append(Frame(image.stem, image, subject, mask, held_out=part == "test"))
+            frames.append(replace(frame, subject=subject, held_out=part == "test"))
     return frames
 
 
-def _by_frame(masks: Iterable[Path]) -> dict[str, Path]:
-    """The mask of each frame's name, with or without `_mask` at its end."""
-    found = {}
-    for mask in masks:
-        name = mask.stem.removesuffix(_MASK_SUFFIX)
-        if name in found:
-            raise LayoutError(f"{mask}: {found[name].name} is a mask of the same frame; keep one")
-        found[name] = mask
+def _frames_of(path: Path) -> list[Frame]:
+    """The frames of one file, without labels."""
+    stem = path.stem.removesuffix(_MASK_SUFFIX)
+    count = count_frames(path)
+    if count is None:
+        return [Frame(stem, path)]
+    return [Frame(f"{stem}_{index:04d}", path, index=index) for index in range(count)]
+
+
+def _labelled(
+    images: Iterable[Path],
+    masks: dict[str, Frame],
+    report: Report,
+    runs: dict[str, str],
+    place: str,
+) -> list[Frame]:
+    """Gives each frame its mask, and reports frames without a mask and masks without a frame."""
+    found, used = [], set()
+    for frame in [frame for image in images for frame in _read_or_report(image, report)]:
+        mask = masks.get(frame.name)
+        used.add(frame.name)
+        if mask is not None:
+            found.append(replace(frame, mask=mask.image, mask_index=mask.index))
+        elif frame.name in runs:
+            found.append(replace(frame, mask=runs[frame.name]))
+        else:
+            report(
+                LayoutError(
+                    f"{frame.image}: has no mask; add {frame.name}{place}, or take the frame out"
+                )
+            )
+    for name in sorted(masks.keys() - used):
+        report(
+            LayoutError(f"{masks[name].image}: has no frame; add the frame, or take the mask out")
+        )
     return found
 
 
-def _mask_of(image: Path, masks: dict[str, Path], place: Path) -> Path:
-    if image.stem not in masks:
-        raise LayoutError(
-            f"{image}: has no mask in {place}; add {image.stem}.png, or take the frame out"
-        )
-    return masks[image.stem]
+def _masks(files: Iterable[Path], report: Report) -> dict[str, Frame]:
+    """The mask of each frame's name, with or without `_mask` at its end."""
+    found: dict[str, Frame] = {}
+    for mask in [mask for file in files for mask in _read_or_report(file, report)]:
+        if mask.name in found:
+            other = found[mask.name].image.name
+            report(LayoutError(f"{mask.image}: {other} is a mask of the same frame; keep one"))
+        found.setdefault(mask.name, mask)
+    return found
 
 
-def _refuse_orphans(masks: dict[str, Path], images: Iterable[Path]) -> None:
-    orphans = sorted(masks.keys() - {image.stem for image in images})
-    if orphans:
-        raise LayoutError(f"{masks[orphans[0]]}: has no frame; add the frame, or take the mask out")
+def _read_or_report(file: Path, report: Report) -> list[Frame]:
+    try:
+        return _frames_of(file)
+    except FrameError as error:
+        report(error)
+        return []
 
 
 def _refuse_repeated(frames: Sequence[Frame], folder: Path) -> None:
@@ -201,6 +237,10 @@ def _counting_order(path: Path) -> list[str | int]:
     """Sorts `1_2` before `1_10`."""
     words = re.split(r"(\d+)", path.name)
     return [int(word) if odd % 2 else word for odd, word in enumerate(words)]
+
+
+def _raise(error: NervecegError) -> None:
+    raise error
 
 
 def _existing(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.errors import SubjectError
+from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 _BLOCKS = 20
 
@@ -73,6 +73,7 @@ def split_by_subject(
         warnings.warn(
             f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
             " on, so the last epoch is kept and thresholds stay at their defaults",
+            NervecegWarning,
             stacklevel=2,
         )
         return Split(rest, rest[:0], np.flatnonzero(is_held))
@@ -116,6 +117,7 @@ def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
         warnings.warn(
             f"subjects are unknown for {len(unknown)} of {len(frames)} frames: neighbouring frames"
             " are kept together instead, and scores may be too good; name subjects in frames.csv",
+            NervecegWarning,
             stacklevel=2,
         )
     blocks = {i: f"unknown {1 + n * _BLOCKS // len(unknown)}" for n, i in enumerate(unknown)}

@@ -1,7 +1,8 @@
 """Every gate and segmenter that can be had, and what each costs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 
@@ -21,9 +22,9 @@ class Entry:
     Attributes:
         stage: `"gate"` or `"segmenter"`.
         name: the command line's name.
-        parameters: how many; `None` where the model cannot be built here.
+        parameters: how many; `None` where the model cannot be built.
         gmac: billions of multiply-accumulates for a frame of the model's size; `None` likewise.
-        weights: which pretrained weights exist, and from where; or what to install.
+        weights: which pretrained weights exist, and from where; or why it cannot be built.
     """
 
     stage: str
@@ -41,49 +42,43 @@ def catalogue(gate_size: Size, segmenter_size: Size, width: int) -> Iterator[Ent
         segmenter_size: of the segmenters'.
         width: channels of the segmenters' first level.
 
-    Raises:
-        ModelError: a size does not fit a model.
     """
     for name, build in GATES.items():
-        yield _entry("gate", name, build(size=gate_size, weights=None), _gate_weights(name))
-    shape = (*segmenter_size, 1)
-    encoder, _ = split_shared(SharedGate(SEGMENTERS["unet"](input_shape=shape, width=width)))
-    yield _entry("gate", SHARED, encoder, "the segmenter's; counted for unet")
+        gate = partial(build, size=gate_size, weights=None)
+        yield _entry("gate", name, gate, _downloads(name))
+    shape = {"input_shape": (*segmenter_size, 1), "width": width}
+
+    def shared() -> keras.Model:
+        return split_shared(SharedGate(SEGMENTERS["unet"](**shape)))[0]
+
+    yield _entry("gate", SHARED, shared, "the segmenter's; counted for unet at its size")
     for name, build in SEGMENTERS.items():
-        if not name.startswith("pretrained_"):
-            segmenter = build(input_shape=shape, width=width)
-            yield _entry("segmenter", name, segmenter, "none")
-        elif name == "pretrained_unet":
-            segmenter = build(input_shape=shape, width=width, weights=None)
-            weights = f"{_gate_weights('lite0')}; counted for lite0"
-            yield _entry("segmenter", name, segmenter, weights)
-        else:
-            yield _of_segmentation_models(name, shape, width)
+        options, weights = shape, "none"
+        if name == "pretrained_unet":
+            options = {**shape, "weights": None}
+            weights = f"{_downloads('lite0')}; counted for lite0"
+        elif name.startswith("pretrained_"):
+            options = {**shape, "weights": None, "encoder": _DOWNLOADED_ENCODER}
+            weights = f"imagenet: download; counted for {_DOWNLOADED_ENCODER}"
+        yield _entry("segmenter", name, partial(build, **options), weights)
 
 
-def count() -> int:
+def catalogue_length() -> int:
     """How many entries the catalogue has."""
     return len(GATES) + 1 + len(SEGMENTERS)
 
 
-def _of_segmentation_models(name: str, shape: tuple[int, int, int], width: int) -> Entry:
+def _entry(stage: str, name: str, build: Callable[[], keras.Model], weights: str) -> Entry:
     try:
-        segmenter = SEGMENTERS[name](
-            encoder=_DOWNLOADED_ENCODER, input_shape=shape, width=width, weights=None
-        )
-    except ModelError:
-        return Entry("segmenter", name, None, None, "needs nerveceg_tf[pretrained]")
-    weights = f"imagenet: download; counted for {_DOWNLOADED_ENCODER}"
-    return _entry("segmenter", name, segmenter, weights)
-
-
-def _entry(stage: str, name: str, model: keras.Model, weights: str) -> Entry:
+        model = build()
+    except ModelError as error:
+        return Entry(stage, name, None, None, str(error))
     return Entry(stage, name, model.count_params(), gmac(model), weights)
 
 
-def _gate_weights(name: str) -> str:
+def _downloads(name: str) -> str:
     if name.startswith("resnet"):
         return "none"
     if name.startswith("lite"):
-        return "imagenet: installed" if name == "lite0" else "imagenet: nerveceg_tf[lite]"
-    return "imagenet: download; noisy-student: nerveceg_tf[noisy-student]"
+        return "imagenet: in a pip package"
+    return "imagenet, noisy-student: download"

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiplications for one frame."""
+"""What a model costs: its multiplications for one frame."""
 
 import math
 

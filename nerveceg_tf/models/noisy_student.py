@@ -11,7 +11,9 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 
 
-def load_noisy_student(backbone: keras.Model, variant: str, weights: str | None = "noisy-student"):
+def load_noisy_student(
+    backbone: keras.Model, variant: str, weights: str | None = "noisy-student"
+) -> keras.Model:
     """Fills an EfficientNet of keras.applications with the weights of the package efficientnet.
 
     Both hold the same layers in the same order, but for the Normalization in front of one, which
@@ -40,8 +42,7 @@ def load_noisy_student(backbone: keras.Model, variant: str, weights: str | None 
     if "NS_WEIGHTS_PATH" not in names:
         raise ModelError(
             f"gate {variant}: noisy-student weights need efficientnet 1.1.1; run pip install"
-            " 'nerveceg_tf[noisy-student]', or beside the extra pretrained, which pins 1.0.0, pip"
-            " install --no-deps efficientnet==1.1.1"
+            " efficientnet==1.1.1 (with --no-deps where segmentation-models is installed too)"
         )
     source = getattr(package, f"EfficientNet{variant.upper()}")(
         include_top=False, weights=weights, input_shape=backbone.input_shape[1:]

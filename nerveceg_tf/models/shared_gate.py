@@ -19,7 +19,8 @@ def SharedGate(
 
     Args:
         segmenter: a segmenter whose encoder ends in a layer of the name `bottleneck`; those of this
-            package do. Its layers, and so its weights, are shared.
+            package do, all but `PretrainedUNet` over segmentation_models. Its layers, and so its
+            weights, are shared.
         dropout: share of the pooled features dropped before the last layer while training.
         bottleneck: name of the layer whose output the head pools.
         name: the model's name.

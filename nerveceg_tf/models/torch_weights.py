@@ -47,6 +47,11 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
     except _Refused as error:
+        if str(error) == "torch.BFloat16Storage":
+            raise ModelError(
+                f"{path}: holds bfloat16; save it anew with torch.save(model.float().state_dict(),"
+                " path)"
+            ) from None
         raise ModelError(
             f"{path}: asks to run {error}, which no state dict needs; save it anew with"
             " torch.save(model.state_dict(), path)"
@@ -61,11 +66,24 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     odd = [name for name, value in content.items() if not isinstance(value, _Tensor)]
     if odd:
         raise ModelError(f"{path}: {odd[0]} is not a tensor; save model.state_dict()")
-    return {str(name): tensor.array() for name, tensor in content.items()}
+    try:
+        state = {str(name): tensor.array() for name, tensor in content.items()}
+    except _Damaged:
+        raise ModelError(
+            f"{path}: a tensor reaches past its storage, so the file is damaged; fetch it again"
+        ) from None
+    prefix = "module."  # of a net that was trained in torch.nn.DataParallel
+    if all(name.startswith(prefix) for name in state):
+        return {name.removeprefix(prefix): values for name, values in state.items()}
+    return state
 
 
 class _Refused(Exception):
     """A class or function that a state dict has no use for."""
+
+
+class _Damaged(Exception):
+    """A tensor that its storage does not hold."""
 
 
 @dataclass
@@ -93,7 +111,7 @@ class _Tensor:
             or not 0 <= last < len(values)
             or min((self.offset, *self.shape, *self.strides)) < 0
         ):
-            raise ModelError("a tensor reaches past its storage; the checkpoint is damaged")
+            raise _Damaged
         item = values.itemsize
         strides = [s * item for s in self.strides]
         view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)

@@ -194,7 +194,12 @@ def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
     Args:
         gate: as for `NerveCeg`.
         name: the model's name.
+
+    Raises:
+        ModelError: the gate has no fixed input size, not 1 or 3 channels, or another output.
     """
+    gate = uncompiled(gate)
+    _check_output(gate, "gate", (1,), "one presence (batch, 1)")
     image = keras.Input((None, None, 1), name="image")
     fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
     return keras.Model(image, {"presence": gate(fit_gate(image))}, name=name)
@@ -222,6 +227,8 @@ def _with_models(config: dict, *names: str) -> dict:
 
 
 def _check_output(model: keras.Model, stage: str, shape: tuple, wanted: str) -> None:
+    if isinstance(model.output, dict):
+        raise ModelError(f"{stage} {model.name}: is both stages; pass it alone, NerveCeg(model)")
     given = tuple(model.outputs[0].shape[1:])
     if given != shape:
         raise ModelError(

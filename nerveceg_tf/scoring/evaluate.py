@@ -7,10 +7,9 @@ from typing import Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask
+from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.predict import predict
@@ -120,7 +119,7 @@ def _choose(run: Run, frames: Sequence[Frame], part: Part | None) -> tuple[list[
     """The frames of a part, recognised among those that the run was trained and validated on."""
     known = run.parts
     digests = track(
-        parallel_map(lambda frame: digest(read_image(frame.image)), frames),
+        map_frames(lambda _, read: digest(read()), frames),
         "recognising frames",
         len(frames),
     )

@@ -11,11 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.data.frame import Frame, read_image
+from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.overlay import overlay
 from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track
-from nerveceg_tf.scoring.overlay import overlay
 
 
 class Prediction(NamedTuple):
@@ -56,7 +55,7 @@ def predict(
         return model(tf.cast(images, tf.float32), training=False)
 
     def run() -> Iterator[Prediction]:
-        loaded = parallel_map(lambda frame: (frame, read_image(frame.image)), frames)
+        loaded = map_frames(lambda frame, read: (frame, read()), frames)
         for batch in _batches(loaded, batch_size):
             outputs = infer(np.stack([image for _, image in batch])[..., None])
             presence = outputs["presence"].numpy()[:, 0]

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import keras
 
-from nerveceg_tf.errors import ModelError, WeightsUnavailableError
+from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableError
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
+from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.training.recipe import Recipe
 
 
@@ -29,7 +30,17 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
     shared = recipe.gate == SHARED
     if shared and only:
         raise ModelError(
-            f"--only {only}: a shared gate is trained with its segmenter; leave it out"
+            f"--only {only}: a shared gate is trained with its segmenter; leave --only or --gate"
+            f" {SHARED} out"
+        )
+    if (
+        shared
+        and recipe.segmenter.startswith("pretrained_")
+        and recipe.encoder not in (None, *LITE_SIZES)
+    ):
+        raise ModelError(
+            f"--encoder {recipe.encoder}: a shared gate needs an encoder of this package; pass"
+            f" --encoder lite0, or another gate than {SHARED}"
         )
     if shared and recipe.prune:
         raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
@@ -67,6 +78,7 @@ def _segmenter(recipe: Recipe) -> tuple[keras.Model, Recipe]:
                 " unet_plus_plus"
             )
         options["deep_supervision"] = True
+        recipe = replace(recipe, deep_supervision=True)
     if "encoder" not in known:
         if recipe.encoder is not None:
             raise ModelError(
@@ -89,6 +101,8 @@ def _with_weights(
         try:
             return build("imagenet"), "imagenet"
         except WeightsUnavailableError as error:
-            warnings.warn(f"{error}. Training the {what} from random weights", stacklevel=6)
+            warnings.warn(
+                f"{error}. Training the {what} from random weights", NervecegWarning, stacklevel=4
+            )
             weights = "none"
     return build(None if weights == "none" else weights), weights

@@ -26,9 +26,9 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.advance(self.task)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        scores = "  ".join(
-            f"{k.removeprefix('val_')} {v:.3f}" for k, v in (logs or {}).items() if "val_" in k
-        )
+        shown = {"loss": "loss", "val_loss": "validation loss", "val_score": "score"}
+        logs = logs or {}
+        scores = "  ".join(f"{name} {logs[key]:.3f}" for key, name in shown.items() if key in logs)
         self.bar.update(self.task, note=f"epoch {epoch + 1}  {scores}")
 
     def on_train_end(self, logs: dict | None = None) -> None:

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
+from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import BCEDice
 from nerveceg_tf.metrics import NerveDice
 from nerveceg_tf.run import Run
@@ -54,6 +55,7 @@ def fit(
         warnings.warn(
             f"the {stage}'s score means nothing on the validation subjects (all or none of their"
             " frames hold a nerve), so its last epoch is kept",
+            NervecegWarning,
             stacklevel=3,
         )
     try:

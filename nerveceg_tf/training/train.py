@@ -62,7 +62,7 @@ def train(
     _check_labels(frames, split, only, Path(data))
 
     description = {
-        "recipe": asdict(recipe),
+        "recipe": _used(recipe, models),
         "data": {"folder": str(data), "frames": len(frames), "fingerprint": _fingerprint(frames)},
         "bad_frames": [str(error) for error in bad],
     }
@@ -84,10 +84,21 @@ def _check_labels(frames: FrameSet, split: Split, only: str | None, data: Path) 
     if only != "segmenter" and present.all():
         raise SubjectError(
             f"{data}: every training frame holds a nerve, so no gate can be trained; pass --only"
-            " segmenter, or add frames without a nerve"
+            " segmenter (and no --gate), or add frames without a nerve"
         )
     if only == "gate" and not present.any():
         raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
+
+
+def _used(recipe: Recipe, models: dict) -> dict:
+    """The recipe without what concerns a stage that was not trained by itself."""
+    unused = {"gate": ("gate", "gate_size", "gate_weights", "gate_learning_rate")}
+    unused["segmenter"] = ("segmenter", "segmenter_size", "segmenter_learning_rate", "width")
+    unused["segmenter"] += ("encoder", "encoder_weights", "deep_supervision", "prune", "segment_on")
+    dropped = {name for stage in unused.keys() - models.keys() for name in unused[stage]}
+    if "shared" in models:
+        dropped = set(unused["gate"][1:])
+    return {name: value for name, value in asdict(recipe).items() if name not in dropped}
 
 
 def _describe(split: Split, frames: FrameSet) -> dict[str, list[dict]]:

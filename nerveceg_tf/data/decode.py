@@ -1,0 +1,117 @@
+"""From the bytes of one still picture to 8-bit gray, or to an error that names the file."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from nerveceg_tf.errors import FrameError
+
+MIN_SIDE = 16
+MAX_SIDE = 8192
+
+# What a whole file ends with: libjpeg and libpng decode a truncated one without an error.
+_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+# TIFFs of these kinds are taken as Pillow decodes them, which notices damage that OpenCV fills with
+# garbage; rarer kinds are decoded a second time, by OpenCV.
+_PILLOWS_OWN = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
+_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out"
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode_still(content: bytes, path: Path, page: int = 0) -> np.ndarray:
+    """Decodes a TIFF, PNG, JPEG or BMP; its header is judged before its pixels are touched.
+
+    Args:
+        content: the file's bytes.
+        path: where they came from, for messages.
+        page: which picture of a TIFF of several.
+
+    Returns:
+        uint8 gray `(height, width)`.
+
+    Raises:
+        FrameError: the file is empty, truncated, of another kind, or of an impossible size.
+    """
+    if not content:
+        raise FrameError(f"{path}: the file is empty; fetch it again")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if page:
+                picture.seek(page)
+            kind = picture.format
+            check_size(picture.size[::-1], path)
+            if kind == "TIFF":
+                picture.load()
+                if picture.mode in _PILLOWS_OWN:
+                    return to_gray(np.asarray(picture), path, rgb=True)
+    except Image.DecompressionBombError:
+        raise FrameError(f"{path}: {_TOO_LARGE}") from None
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, EOFError):
+        raise FrameError(f"{path}: {_UNREADABLE}") from None
+    if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
+        raise FrameError(f"{path}: {_UNREADABLE}")
+    return to_gray(_by_opencv(content, path, page), path)
+
+
+def to_gray(pixels: np.ndarray, path: Path, rgb: bool = False) -> np.ndarray:
+    """Turns pixels into 8-bit gray: 16 bits are divided by 257, colours become luma.
+
+    Args:
+        pixels: uint8 or uint16, `(height, width)` or `(height, width, channels)`; of four channels
+            the last is transparency, which is ignored, as is the second of two.
+        path: for the message.
+        rgb: colours come as red, green, blue, and not in OpenCV's order.
+
+    Raises:
+        FrameError: the pixels are of another type.
+    """
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        raise FrameError(f"{path}: holds {pixels.dtype} pixels; save it with 8 or 16 bits")
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] >= 3:
+        colours = np.ascontiguousarray(pixels[:, :, :3])
+        return cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY if rgb else cv2.COLOR_BGR2GRAY)
+    return np.ascontiguousarray(pixels[:, :, 0])
+
+
+def check_size(size: tuple[int, int], path: Path) -> None:
+    """Refuses frames that no scanner makes.
+
+    Raises:
+        FrameError: a side is under 16 or over 8192 pixels.
+    """
+    if max(size) > MAX_SIDE:
+        raise FrameError(f"{path}: is {by(size)}; {_TOO_LARGE}")
+    if min(size) < MIN_SIDE:
+        raise FrameError(
+            f"{path}: is {by(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
+        )
+
+
+def by(size: tuple[int, int]) -> str:
+    """Width by height, as people name a frame's size."""
+    return f"{size[1]}x{size[0]}"
+
+
+_TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
+
+
+def _by_opencv(content: bytes, path: Path, page: int) -> np.ndarray:
+    buffer = np.frombuffer(content, np.uint8)
+    try:
+        if page:
+            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+            return pages[0]
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+    except (cv2.error, IndexError):
+        pixels = None
+    if pixels is None:
+        raise FrameError(f"{path}: {_UNREADABLE}")
+    return pixels

@@ -1,0 +1,156 @@
+"""How to mend what an audit found, as a table that people can read and edit.
+
+A plan is a CSV file of the columns `name, action, source, down, right, reason`. Its actions are
+`drop`, which leaves a frame out; `copy_mask`, which takes the mask of the frame `source`, moved
+`down` and `right` by so many pixels; and `keep_together`, which puts the subjects of `name` and
+`source` on one side of every split. Frames and masks on disk are never changed.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+from nerveceg_tf.data.audit import Audit, Finding
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.errors import LayoutError
+from nerveceg_tf.files import replacing
+
+ACTIONS = ("drop", "copy_mask", "keep_together")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of a plan; see the module."""
+
+    name: str
+    action: str
+    source: str = ""
+    down: int = 0
+    right: int = 0
+    reason: str = ""
+
+
+def make_plan(audit: Audit) -> list[Step]:
+    """Proposes how to mend each finding.
+
+    - A frame that cannot be used is dropped, as is the second of two equal frames.
+    - Of two frames of one scan, one without a nerve gets the other's mask. If they are equal in
+      every pixel it is dropped instead, since it would teach nothing more.
+    - Two that both have a nerve, but in different places, are both dropped: nobody knows which is
+      right.
+    - Subjects that share a scan are kept together.
+    """
+    drops: dict[str, Step] = {}
+    copies: dict[str, Step] = {}
+    together: list[Step] = []
+
+    def drop(name: str, finding: Finding) -> None:
+        drops.setdefault(name, Step(name, "drop", reason=f"{finding.kind}: {finding.detail}"))
+
+    for finding in audit.findings:
+        reason = f"{finding.kind}: {finding.detail}"
+        if finding.kind == "unreadable" and finding.names:
+            drop(finding.names[0], finding)
+        elif finding.kind == "duplicate":
+            drop(finding.names[1], finding)
+        elif finding.kind == "leak":
+            together.append(Step(finding.names[0], "keep_together", finding.names[1], 0, 0, reason))
+        elif finding.kind == "contradiction":
+            one, other = finding.names
+            if audit.present[one] == audit.present[other]:
+                drop(one, finding)
+                drop(other, finding)
+                continue
+            down, right = finding.shift
+            empty, source = (other, one) if audit.present[one] else (one, other)
+            if empty == one:
+                down, right = -down, -right
+            if finding.exact:
+                drop(empty, finding)
+            else:
+                copies.setdefault(empty, Step(empty, "copy_mask", source, down, right, reason))
+    for name, step in copies.items():
+        if name not in drops and step.source in drops:
+            drops[name] = Step(name, "drop", reason=f"{step.reason}; {step.source} is dropped")
+    kept = [step for name, step in copies.items() if name not in drops]
+    return [*drops.values(), *kept, *together]
+
+
+def write_plan(path: Path, steps: Sequence[Step]) -> None:
+    """Writes a plan, whole or not at all."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(field.name for field in fields(Step))
+        rows.writerows(astuple(step) for step in steps)
+
+
+def read_plan(path: Path) -> list[Step]:
+    """Reads a plan.
+
+    Raises:
+        LayoutError: the file is missing, or a row says nothing that can be done.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = {field.name for field in fields(Step)} - set(reader.fieldnames or ())
+            if missing:
+                raise LayoutError(f"{path}: has no column {sorted(missing)[0]}")
+            return [_step(row, f"{path}: line {reader.line_num}") for row in reader]
+    except OSError as error:
+        raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+
+
+def apply_plan(
+    frames: Sequence[Frame], steps: Sequence[Step]
+) -> tuple[list[Frame], list[tuple[str, str]]]:
+    """Applies a plan to frames.
+
+    Returns:
+        The frames that are left, with the masks that they get, and the pairs of subjects to keep
+        together.
+
+    Raises:
+        LayoutError: a step names a frame that is not there, or takes a mask of a frame without one.
+    """
+    known = {frame.name: frame for frame in frames}
+    for step in steps:
+        for name in filter(None, (step.name, step.source)):
+            if name not in known:
+                raise LayoutError(f"plan: {step.action} {name}: the data holds no such frame")
+    dropped = {step.name for step in steps if step.action == "drop"}
+    copied = {
+        step.name: replace(
+            known[step.name],
+            mask=known[step.source].mask,
+            mask_index=known[step.source].mask_index,
+            mask_shift=(step.down, step.right),
+        )
+        for step in steps
+        if step.action == "copy_mask"
+    }
+    together = [
+        (known[step.name].subject, known[step.source].subject)
+        for step in steps
+        if step.action == "keep_together"
+    ]
+    left = [copied.get(name, frame) for name, frame in known.items() if name not in dropped]
+    return left, [(a, b) for a, b in together if a is not None and b is not None]
+
+
+def _step(row: dict[str, str], where: str) -> Step:
+    if row["action"] not in ACTIONS:
+        raise LayoutError(f"{where}: action {row['action']}; write one of {', '.join(ACTIONS)}")
+    if not row["name"] or (row["action"] != "drop" and not row["source"]):
+        raise LayoutError(f"{where}: {row['action']} needs a name and, unless it drops, a source")
+    try:
+        moves = int(row["down"] or 0), int(row["right"] or 0)
+    except (TypeError, ValueError):
+        raise LayoutError(f"{where}: down and right must be whole pixels") from None
+    return Step(row["name"], row["action"], row["source"] or "", *moves, row["reason"] or "")
