@@ -12,10 +12,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from nerveceg_tf.data.audit import KINDS, Audit
+from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
+from nerveceg_tf.data.plan import make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning
+from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, SubjectError
 from nerveceg_tf.files import check_writable, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
@@ -23,6 +26,7 @@ from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 from nerveceg_tf.progress import console, output, track
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
+from nerveceg_tf.scoring.audit_page import audit_page
 from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
 from nerveceg_tf.scoring.predict import write_predictions
 from nerveceg_tf.training.recipe import Recipe
@@ -92,6 +96,40 @@ def demo(
 
 
 @app.command()
+def audit(
+    data: Data,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with pictures here.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write all findings here.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(metavar="PLAN.csv", help="Write how to mend them, for train.")
+    ] = None,
+    least_dice: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Masks of one scan that overlap less are contradictions."),
+    ] = 0.5,
+) -> None:
+    """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
+    for path in filter(None, (report, json, fix)):
+        check_writable(path)
+    found = audit_folder(data, least_dice)
+    _print_audit(found)
+    if report:
+        with replacing(report) as temporary:
+            temporary.write_text(audit_page(found), "utf-8")
+        console.print(f"page: {report}", soft_wrap=True)
+    if json:
+        write_json(json, found.as_json())
+    if fix:
+        steps = make_plan(found)
+        write_plan(fix, steps)
+        console.print(f"plan of {len(steps)} steps, for train --plan: {fix}", soft_wrap=True)
+
+
+@app.command()
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
@@ -140,6 +178,18 @@ def train(
         ),
     ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Draw classes and subjects evenly for the gate.")
+    ] = Recipe.balance,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(metavar="split.json", help="Divide them as an earlier run did.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep decoded frames for the next training.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Train a gate and a segmenter on frames with masks, split by subject."""
@@ -157,9 +207,14 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         segment_on=segment_on.value,
+        balance=balance,
         seed=seed,
     )
-    run, frames, bad = train_run(data, out, recipe, only, hold_out, skip_bad, force)
+    if split and hold_out:
+        raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
+    run, frames, bad = train_run(
+        data, out, recipe, only, hold_out, skip_bad, force, plan, split, cache
+    )
     for error in bad:
         console.print(
             f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True
@@ -278,6 +333,26 @@ def evaluate(
     if json:
         write_json(json, scores)
     _print_scores(scores, f"{run} on {data}")
+
+
+def _print_audit(found: Audit) -> None:
+    facts = found.as_json()
+    table = Table("found", "", title=f"Audit of {found.folder}", title_justify="left")
+    table.columns[0].justify = "right"
+    for kind, title in KINDS.items():
+        table.add_row(str(facts["counts"][kind]), title)
+        for finding in found.of_kind(kind)[:5]:
+            table.add_row("", escape(f"  {' and '.join(finding.names)} {finding.detail}".rstrip()))
+        if facts["counts"][kind] > 5:
+            table.add_row("", f"  … and {facts['counts'][kind] - 5} more")
+    output.print(table)
+    table = Table("subject", title=f"{facts['frames']} frames", title_justify="left")
+    for column in ("frames", "without a nerve", "median nerve area, %"):
+        table.add_column(column, justify="right")
+    for subject in found.subjects:
+        area = "-" if subject.area is None else f"{subject.area:.2f}"
+        table.add_row(escape(subject.subject), str(subject.frames), str(subject.empty), area)
+    output.print(table)
 
 
 def _print_scores(scores: dict, title: str) -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from nerveceg_tf.cli import main
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
+from nerveceg_tf.training.callbacks import Schedule
 
 TINY = [
     *("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32"),
@@ -252,6 +254,15 @@ def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path):
     assert code == 2
     assert "no gate can be trained; pass --only segmenter" in " ".join(printed.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_the_learning_rate_rises_and_falls():
+    schedule = Schedule(1e-3, 200)
+    rates = [schedule.rate(step) for step in range(200)]
+    keras_own = keras.optimizers.schedules.CosineDecay(
+        1e-4, 190, warmup_target=1e-3, warmup_steps=10
+    )
+    np.testing.assert_allclose(rates, [float(keras_own(step)) for step in range(200)], atol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path):

@@ -62,6 +62,24 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
             yield decode_still(content, path, page)
 
 
+def frame_rate(path: Path) -> float:
+    """A cine's frames a second, or 20 where it does not say."""
+    rate = 0.0
+    if path.suffix.lower() in VIDEO:
+        video = _open_video(path)
+        rate = video.get(cv2.CAP_PROP_FPS)
+        video.release()
+    elif path.suffix.lower() in DICOM:
+        tags = _guarded(
+            path, lambda: _pydicom(path).dcmread(path, specific_tags=["FrameTime", "CineRate"])
+        )
+        if tags.get("FrameTime"):
+            rate = 1000 / float(tags.FrameTime)
+        elif tags.get("CineRate"):
+            rate = float(tags.CineRate)
+    return rate if 0 < rate < 1000 else 20.0
+
+
 def read_dicom(path: Path) -> np.ndarray:
     """Reads a DICOM of one frame as uint8 gray `(height, width)`.
 

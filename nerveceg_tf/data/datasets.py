@@ -3,12 +3,14 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.augment import Augmentation
+from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.frame import Frame, Size, digest, map_frames, read_mask, resize
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.progress import track
@@ -48,7 +50,10 @@ class FrameSet:
 
 
 def read_frames(
-    frames: Sequence[Frame], sizes: Collection[Size], skip_bad: bool = False
+    frames: Sequence[Frame],
+    sizes: Collection[Size],
+    skip_bad: bool = False,
+    cache: Path | None = None,
 ) -> tuple[FrameSet, list[FrameError]]:
     """Reads every frame and mask once, in parallel, with a progress bar.
 
@@ -56,6 +61,7 @@ def read_frames(
         frames: labelled frames, as from `find_frames`.
         sizes: heights and widths to keep the frames at.
         skip_bad: leave bad frames out rather than raise.
+        cache: folder to keep what was read in; a file that has changed is read again.
 
     Returns:
         The frames that could be read, and the errors of those that could not.
@@ -65,7 +71,8 @@ def read_frames(
             none is good.
     """
     sizes = sorted(set(sizes))
-    outcomes = track(map_frames(partial(_read, sizes=sizes), frames), "reading frames", len(frames))
+    read = partial(_read, sizes=sizes, cache=cache)
+    outcomes = track(map_frames(read, frames), "reading frames", len(frames))
     good, bad = [], []
     for outcome in outcomes:
         (bad if isinstance(outcome, FrameError) else good).append(outcome)
@@ -217,13 +224,20 @@ def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
 
 
 def _read(
-    frame: Frame, read: Callable[[], np.ndarray], sizes: Sequence[Size]
+    frame: Frame, read: Callable[[], np.ndarray], sizes: Sequence[Size], cache: Path | None
 ) -> tuple | FrameError:
-    try:
+    def fresh() -> tuple:
         image = read()
         mask = read_mask(frame, image.shape)
+        images = {size: resize(image, size)[..., None] for size in sizes}
+        masks = {
+            size: (resize(mask * 255, size) > 127).astype(np.uint8)[..., None] for size in sizes
+        }
+        return images, masks, bool(mask.any()), digest(image)
+
+    try:
+        return frame, *(cached(cache, frame, sizes, fresh) if cache else fresh())
     except FrameError as error:
         return error
-    images = {size: resize(image, size)[..., None] for size in sizes}
-    masks = {size: (resize(mask * 255, size) > 127).astype(np.uint8)[..., None] for size in sizes}
-    return frame, images, masks, bool(mask.any()), digest(image)
+    except OSError as error:
+        return FrameError(f"{error.filename}: cannot be read ({error.strerror})")

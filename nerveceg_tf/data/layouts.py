@@ -91,7 +91,9 @@ def _kaggle(folder: Path, report: Report) -> list[Frame]:
     masks = _masks((path for path in files if path.stem.endswith(_MASK_SUFFIX)), report)
     runs = _read_runs(folder / "train_masks.csv")
     frames = []
-    for frame in _labelled(images, masks, report, runs, f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"):
+    for frame in _labelled(
+        images, masks, report, runs, f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"
+    ):
         match = _KAGGLE_NAME.fullmatch(frame.image.stem)
         frames.append(replace(frame, subject=match["subject"] if match else None))
     return frames

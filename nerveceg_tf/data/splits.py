@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nerveceg_tf.data.frame import Frame
@@ -38,6 +40,7 @@ def split_by_subject(
     validation: float = 0.2,
     hold_out: Collection[str] = (),
     seed: int = 0,
+    together: Collection[tuple[str, str]] = (),
 ) -> Split:
     """Splits frames by subject, with a like share of nerve frames in training and validation.
 
@@ -49,6 +52,8 @@ def split_by_subject(
         validation: share of the frames that are not held out to validate on, above 0 and below 1.
         hold_out: subjects to hold out.
         seed: decides which subjects validate.
+        together: pairs of subjects that share a scan, and so must be on one side. One that is held
+            out takes the others with it.
 
     Raises:
         SubjectError: a subject to hold out is unknown, or none is left to train on.
@@ -63,12 +68,21 @@ def split_by_subject(
             f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
         )
     held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
-    is_held = np.isin(subjects, sorted(held))
+    groups = _joined(subjects, together)
+    is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
+    drawn_in = sorted(set(subjects[is_held]) - held)
+    if drawn_in:
+        warnings.warn(
+            f"subjects {', '.join(drawn_in)} share a scan with one that is held out, so they are"
+            " held out too",
+            NervecegWarning,
+            stacklevel=2,
+        )
     rest = np.flatnonzero(~is_held)
     if not len(rest):
         raise SubjectError("every subject is held out; leave at least one to train on")
     present = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
-    folds = _folds(present[rest], subjects[rest], round(1 / validation), seed)
+    folds = _folds(present[rest], groups[rest], round(1 / validation), seed)
     if folds is None:
         warnings.warn(
             f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
@@ -82,7 +96,11 @@ def split_by_subject(
 
 
 def k_folds_by_subject(
-    frames: Sequence[Frame], k: int, present: Sequence[bool] | None = None, seed: int = 0
+    frames: Sequence[Frame],
+    k: int,
+    present: Sequence[bool] | None = None,
+    seed: int = 0,
+    together: Collection[tuple[str, str]] = (),
 ) -> list[Split]:
     """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
 
@@ -92,7 +110,7 @@ def k_folds_by_subject(
     Raises:
         SubjectError: there are fewer subjects than folds, or fewer than two folds.
     """
-    subjects = subjects_of(frames)
+    subjects = _joined(subjects_of(frames), together)
     count = len(set(subjects))
     if not 2 <= k <= count:
         raise SubjectError(f"{k} folds: {count} subjects allow from 2 to {count}")
@@ -122,6 +140,17 @@ def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
         )
     blocks = {i: f"unknown {1 + n * _BLOCKS // len(unknown)}" for n, i in enumerate(unknown)}
     return np.array([blocks.get(i, frame.subject) for i, frame in enumerate(frames)])
+
+
+def _joined(subjects: np.ndarray, together: Collection[tuple[str, str]]) -> np.ndarray:
+    """For each frame, a name that all subjects which must stay together share."""
+    names, positions = np.unique(subjects, return_inverse=True)
+    at = {str(name): i for i, name in enumerate(names)}
+    linked = np.array([(at[a], at[b]) for a, b in together if a in at and b in at], int)
+    ones, ends = np.ones(len(linked)), linked.reshape(-1, 2).T
+    graph = coo_array((ones, (ends[0], ends[1])), shape=(len(names),) * 2)
+    _, group = connected_components(graph, directed=False)
+    return names[np.unique(group, return_index=True)[1]][group][positions]
 
 
 def _folds(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.spatial import cKDTree
+from sklearn.decomposition import PCA
 
 from nerveceg_tf.data.frame import Size, resize
 
@@ -16,9 +17,9 @@ SAME = 0.98
 """Correlation from which two aligned frames count as one scan. Copies shifted by 3 pixels and
 clipped by a gain of 1.1 reach .985; neighbours in a sweep that differ to the eye stay below."""
 
-_GRID = (12, 16)
-# Copies as above lie within .36 of each other; the tree looks a little further.
-_NEAR = 0.4
+_LOW = 20  # frequencies along each axis that a fingerprint keeps
+_NEAR = 0.22  # copies as above have fingerprints within .18 of each other
+_TREE_AXES = 24
 _FARTHEST = 0.05  # largest shift, as a share of the width
 
 
@@ -46,18 +47,21 @@ def working_size(size: Size) -> Size:
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
-    """A frame's coarse look, that shift and gain change little.
+    """The low part of a frame's spectrum, without phase: shift and gain hardly change it.
 
     Args:
         image: uint8 `(height, width)`.
 
     Returns:
-        float32 `(192,)` of mean 0 and length 1 (or 0, of a frame of one gray).
+        float32 `(780,)` of mean 0 and length 1 (or 0, of a frame of one gray).
     """
-    blurred = cv2.GaussianBlur(resize(image, (96, 128)).astype(np.float32), (0, 0), 3)
-    coarse = resize(blurred, _GRID).ravel()
-    coarse -= coarse.mean()
-    return coarse / max(float(np.linalg.norm(coarse)), 1e-6)
+    small = resize(image, (96, 128)).astype(np.float32)
+    window = cv2.createHanningWindow((128, 96), cv2.CV_32F)
+    spectrum = np.abs(np.fft.rfft2((small - small.mean()) * window))
+    low = np.concatenate([spectrum[:_LOW, :_LOW], spectrum[1 - _LOW :, :_LOW]])
+    values = np.sqrt(low).ravel().astype(np.float32)
+    values -= values.mean()
+    return values / max(float(np.linalg.norm(values)), 1e-6)
 
 
 def candidates(
@@ -65,18 +69,24 @@ def candidates(
 ) -> list[tuple[int, int]]:
     """The pairs of frames that can be twins, for `compare` to look at.
 
-    A tree over fingerprints finds them, so that the work grows with the number of like frames and
-    not with the square of all.
+    A tree over their main axes finds them, where two are never farther apart than in all axes, so
+    that the work grows with the number of like frames and not with the square of all.
 
     Args:
-        fingerprints: float32 `(n, 192)`.
+        fingerprints: float32 `(n, 780)`.
         wanted: which pairs of positions are of interest.
 
     Returns:
         Pairs of positions, the smaller first.
     """
-    pairs = cKDTree(fingerprints).query_pairs(_NEAR, output_type="ndarray")
-    return [(one, other) for one, other in sorted(map(tuple, pairs.tolist())) if wanted(one, other)]
+    axes = min(_TREE_AXES, *fingerprints.shape)
+    tree = cKDTree(PCA(axes, random_state=0).fit_transform(fingerprints))
+    pairs = tree.query_pairs(_NEAR, output_type="ndarray")
+    kept = []
+    for some in np.array_split(pairs, len(pairs) // 10_000 + 1):
+        apart = np.linalg.norm(fingerprints[some[:, 0]] - fingerprints[some[:, 1]], axis=1)
+        kept += map(tuple, some[apart <= _NEAR].tolist())
+    return [(one, other) for one, other in sorted(kept) if wanted(one, other)]
 
 
 def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> Twins | None:

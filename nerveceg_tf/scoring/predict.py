@@ -4,17 +4,19 @@ import csv
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 
+from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.overlay import overlay
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.progress import track
+from nerveceg_tf.scoring.cine import OverlayVideo, presence_curve
 
 
 class Prediction(NamedTuple):
@@ -69,27 +71,63 @@ def predict(
 def write_predictions(model: keras.Model, frames: Sequence[Frame], folder: Path) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
-    A gate alone leaves `presence.csv` only.
+    A cine gets, in place of overlays, one video `overlays/CINE.mp4`, and `CINE_presence.png`, the
+    curve of presence over its frames. A gate alone leaves presence only.
 
     Args:
         model: `NerveCeg` or `GateAlone`.
         frames: frames on disk.
         folder: an empty folder.
     """
-    for name in ("masks", "overlays") if isinstance(model, NerveCeg) else ():
+    draws = isinstance(model, NerveCeg)
+    for name in ("masks", "overlays") if draws else ():
         (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels"))
-        for frame, image, presence, probabilities in predict(model, frames):
-            if probabilities is None:
-                rows.writerow((frame.name, f"{presence:.6f}", ""))
-                continue
-            mask = probabilities >= model.mask_threshold
-            _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
-            picture = overlay(image, mask, presence)
-            _write_png(folder / "overlays" / f"{frame.name}.png", picture)
-            rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
+        predictions = predict(model, frames)
+        for cine, group in groupby(
+            predictions, key=lambda p: None if p.frame.index is None else p.frame.image
+        ):
+            if cine is None:
+                for prediction in group:
+                    name = prediction.frame.name
+                    picture = _write_frame(prediction, model, folder, rows)
+                    if picture is not None:
+                        _write_png(folder / "overlays" / f"{name}.png", picture)
+            else:
+                _write_cine(cine, group, model, folder, rows)
+
+
+def _write_frame(
+    prediction: Prediction, model: keras.Model, folder: Path, rows: Any
+) -> np.ndarray | None:
+    """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
+    frame, image, presence, probabilities = prediction
+    if probabilities is None:
+        rows.writerow((frame.name, f"{presence:.6f}", ""))
+        return None
+    mask = probabilities >= model.mask_threshold
+    _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
+    rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
+    return overlay(image, mask, presence)
+
+
+def _write_cine(
+    cine: Path, predictions: Iterator[Prediction], model: keras.Model, folder: Path, rows: Any
+) -> None:
+    rate, presence = frame_rate(cine), []
+    video = OverlayVideo(folder / "overlays" / f"{cine.stem}.mp4", rate)
+    try:
+        for prediction in predictions:
+            presence.append(prediction.presence)
+            picture = _write_frame(prediction, model, folder, rows)
+            if picture is not None:
+                video.add(picture)
+    finally:
+        video.close()
+    threshold = getattr(model, "threshold", 0.5)
+    presence_curve(folder / f"{cine.stem}_presence.png", presence, threshold, rate)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

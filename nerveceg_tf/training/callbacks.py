@@ -1,6 +1,7 @@
 """What happens during `fit`: a progress bar, and a history that is on disk after each epoch."""
 
 import csv
+import math
 from pathlib import Path
 
 import keras
@@ -37,6 +38,34 @@ class ProgressBar(keras.callbacks.Callback):
     def close(self) -> None:
         """Stops drawing, also after an interrupt."""
         self.bar.stop()
+
+
+class Schedule(keras.callbacks.Callback):
+    """The learning rate of each step: a linear warm-up over a twentieth, then cosine to 0.
+
+    Keras' own schedule objects are worked out in the graph, once for every weight that decays,
+    which takes longer to build than a small training to run.
+
+    Args:
+        peak: the largest rate.
+        steps: how many steps the training has.
+    """
+
+    def __init__(self, peak: float, steps: int):
+        super().__init__()
+        self.peak, self.steps, self.step = peak, steps, 0
+        self.warm_up = max(1, steps // 20)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warm_up:
+            return self.peak * (0.1 + 0.9 * step / self.warm_up)
+        done = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
+        return self.peak * (1 + math.cos(math.pi * done)) / 2
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        self.model.optimizer.learning_rate = self.rate(self.step)
+        self.step += 1
 
 
 class Score(keras.callbacks.Callback):

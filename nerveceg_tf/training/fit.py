@@ -10,7 +10,7 @@ from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import BCEDice
 from nerveceg_tf.metrics import NerveDice
 from nerveceg_tf.run import Run
-from nerveceg_tf.training.callbacks import History, ProgressBar, Score
+from nerveceg_tf.training.callbacks import History, ProgressBar, Schedule, Score
 from nerveceg_tf.training.recipe import Recipe
 
 
@@ -35,14 +35,20 @@ def fit(
     train_batches = _dataset(train, trained, recipe, training=True)
     gate_only = list(outputs) == ["presence"]
     rate = recipe.gate_learning_rate if gate_only else recipe.segmenter_learning_rate
+    steps = recipe.epochs * len(train_batches)
     trained.compile(
-        _optimizer(rate, recipe.epochs * len(train_batches), recipe),
+        _optimizer(steps, recipe),
         {name: _loss(name) for name in outputs},
         metrics={name: [_metric(name)] for name in outputs},
     )
     progress = ProgressBar(stage)
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    callbacks = [progress, History(run.path / "history.csv", stage), average]
+    callbacks = [
+        Schedule(rate, steps),
+        progress,
+        History(run.path / "history.csv", stage),
+        average,
+    ]
     usable = _can_be_scored(outputs, validation)
     if usable:
         callbacks[:0] = [Score(_decisive(outputs, recipe))]
@@ -107,7 +113,8 @@ def _dataset(
     size, names = model.input_shape[1:3], list(model.output)
     options = {"batch_size": recipe.batch_size, "training": training, "seed": recipe.seed}
     if names == ["presence"]:
-        return gate_dataset(frames, size, **options).map(lambda x, y: (x, {"presence": y}))
+        dataset = gate_dataset(frames, size, balanced=recipe.balance, **options)
+        return dataset.map(lambda x, y: (x, {"presence": y}))
     if "presence" not in names:
         only = recipe.segment_on if training else "nerve"
         dataset = segmenter_dataset(frames, size, only=only, **options)
@@ -126,12 +133,8 @@ def _dataset(
     return two_stage_dataset(frames, size, **options).map(prepare)
 
 
-def _optimizer(peak: float, steps: int, recipe: Recipe) -> keras.optimizers.Optimizer:
-    warm_up = max(1, steps // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        peak / 10, max(1, steps - warm_up), warmup_target=peak, warmup_steps=warm_up
-    )
+def _optimizer(steps: int, recipe: Recipe) -> keras.optimizers.Optimizer:
     momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
     return keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=momentum
+        weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=momentum
     )

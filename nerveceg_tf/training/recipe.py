@@ -29,6 +29,7 @@ class Recipe:
         weight_decay: of AdamW, for both.
         average: share of the steps over which weights are averaged; the average is what is
             validated and kept, for both.
+        balance: draw frames for the gate such that classes, and subjects within each, are even.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
         validation: share of the frames, in whole subjects, to choose the best epoch on.
         seed: of weights, shuffling, augmentation and the choice of validation subjects.
@@ -50,6 +51,7 @@ class Recipe:
     segmenter_learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     average: float = 0.05
+    balance: bool = False
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
     seed: int = 0

@@ -10,14 +10,20 @@ import keras
 
 from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.plan import apply_plan, read_plan
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import FrameError, SubjectError
 from nerveceg_tf.files import check_free
 from nerveceg_tf.models import prune
-from nerveceg_tf.run import PARTS, Run, Thresholds
+from nerveceg_tf.run import Run, Thresholds
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.fit import fit
 from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.split_file import (
+    describe_split,
+    recall_split,
+    subjects_with_equal_frames,
+)
 
 
 def train(
@@ -28,6 +34,9 @@ def train(
     hold_out: Collection[str] = (),
     skip_bad: bool = False,
     force: bool = False,
+    plan: Path | None = None,
+    split: Path | None = None,
+    cache: Path | None = None,
 ) -> tuple[Run, FrameSet, list[FrameError]]:
     """Trains a gate, a segmenter or both, and leaves a run.
 
@@ -42,6 +51,9 @@ def train(
         hold_out: subjects to leave out of training and validation alike.
         skip_bad: leave bad frames out rather than stop.
         force: replace a run that is at `out`.
+        plan: how to mend the frames, as `nerveceg audit --fix` wrote it.
+        split: the `split.json` of an earlier run, to divide the frames as it did.
+        cache: folder to keep decoded frames in, for the next training.
 
     Returns:
         The run, the frames that were read, and the errors of those that were left out.
@@ -55,20 +67,30 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     models, recipe = build(recipe, only)
     sizes = {stage: model.input_shape[1:3] for stage, model in models.items()}
-    frames, bad = read_frames(find_frames(data), sizes.values(), skip_bad)
-    split = split_by_subject(
-        frames.frames, frames.present, recipe.validation, hold_out, recipe.seed
-    )
-    _check_labels(frames, split, only, Path(data))
+    found, together = apply_plan(find_frames(data), read_plan(plan) if plan else [])
+    frames, bad = read_frames(found, sizes.values(), skip_bad, cache)
+    if split:
+        parts = recall_split(split, frames)
+    else:
+        parts = split_by_subject(
+            frames.frames,
+            frames.present,
+            recipe.validation,
+            hold_out,
+            recipe.seed,
+            [*together, *subjects_with_equal_frames(frames)],
+        )
+    _check_labels(frames, parts, only, Path(data))
 
     description = {
         "recipe": _used(recipe, models),
         "data": {"folder": str(data), "frames": len(frames), "fingerprint": _fingerprint(frames)},
+        "plan": str(plan) if plan else None,
         "bad_frames": [str(error) for error in bad],
     }
     run = Run.create(out, description, force)
-    run.write("split.json", _describe(split, frames))
-    train_set, validation_set = frames.take(split.train), frames.take(split.validation)
+    run.write("split.json", describe_split(parts, frames))
+    train_set, validation_set = frames.take(parts.train), frames.take(parts.validation)
     for stage, model in models.items():
         fit(run, stage, model, train_set, validation_set, recipe)
         run.save(stage, prune(model, recipe.prune) if recipe.prune and stage != "gate" else model)
@@ -99,20 +121,6 @@ def _used(recipe: Recipe, models: dict) -> dict:
     if "shared" in models:
         dropped = set(unused["gate"][1:])
     return {name: value for name, value in asdict(recipe).items() if name not in dropped}
-
-
-def _describe(split: Split, frames: FrameSet) -> dict[str, list[dict]]:
-    return {
-        part: [
-            {
-                "name": frames.frames[i].name,
-                "subject": frames.frames[i].subject,
-                "digest": frames.digests[i],
-            }
-            for i in getattr(split, part)
-        ]
-        for part in PARTS
-    }
 
 
 def _fingerprint(frames: FrameSet) -> str:

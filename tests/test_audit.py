@@ -1,0 +1,214 @@
+"""The audit finds what was planted, and little else; its plan mends it; nothing is changed."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from planting import plant
+
+from nerveceg_tf.cli import main
+from nerveceg_tf.data.audit import KINDS, audit
+from nerveceg_tf.data.frame import read_image, read_mask
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.plan import Step, apply_plan, make_plan, read_plan, write_plan
+from nerveceg_tf.data.twins import compare
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.errors import LayoutError
+from nerveceg_tf.scoring.audit_page import audit_page
+
+
+def pairs(found, kind):
+    return {frozenset(finding.names) for finding in found.of_kind(kind)}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return plant(SAMPLES, tmp_path_factory.mktemp("audit") / "data", 8, 12, 5)
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    return audit(planted.folder)
+
+
+@pytest.fixture
+def nerveceg(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+def test_everything_planted_is_found_and_nothing_else(planted, found):
+    assert pairs(found, "duplicate") == planted.duplicates
+    assert pairs(found, "contradiction") == planted.contradictions
+    assert pairs(found, "leak") == planted.leaks
+    assert not found.of_kind("unreadable") + found.of_kind("unpaired") + found.of_kind("odd size")
+
+
+def test_the_bundled_frames_are_clean():
+    assert audit(SAMPLES).findings == ()
+
+
+@pytest.mark.data
+def test_on_a_large_set_all_is_found_and_what_else_is_found_is_true(shared_data, tmp_path):
+    """Of what was not planted, everything but four pairs is equal in almost every pixel."""
+    planted = plant(shared_data / "kaggle-uns", tmp_path / "data", 24, 40, 10)
+    found = audit(planted.folder)
+    assert pairs(found, "duplicate") >= planted.duplicates
+    assert pairs(found, "contradiction") >= planted.contradictions
+    assert pairs(found, "leak") >= planted.leaks
+    named = planted.duplicates | planted.contradictions | planted.leaks
+    copies = {name for pair in named for name in pair if "_" in name and name[0].isalpha()}
+    false_alarms = []
+    for finding in found.findings:
+        if finding.exact or copies & set(finding.names):
+            continue
+        one, other = (read_image(found.frames[name].image).astype(float) for name in finding.names)
+        if not np.quantile(np.abs(one - other), 0.9) < 24:
+            false_alarms.append(finding)
+    assert len(false_alarms) < 5, false_alarms
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, -3), (-2, 1)])
+def test_the_shift_between_twins_is_measured(gray, shift):
+    move = np.float32([[1, 0, shift[1]], [0, 1, shift[0]]])
+    moved = cv2.warpAffine(gray, move, gray.shape[::-1])
+    twins = compare(gray, moved)
+    measured = [round(part * side) for part, side in zip(twins.shift, gray.shape, strict=True)]
+    assert tuple(measured) == shift
+    assert twins.similarity > 0.99
+
+
+def test_other_frames_are_no_twins(few):
+    one, other = (read_image(few[i].image) for i in (0, 2))
+    assert compare(one, other[: one.shape[0], : one.shape[1]]) is None
+
+
+def test_a_gray_frame_has_no_twin_and_no_crash(gray):
+    flat = np.full_like(gray, 7)
+    assert compare(flat, gray) is None
+
+
+def test_files_that_cannot_be_used_are_findings(kaggle):
+    train = kaggle / "train"
+    images = sorted(p for p in train.iterdir() if "_mask" not in p.name)
+    images[0].write_bytes(images[0].read_bytes()[:500])
+    (train / f"{images[1].stem}_mask.tif").unlink()
+    mask = cv2.imread(str(train / f"{images[2].stem}_mask.tif"), -1)
+    cv2.imwrite(str(train / f"{images[2].stem}_mask.tif"), mask[:-1])
+    mask = np.full_like(mask, 9)
+    mask[0, :3] = 0, 90, 255
+    cv2.imwrite(str(train / f"{images[3].stem}_mask.tif"), mask)
+    small = cv2.imread(str(images[4]), -1)[:-4]
+    cv2.imwrite(str(images[4]), small)
+    cv2.imwrite(str(train / f"{images[4].stem}_mask.tif"), np.zeros_like(small))
+    found = audit(kaggle)
+    unusable = {finding.names[0] for finding in found.of_kind("unreadable")}
+    assert unusable == {images[i].stem for i in (0, 2, 3)}
+    (unpaired,) = found.of_kind("unpaired")
+    assert f"{images[1]}: has no mask" in unpaired.detail
+    (odd,) = found.of_kind("odd size")
+    assert odd.names == (images[4].stem,)
+
+
+def test_the_plan_mends_what_was_found(planted, found, tmp_path):
+    write_plan(tmp_path / "plan.csv", make_plan(found))
+    steps = read_plan(tmp_path / "plan.csv")
+    assert steps == make_plan(found)
+    frames, together = apply_plan(find_frames(planted.folder), steps)
+    names = {frame.name for frame in frames}
+    for duplicate in planted.duplicates:
+        assert len(duplicate & names) == 1
+    subject = {frame.name: frame.subject for frame in found.frames.values()}
+    assert {frozenset(pair) for pair in together} == {
+        frozenset(subject[name] for name in leak) for leak in planted.leaks
+    }
+    mended = {frame.name: frame for frame in frames}
+    for number in range(12):
+        pair = next(p for p in planted.contradictions if f"twin_{number}" in p)
+        if number % 2:
+            assert not pair & names  # both have a nerve, and nobody knows which is right
+            continue
+        (source,) = pair - {f"twin_{number}"}
+        twin = mended[f"twin_{number}"]
+        shape = read_image(twin.image).shape
+        copied, original = (read_mask(f, shape) for f in (twin, mended[source]))
+        assert copied.any()
+        down, right = twin.mask_shift
+        back = np.roll(copied, (-down, -right), (0, 1))
+        assert 2 * (back & original).sum() / (back.sum() + original.sum()) > 0.9
+        assert max(abs(down), abs(right)) <= 3
+
+
+def test_nothing_in_the_data_is_changed(planted, tmp_path, nerveceg):
+    before = {p: p.read_bytes() for p in planted.folder.rglob("*") if p.is_file()}
+    code, _, _ = nerveceg("audit", planted.folder, "--fix", tmp_path / "plan.csv")
+    assert code == 0
+    assert {p: p.read_bytes() for p in planted.folder.rglob("*") if p.is_file()} == before
+
+
+def test_the_command_prints_and_writes_all_three(planted, nerveceg, tmp_path):
+    out = {kind: tmp_path / f"audit.{kind}" for kind in ("html", "json", "csv")}
+    arguments = ("--report", out["html"], "--json", out["json"], "--fix", out["csv"])
+    code, printed, _ = nerveceg("audit", planted.folder, *arguments)
+    assert code == 0
+    for title in KINDS.values():
+        assert title[:30] in printed
+    content = json.loads(out["json"].read_text())
+    assert content["counts"]["contradiction"] == 12
+    assert content["frames"] == 120 + 25
+    assert sum(subject["frames"] for subject in content["subjects"]) == content["frames"]
+    rows = list(csv.DictReader(out["csv"].open()))
+    assert {row["action"] for row in rows} == {"drop", "copy_mask", "keep_together"}
+    assert out["html"].read_text().count("<figure>") > 2 * 25
+
+
+def test_the_page_needs_nothing_else(found):
+    page = audit_page(found)
+    assert "http" not in page
+    assert "<script" not in page
+    assert page.count('src="data:image/jpeg;base64,') == page.count("<img ")
+    assert page.count("alt=") == page.count("<img ")
+
+
+def test_names_are_escaped_in_the_page(kaggle):
+    train = kaggle / "train"
+    image = next(p for p in train.iterdir() if "_mask" not in p.name)
+    for suffix in ("", "_mask"):
+        shutil.copy(train / f"{image.stem}{suffix}.tif", train / f"<b>x{suffix}.tif")
+    page = audit_page(audit(kaggle))
+    assert "&lt;b&gt;x" in page
+    assert "<b>x" not in page
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1_1,remove,,0,0,", "line 2: action remove; write one of drop"),
+        ("1_1,copy_mask,,0,0,", "line 2: copy_mask needs a name"),
+        ("1_1,drop,,a,0,", "line 2: down and right must be whole pixels"),
+    ],
+)
+def test_wrong_rows_of_a_plan_are_named(tmp_path, row, message):
+    plan = tmp_path / "plan.csv"
+    plan.write_text(f"name,action,source,down,right,reason\n{row}\n")
+    with pytest.raises(LayoutError, match=message):
+        read_plan(plan)
+
+
+def test_other_wrong_plans_are_named(tmp_path, samples):
+    with pytest.raises(LayoutError, match="cannot be read"):
+        read_plan(tmp_path / "none.csv")
+    (tmp_path / "plan.csv").write_text("name,action\n")
+    with pytest.raises(LayoutError, match="has no column down"):
+        read_plan(tmp_path / "plan.csv")
+    with pytest.raises(LayoutError, match="drop 99_99: the data holds no such frame"):
+        apply_plan(samples, [Step("99_99", "drop")])
