@@ -2,11 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from nerveceg_tf.data.datasets import (
+    balance,
     gate_dataset,
     read_frames,
     segmenter_dataset,
@@ -205,3 +208,79 @@ def test_if_no_frame_is_good_none_can_be_left_out(tmp_path, few):
     frame = replace(few[0], image=tmp_path / few[0].image.name, mask=None)
     with pytest.raises(FrameError, match="has no mask"):
         read_frames([frame], [SMALL], skip_bad=True)
+
+
+def test_balanced_draws_are_even_over_classes_and_subjects(frame_set):
+    subjects = np.array([frame.subject for frame in frame_set.frames])
+    weights = balance(frame_set)
+    assert weights.sum() == pytest.approx(1)
+    for kind in (True, False):
+        own = frame_set.present == kind
+        assert weights[own].sum() == pytest.approx(0.5)
+        shares = [weights[own & (subjects == s)].sum() for s in set(subjects[own])]
+        np.testing.assert_allclose(shares, shares[0])
+
+
+def test_balanced_batches_follow_the_weights_and_the_seed(frame_set):
+    rare = frame_set.take(
+        [*np.flatnonzero(~frame_set.present), np.flatnonzero(frame_set.present)[0]]
+    )
+
+    def epochs(seed):
+        dataset = gate_dataset(rare, SMALL, 8, training=True, seed=seed, balanced=True)
+        return [gather(dataset)[1][:, 0] for _ in range(30)]
+
+    one = epochs(0)
+    assert [len(labels) for labels in one] == [len(rare)] * 30
+    assert 0.4 < np.concatenate(one).mean() < 0.6 < 1 - rare.present.mean()
+    np.testing.assert_array_equal(one, epochs(0))
+    assert not np.array_equal(one, epochs(1))
+    assert not np.array_equal(one[0], one[1])
+
+
+class TestCache:
+    @pytest.fixture
+    def copies(self, few, tmp_path):
+        """Bundled frames with files of their own."""
+        frames = []
+        for frame in few:
+            paths = [shutil.copy(path, tmp_path) for path in (frame.image, frame.mask)]
+            frames.append(replace(frame, image=Path(paths[0]), mask=Path(paths[1])))
+        return frames
+
+    def test_what_comes_back_is_what_was_read(self, copies, tmp_path, monkeypatch):
+        cache = tmp_path / "cache"
+        first, _ = read_frames(copies, [SMALL, LARGE], cache=cache)
+        monkeypatch.setattr("nerveceg_tf.data.frame.decode_still", None)  # no decoding any more
+        second, _ = read_frames(copies, [SMALL, LARGE], cache=cache)
+        plain = [first.images, first.masks]
+        for ours, theirs in zip(plain, [second.images, second.masks], strict=True):
+            for size in (SMALL, LARGE):
+                np.testing.assert_array_equal(ours[size], theirs[size])
+        np.testing.assert_array_equal(first.present, second.present)
+        assert first.digests == second.digests
+
+    def test_a_changed_file_is_read_again(self, copies, tmp_path):
+        cache = tmp_path / "cache"
+        read_frames(copies, [SMALL], cache=cache)
+        for changed in (copies[0].image, copies[1].mask):
+            pixels = cv2.imread(str(changed), cv2.IMREAD_UNCHANGED)
+            cv2.imwrite(str(changed), 255 - pixels)
+        with_cache, _ = read_frames(copies, [SMALL], cache=cache)
+        without, _ = read_frames(copies, [SMALL])
+        np.testing.assert_array_equal(with_cache.images[SMALL], without.images[SMALL])
+        np.testing.assert_array_equal(with_cache.masks[SMALL], without.masks[SMALL])
+        assert with_cache.digests == without.digests
+
+    def test_a_damaged_entry_is_made_anew(self, copies, tmp_path):
+        cache = tmp_path / "cache"
+        first, _ = read_frames(copies, [SMALL], cache=cache)
+        for entry in cache.iterdir():
+            entry.write_bytes(entry.read_bytes()[:300])
+        second, _ = read_frames(copies, [SMALL], cache=cache)
+        np.testing.assert_array_equal(first.images[SMALL], second.images[SMALL])
+
+    def test_a_frame_that_vanished_is_named(self, copies, tmp_path):
+        copies[0].image.unlink()
+        with pytest.raises(FrameError, match=rf"{copies[0].image}: cannot be read"):
+            read_frames(copies, [SMALL], cache=tmp_path / "cache")

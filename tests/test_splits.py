@@ -9,7 +9,7 @@ import pytest
 
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.splits import k_folds_by_subject, split_by_subject, subjects_of
-from nerveceg_tf.errors import SubjectError
+from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 SIDES = ("train", "validation", "held_out")
 
@@ -161,3 +161,34 @@ def test_known_subjects_warn_of_nothing():
         warnings.simplefilter("error")
         split_by_subject(make("aabbcc"))
         k_folds_by_subject(make("aabbcc"), 3)
+
+
+class TestTogether:
+    """Subjects that share a scan are never on two sides."""
+
+    def test_they_are_on_one_side_for_every_seed(self):
+        frames, present = cohort(1)
+        subjects = subjects_of(frames)
+        linked = [("p0", "p3"), ("p3", "p5"), ("p1", "p8"), ("p2", "nobody")]
+        for seed in range(8):
+            split = split_by_subject(frames, present, 0.3, seed=seed, together=linked)
+            assert_apart(split, subjects)
+            for group in ({"p0", "p3", "p5"}, {"p1", "p8"}):
+                on = [side for side in SIDES if group & set(subjects[getattr(split, side)])]
+                assert len(on) == 1
+
+    def test_one_that_is_held_out_takes_the_others_with_it(self):
+        frames, present = cohort(2)
+        subjects = subjects_of(frames)
+        with pytest.warns(NervecegWarning, match="subjects p3, p5 share a scan"):
+            split = split_by_subject(
+                frames, present, hold_out=["p0"], together=[("p3", "p0"), ("p5", "p3")]
+            )
+        assert set(subjects[split.held_out]) == {"p0", "p3", "p5"}
+
+    def test_folds_keep_them_together_too(self):
+        frames, present = cohort(3)
+        subjects = subjects_of(frames)
+        for split in k_folds_by_subject(frames, 4, present, together=[("p0", "p1"), ("p1", "p2")]):
+            held = {"p0", "p1", "p2"} & set(subjects[split.held_out])
+            assert held in (set(), {"p0", "p1", "p2"})

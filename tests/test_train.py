@@ -244,6 +244,53 @@ def test_options_that_do_not_fit_are_refused_before_reading(nerveceg, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+ONLY_UNET = ("--only", "segmenter", "--width", "1", "--segmenter-size", "32x32", "--epochs", "1")
+
+
+def sides(run):
+    split = json.loads((run / "split.json").read_text())
+    return {part: {frame["name"] for frame in split[part]} for part in split}
+
+
+def test_plan_split_and_cache_are_taken(nerveceg, tmp_path, subjects):
+    """A frame under a second subject: seen by its pixels, mended by a plan, split as before."""
+    data = tmp_path / "data"
+    shutil.copytree(SAMPLES / "train", data)
+    for suffix in ("", "_mask"):
+        shutil.copy(data / f"{subjects[0]}_1{suffix}.tif", data / f"99_1{suffix}.tif")
+    cache = ("--cache", tmp_path / "cache")
+    code, printed = nerveceg(
+        "train", data, "--out", tmp_path / "a", *ONLY_UNET, "--hold-out", "99", *cache
+    )
+    assert code == 0
+    assert f"subjects {subjects[0]} share a scan" in printed
+    first = sides(tmp_path / "a")
+    assert {f"{subjects[0]}_1", "99_1"} <= first["held_out"]
+    assert len(list((tmp_path / "cache").iterdir())) == 120  # two frames are one content
+
+    plan = tmp_path / "plan.csv"
+    plan.write_text(
+        f"name,action,source,down,right,reason\n99_1,drop,,,,\n{subjects[1]}_1,drop,,,,\n"
+    )
+    arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
+    assert nerveceg("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
+    dropped = {"99_1", f"{subjects[1]}_1"}
+    assert sides(tmp_path / "b") == {part: names - dropped for part, names in first.items()}
+
+
+def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": [], "validation": [], "held_out": []}))
+    arguments = ("train", SAMPLES, "--out", tmp_path / "run", *ONLY_UNET, "--split", split)
+    code, printed = nerveceg(*arguments)
+    assert code == 2
+    assert f"{split}: does not know {samples[0].image} and 119 more" in printed
+    split.write_text("[]")
+    assert "is no split.json of a run" in nerveceg(*arguments)[1]
+    assert "pass one" in nerveceg(*arguments, "--hold-out", "1")[1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path):
     (tmp_path / "train").mkdir()
     for frame in find_frames(SAMPLES):

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ def count_frames(path: Path) -> int | None:
     if suffix in TIFF:
         count = _count_pages(path)
     elif suffix in DICOM:
-        count = int(_header(path).get("NumberOfFrames") or 1)
+        count = _header(path).frames
     elif suffix in VIDEO:
         count = _count_video(path)
     else:
@@ -70,13 +70,7 @@ def frame_rate(path: Path) -> float:
         rate = video.get(cv2.CAP_PROP_FPS)
         video.release()
     elif path.suffix.lower() in DICOM:
-        tags = _guarded(
-            path, lambda: _pydicom(path).dcmread(path, specific_tags=["FrameTime", "CineRate"])
-        )
-        if tags.get("FrameTime"):
-            rate = 1000 / float(tags.FrameTime)
-        elif tags.get("CineRate"):
-            rate = float(tags.CineRate)
+        rate = _guarded(path, lambda: _dicom_rate(path))
     return rate if 0 < rate < 1000 else 20.0
 
 
@@ -119,14 +113,14 @@ def _dicom(path: Path, only: int | None = None) -> Iterator[np.ndarray]:
     """Decodes frames with nothing but the tags that describe pixels, and so without any name."""
     _check_readable(path)
     pydicom = _pydicom(path)
-    facts = _header(path)
-    check_size((int(facts.get("Rows") or 0), int(facts.get("Columns") or 0)), path)
+    header = _header(path)
+    check_size((header.rows, header.columns), path)
     frames = _guarded(
         path, lambda: pydicom.pixels.iter_pixels(path, indices=None if only is None else [only])
     )
     while (frame := _guarded(path, lambda: next(frames, None))) is not None:
         yield to_gray(
-            _guarded(path, lambda f=frame: _eight_bits(f, facts, pydicom)), path, rgb=True
+            _guarded(path, lambda f=frame: _eight_bits(f, header.tags, pydicom)), path, rgb=True
         )
 
 
@@ -153,16 +147,36 @@ def _first(value: Any) -> float:
     return float(value if np.isscalar(value) else value[0])
 
 
-def _header(path: Path) -> Any:
-    """The tags that say what the pixels are. No other is kept."""
+def _dicom_rate(path: Path) -> float:
+    tags = _pydicom(path).dcmread(path, specific_tags=["FrameTime", "CineRate"])
+    if tags.get("FrameTime"):
+        return 1000 / float(tags.FrameTime)
+    return float(tags.get("CineRate") or 0)
+
+
+class _Header(NamedTuple):
+    """What a DICOM says of its pixels; `tags` is group 0028, which holds no name."""
+
+    rows: int
+    columns: int
+    frames: int
+    tags: Any
+
+
+def _header(path: Path) -> _Header:
     pydicom = _pydicom(path)
 
-    def read() -> Any:
+    def read() -> _Header:
         syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")
         if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
             raise FrameError(f"{path}: is a deflated DICOM, whose size cannot be told; inflate it")
         tags = pydicom.dcmread(path, stop_before_pixels=True)
-        return tags.group_dataset(0x0028)
+        tags = tags.group_dataset(0x0028)
+        rows, columns, frames = (
+            int(tags.get(tag) or default)
+            for tag, default in (("Rows", 0), ("Columns", 0), ("NumberOfFrames", 1))
+        )
+        return _Header(rows, columns, max(frames, 1), tags)
 
     return _guarded(path, read)
 
@@ -172,9 +186,7 @@ def _pydicom(path: Path) -> Any:
         import pydicom
         import pydicom.pixels
     except ModuleNotFoundError:
-        raise FrameError(
-            f"{path}: DICOM needs pydicom; run pip install 'nerveceg_tf[dicom]'"
-        ) from None
+        raise FrameError(f"{path}: DICOM needs pydicom; run pip install pydicom") from None
     return pydicom
 
 

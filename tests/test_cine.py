@@ -1,0 +1,257 @@
+"""Files of several frames, and DICOM: what is read, what is refused, and what prediction leaves."""
+
+import csv
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerveceg_tf import NoGate, UNet
+from nerveceg_tf.cli import main
+from nerveceg_tf.data import cine
+from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
+from nerveceg_tf.data.frame import map_frames, read_image, read_mask
+from nerveceg_tf.data.layouts import find_frames, find_images
+from nerveceg_tf.errors import FrameError
+from nerveceg_tf.run import PARTS, Run
+
+pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
+NAME = "Doe^Jane"
+
+
+@pytest.fixture(scope="module")
+def sweep(samples):
+    """Five bundled frames, as a scanner would give them in a row."""
+    return np.stack([read_image(frame.image) for frame in samples[:5]])
+
+
+def write_pages(path, images):
+    pages = [Image.fromarray(image) for image in images]
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    return path
+
+
+def write_video(path, images, codec="MJPG", rate=12):
+    size = images[0].shape[::-1]
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, size)
+    for image in images:
+        video.write(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+    video.release()
+    return path
+
+
+def write_dicom(path, pixels, photometric="MONOCHROME2", bits=None, **tags):
+    """A DICOM of `pixels`: `(rows, columns)`, or with frames in front, or colours behind."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UltrasoundMultiFrameImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.PatientName = NAME
+    dataset.PatientID = "123456"
+    colours = pixels.shape[-1] == 3
+    if pixels.ndim == 3 + colours:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.SamplesPerPixel = 3 if colours else 1
+    if colours:
+        dataset.PlanarConfiguration = 0
+    dataset.PhotometricInterpretation = photometric
+    dataset.Rows, dataset.Columns = pixels.shape[-2 - colours :][:2]
+    dataset.BitsAllocated = pixels.dtype.itemsize * 8
+    dataset.BitsStored = bits or dataset.BitsAllocated
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+class TestCine:
+    @pytest.fixture(params=["pages.tif", "cine.dcm"])
+    def lossless(self, request, sweep, tmp_path):
+        path = tmp_path / request.param
+        return (write_pages if path.suffix == ".tif" else write_dicom)(path, sweep)
+
+    def test_every_frame_is_read(self, lossless, sweep):
+        assert count_frames(lossless) == len(sweep)
+        np.testing.assert_array_equal(list(read_cine(lossless)), sweep)
+        np.testing.assert_array_equal(read_image(lossless, 3), sweep[3])
+        with pytest.raises(FrameError, match=r"has no frame 9|that can be decoded|is truncated"):
+            read_image(lossless, 9)
+
+    def test_frames_come_in_order_and_the_file_is_read_once(self, lossless, sweep, monkeypatch):
+        frames = find_images(lossless)
+        assert [frame.name for frame in frames][:2] == [f"{lossless.stem}_000{i}" for i in (0, 1)]
+        opened, inner = [], cine.read_cine
+        monkeypatch.setattr(
+            "nerveceg_tf.data.frame.read_cine", lambda p: opened.append(p) or inner(p)
+        )
+        images = list(map_frames(lambda _, read: read(), frames))
+        np.testing.assert_array_equal(images, sweep)
+        assert opened == [lossless]
+
+    @pytest.mark.parametrize(("name", "codec"), [("cine.avi", "MJPG"), ("cine.mp4", "mp4v")])
+    def test_video_is_read_as_far_as_its_codec_keeps_it(self, name, codec, sweep, tmp_path):
+        path = write_video(tmp_path / name, sweep, codec)
+        assert count_frames(path) == len(sweep)
+        images = np.stack(list(read_cine(path))).astype(float)
+        assert images.shape == sweep.shape
+        assert np.abs(images - sweep).mean() < 6
+        assert frame_rate(path) == pytest.approx(12)
+
+    def test_stills_are_no_cines(self, samples, sweep, tmp_path):
+        assert count_frames(samples[0].image) is None
+        assert count_frames(write_dicom(tmp_path / "one.dcm", sweep[0])) is None
+        assert find_images(samples[0].image)[0].index is None
+
+    def test_the_masks_of_a_cine_are_pages_or_files(self, sweep, samples, tmp_path):
+        for part in ("images", "masks"):
+            (tmp_path / part).mkdir()
+        masks = [read_mask(f, image.shape) for f, image in zip(samples, sweep, strict=False)]
+        write_pages(tmp_path / "images" / "a.tif", sweep)
+        write_pages(tmp_path / "masks" / "a.tif", [mask * 255 for mask in masks])
+        write_dicom(tmp_path / "images" / "b.dcm", sweep)
+        for i, mask in enumerate(masks):
+            cv2.imwrite(str(tmp_path / "masks" / f"b_{i:04d}.png"), mask * 255)
+        (tmp_path / "frames.csv").write_text("name,subject\na,anna\nb,bert\n")
+        frames = find_frames(tmp_path)
+        assert [frame.subject for frame in frames] == ["anna"] * 5 + ["bert"] * 5
+        for frame, mask in zip(frames, masks * 2, strict=True):
+            np.testing.assert_array_equal(read_mask(frame, mask.shape), mask)
+
+
+class TestDicom:
+    def test_gray_of_8_bits_is_taken_as_it_is(self, gray, tmp_path):
+        np.testing.assert_array_equal(read_image(write_dicom(tmp_path / "a.dcm", gray)), gray)
+
+    def test_monochrome_1_is_turned_round(self, gray, tmp_path):
+        path = write_dicom(tmp_path / "a.dcm", 255 - gray, "MONOCHROME1")
+        np.testing.assert_array_equal(read_image(path), gray)
+
+    def test_twelve_bits_fill_the_range(self, gray, tmp_path):
+        path = write_dicom(tmp_path / "a.dcm", gray.astype("<u2") * 16, bits=12)
+        difference = read_image(path).astype(int) - gray
+        assert abs(difference).max() <= 1
+
+    def test_signed_pixels_begin_below_zero(self, gray, tmp_path):
+        path = write_dicom(tmp_path / "a.dcm", (gray.astype("<i2") - 128) * 256)
+        assert abs(read_image(path).astype(int) - gray).max() <= 1
+
+    def test_a_window_is_applied(self, gray, tmp_path):
+        tags = {"WindowCenter": 564, "WindowWidth": 128}
+        path = write_dicom(tmp_path / "a.dcm", gray.astype("<u2") + 500, bits=12, **tags)
+        expected = np.clip((gray.astype(float)) * 255 / 127, 0, 255)
+        assert abs(read_image(path) - expected).max() <= 1
+
+    def test_colours_become_luma(self, gray, tmp_path):
+        rgb = np.stack([gray, gray, gray], -1)
+        rgb[:10, :10] = 255, 255, 0  # a caption that the scanner burnt in
+        image = read_image(write_dicom(tmp_path / "a.dcm", rgb, "RGB"))
+        np.testing.assert_array_equal(image[12:], gray[12:])
+        assert (image[:10, :10] == 226).all()
+
+    def test_a_palette_is_looked_up(self, gray, tmp_path):
+        ramp = (255 - np.arange(256)).astype("<u2") * 257
+        tags = {}
+        for colour in ("Red", "Green", "Blue"):
+            tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+            tags[f"{colour}PaletteColorLookupTableData"] = ramp.tobytes()
+        path = write_dicom(tmp_path / "a.dcm", gray, "PALETTE COLOR", **tags)
+        assert abs(read_image(path).astype(int) - (255 - gray)).max() <= 1
+
+    def test_compressed_frames_are_read(self, sweep, tmp_path):
+        path = write_dicom(tmp_path / "a.dcm", sweep)
+        dataset = pydicom.dcmread(path)
+        dataset.compress(pydicom.uid.RLELossless)
+        dataset.save_as(path)
+        np.testing.assert_array_equal(list(read_cine(path)), sweep)
+
+    def test_the_frame_rate_is_read(self, sweep, tmp_path):
+        assert frame_rate(write_dicom(tmp_path / "a.dcm", sweep, FrameTime=40)) == 25
+        assert frame_rate(write_dicom(tmp_path / "b.dcm", sweep, CineRate=30)) == 30
+        assert frame_rate(write_dicom(tmp_path / "c.dcm", sweep)) == 20
+
+    @pytest.mark.parametrize(
+        ("tags", "message"),
+        [
+            ({"Rows": 60000}, "a frame has at most 8192x8192"),
+            ({"NumberOfFrames": 10**7}, "says that it holds 10000000 frames"),
+            ({"PhotometricInterpretation": "NONSENSE"}, "is no DICOM that can be decoded"),
+            ({"BitsAllocated": 13}, "is no DICOM that can be decoded"),
+        ],
+    )
+    def test_impossible_headers_are_refused_by_name(self, sweep, tmp_path, tags, message):
+        path = write_dicom(tmp_path / "a.dcm", sweep, **tags)
+        with pytest.raises(FrameError, match=message) as caught:
+            count_frames(path), list(read_cine(path))
+        assert str(path) in str(caught.value)
+
+    def test_a_deflated_one_is_refused(self, gray, tmp_path):
+        path = write_dicom(tmp_path / "a.dcm", gray)
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+        with pytest.raises(FrameError, match="is a deflated DICOM"):
+            read_image(path)
+
+    def test_without_the_extra_one_line_says_what_to_install(self, gray, tmp_path, monkeypatch):
+        path = write_dicom(tmp_path / "a.dcm", gray)
+        monkeypatch.setitem(sys.modules, "pydicom", None)
+        with pytest.raises(FrameError, match="pip install pydicom"):
+            read_image(path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = Run.create(tmp_path_factory.mktemp("run") / "run", {})
+    run.write("split.json", {part: [] for part in PARTS})
+    run.save("gate", NoGate())
+    run.save("segmenter", UNet((32, 32, 1), width=1))
+    return run
+
+
+@pytest.mark.parametrize("kind", ["cine.tif", "cine.dcm", "cine.avi"])
+def test_prediction_of_a_cine_leaves_masks_a_curve_and_a_video(
+    kind, run, sweep, tmp_path, monkeypatch, capsys
+):
+    path = tmp_path / kind
+    {".tif": write_pages, ".dcm": write_dicom, ".avi": write_video}[path.suffix](path, sweep)
+    arguments = ["predict", str(run.path), str(path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["nerveceg", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    printed = "".join(capsys.readouterr())
+    assert not caught.value.code, printed
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "presence.csv").open()))
+    assert [row["name"] for row in rows] == [f"cine_{i:04d}" for i in range(5)]
+    masks = sorted((out / "masks").iterdir())
+    assert [mask.stem for mask in masks] == [row["name"] for row in rows]
+    assert cv2.imread(str(masks[0]), -1).shape == sweep[0].shape
+    assert len(list(read_cine(out / "overlays" / "cine.mp4"))) == 5
+    assert cv2.imread(str(out / "cine_presence.png")).std() > 0
+    everything = printed.encode() + b"".join(p.read_bytes() for p in out.rglob("*") if p.is_file())
+    assert b"Doe" not in everything
+    assert b"123456" not in everything
+
+
+def test_a_damaged_dicom_names_the_file_and_nobody(sweep, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", sweep)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(FrameError) as caught:
+        list(read_cine(path))
+    assert str(path) in str(caught.value)
+    assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.dcm"])
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind" * 40])
+def test_other_content_is_refused(name, content, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(FrameError, match=name):
+        count_frames(path)
