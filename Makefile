@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-torch lint clean
+.PHONY: demo test test-slow test-torch bench-pipeline lint clean
 
 demo: .venv/installed
 	$(BIN)/nerveceg demo --out demo
@@ -46,3 +46,8 @@ clean:
 	$(PIP) --editable '.[test,torch,lite]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps efficientnet==1.1.1
 	@touch $@
+
+# DATA holds the competition's own TIFFs, which are not part of this project.
+DATA ?= ../shared/data/kaggle-uns-tiff
+bench-pipeline: .venv/installed-torch
+	$(BIN)/python benchmarks/pipeline.py $(DATA)

@@ -1,5 +1,6 @@
 """Progress bars in terminals and notebooks."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -31,6 +32,10 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     """Yields `items` while a bar counts them up to `total`."""
     with bar() as progress:
         task = progress.add_task(description, total=total, note="")
-        for item in items:
+        shown = time.monotonic()
+        for done, item in enumerate(items, start=1):
             yield item
-            progress.advance(task)
+            # Rich takes longer to count an item than some items take to make.
+            if done == total or time.monotonic() - shown > 0.1:
+                progress.update(task, completed=done)
+                shown = time.monotonic()

@@ -229,11 +229,10 @@ def _read(
     def fresh() -> tuple:
         image = read()
         mask = read_mask(frame, image.shape)
+        present = bool(mask.any())
         images = {size: resize(image, size)[..., None] for size in sizes}
-        masks = {
-            size: (resize(mask * 255, size) > 127).astype(np.uint8)[..., None] for size in sizes
-        }
-        return images, masks, bool(mask.any()), digest(image)
+        masks = {size: _small(mask, size, present)[..., None] for size in sizes}
+        return images, masks, present, digest(image)
 
     try:
         return frame, *(cached(cache, frame, sizes, fresh) if cache else fresh())
@@ -241,3 +240,9 @@ def _read(
         return error
     except OSError as error:
         return FrameError(f"{error.filename}: cannot be read ({error.strerror})")
+
+
+def _small(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:
+    if not present:
+        return np.zeros(size, np.uint8)
+    return (resize(mask * 255, size) > 127).astype(np.uint8)

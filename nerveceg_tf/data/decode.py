@@ -6,12 +6,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import TiffImageFile
 
 from nerveceg_tf.errors import FrameError
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
 
+_BEGIN_MARKS = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8": "JPEG",
+    b"BM": "BMP",
+}
 # What a whole file ends with: libjpeg and libpng decode a truncated one without an error.
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 # TIFFs of these kinds are taken as Pillow decodes them, which notices damage that OpenCV fills with
@@ -20,6 +31,14 @@ _PILLOWS_OWN = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
 _UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out"
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class _Tiff(TiffImageFile):
+    """A TIFF without its EXIF tags, which take as long to parse as its pixels to decode."""
+
+    def load_end(self) -> None:
+        if self.tag_v2.get(Base.Orientation, 1) != 1:
+            super().load_end()
 
 
 def decode_still(content: bytes, path: Path, page: int = 0) -> np.ndarray:
@@ -38,11 +57,14 @@ def decode_still(content: bytes, path: Path, page: int = 0) -> np.ndarray:
     """
     if not content:
         raise FrameError(f"{path}: the file is empty; fetch it again")
+    kind = next((kind for mark, kind in _BEGIN_MARKS.items() if content.startswith(mark)), None)
+    if kind is None:
+        raise FrameError(f"{path}: {_UNREADABLE}")
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        file = io.BytesIO(content)
+        with _Tiff(file) if kind == "TIFF" else Image.open(file, formats=[kind]) as picture:
             if page:
                 picture.seek(page)
-            kind = picture.format
             check_size(picture.size[::-1], path)
             if kind == "TIFF":
                 picture.load()
