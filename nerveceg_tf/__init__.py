@@ -28,6 +28,7 @@ from nerveceg_tf.models import (
     import_torch,
     prune,
 )
+from nerveceg_tf.run import Run
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "R2UNet",
     "ResNetGate",
     "ResUNet",
+    "Run",
     "SharedGate",
     "Tversky",
     "UNet",

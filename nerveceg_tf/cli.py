@@ -19,7 +19,7 @@ from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.plan import make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, SubjectError
-from nerveceg_tf.files import check_writable, replacing, replacing_folder, write_json
+from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
 from nerveceg_tf.models.catalogue import catalogue, catalogue_length
@@ -114,7 +114,7 @@ def audit(
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
     for path in filter(None, (report, json, fix)):
-        check_writable(path)
+        check_file(path)
     found = audit_folder(data, least_dice)
     _print_audit(found)
     if report:
@@ -328,7 +328,7 @@ def evaluate(
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
     if json:
-        check_writable(json)
+        check_file(json)
     scores = evaluate_run(Run(run), find_frames(data), part)
     if json:
         write_json(json, scores)

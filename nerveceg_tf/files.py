@@ -18,9 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: nothing can be written there.
     """
-    check_writable(path)
-    if path.is_dir():
-        raise RunError(f"{path}: is a folder; name a file")
+    check_file(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +82,17 @@ def check_writable(path: Path) -> None:
         raise RunError(f"{path}: {existing} is a file; name another place")
     if not os.access(existing, os.W_OK):
         raise RunError(f"{path}: {existing} cannot be written to; name another place")
+
+
+def check_file(path: Path) -> None:
+    """Checks that a file may be written at `path`.
+
+    Raises:
+        RunError: it may not.
+    """
+    check_writable(path)
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder; name a file")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,9 +1,11 @@
 """`nerveceg models` and `nerveceg import-torch`, and what the former counts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, R2UNet, UNet
+from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, R2UNet, Run, UNet
 from nerveceg_tf.cli import main
 from nerveceg_tf.models.cost import gmac
 
@@ -35,10 +37,54 @@ def test_layers_that_are_called_again_count_again():
 
 @pytest.mark.slow
 def test_the_table_names_every_model(nerveceg):
-    code, out, _ = nerveceg("models", "--gate-size", "32x32", "--segmenter-size", "96x96")
+    code, out, _ = nerveceg("models", "--gate-size", "32x32", "--segmenter-size", "96x128")
     assert code == 0
     rows = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
     assert set(rows) >= GATES.keys() | SEGMENTERS.keys() | {"shared"}
+    assert "multiples of 48" in out  # PSPNet's row, which does not stop the others
+
+
+def test_weights_that_cannot_be_had_are_a_note(nerveceg, tmp_path):
+    data = Path(__file__).parents[1] / "nerveceg_tf" / "data" / "samples"
+    size = ("--gate-size", "32x32", "--epochs", "1", "--batch-size", "64")
+    arguments = ("--only", "gate", "--gate", "resnet18", *size)
+    code, _, err = nerveceg("train", data, "--out", tmp_path / "run", *arguments)
+    assert code == 0
+    assert "no ImageNet weights come with it" in err
+    assert "Training the gate from random weights" in err
+    assert Run(tmp_path / "run").description["recipe"]["gate_weights"] == "none"
+    assert "segmenter" not in Run(tmp_path / "run").description["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "x", "--out", "y", "--seed", "4294967296"), "--seed"),
+        (("train", "x", "--out", "y", "--prune", "5"), "--prune"),
+        (("train", "x"), "--out"),
+        (("train", "x", "--out", "y", "--gate-size", "50"), "write height x width"),
+        (("nothing",), "No such command"),
+    ],
+)
+def test_wrong_options_are_one_line(nerveceg, arguments, message):
+    code, _, err = nerveceg(*arguments)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["folder", "file/below"])
+def test_places_that_cannot_be_written_are_named_first(nerveceg, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    samples = Path(__file__).parents[1] / "nerveceg_tf" / "data" / "samples"
+    code, out, err = nerveceg("audit", samples, "--json", tmp_path / name)
+    assert code == 2
+    assert str(tmp_path / name) in err
+    assert "name a" in err
+    assert "Audit of" not in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_import_torch_refuses_what_it_cannot_write_or_read(nerveceg, tmp_path):

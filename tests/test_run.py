@@ -85,6 +85,39 @@ def test_combine_takes_model_files_too(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
+def test_combine_may_replace_one_of_its_sources(tmp_path):
+    gate, segmenter = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
+    both = combine(gate.path, segmenter.path, gate.path, force=True)
+    assert both.path == gate.path
+    assert both.stages == ("gate", "segmenter")
+
+
+def test_combine_leaves_nothing_behind_when_a_source_is_damaged(tmp_path):
+    gate, segmenter = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
+    gate.write("thresholds.json", {})
+    with pytest.raises(RunError, match=r"thresholds\.json: is missing or damaged"):
+        combine(gate.path, segmenter.path, tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
+def test_combine_takes_a_stage_out_of_a_shared_file(tmp_path):
+    SharedGate(UNet((32, 32, 1), width=2)).save(tmp_path / "shared.keras")
+    other = make_run(tmp_path / "other", ("gate", "segmenter"))
+    shared = tmp_path / "shared.keras"
+    for gate, segmenter in ((shared, other.path), (other.path, shared), (shared, shared)):
+        both = combine(gate, segmenter, tmp_path / "both", force=True)
+        assert both.model().predict(FRAMES, verbose=0)["mask"].shape == FRAMES.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"), [("a.keras", "nerveceg combine"), ("a.pt", "nerveceg import-torch")]
+)
+def test_a_file_that_is_no_run_says_what_to_do_with_it(tmp_path, name, mend):
+    (tmp_path / name).touch()
+    with pytest.raises(RunError, match=mend):
+        Run(tmp_path / name)
+
+
 def test_a_shared_model_is_both_stages(tmp_path):
     shared = SharedGate(UNet((32, 32, 1), width=2))
     run = Run.create(tmp_path / "shared", {})

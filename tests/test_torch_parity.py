@@ -188,6 +188,19 @@ def test_pickled_code_is_refused_and_not_run(zipped, tmp_path):
     assert not trace.exists()
 
 
+def test_a_net_trained_in_data_parallel_is_read(tmp_path):
+    net = OriginalSegmenter(width=2)
+    state = {f"module.{name}": values for name, values in net.state_dict().items()}
+    model = import_torch(saved(state, tmp_path / "net.pt"), size=(16, 16))
+    assert model.name == "unet"
+
+
+def test_bfloat16_says_how_to_save_it(tmp_path):
+    path = saved(OriginalSegmenter(width=2).bfloat16().state_dict(), tmp_path / "net.pt")
+    with pytest.raises(ModelError, match=r"holds bfloat16; .*model\.float\(\)"):
+        import_torch(path)
+
+
 def test_a_whole_pickled_module_is_refused_with_the_mend(tmp_path):
     path = saved(OriginalSegmenter(width=2), tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"asks to run .*; save it anew with torch\.save"):

@@ -89,8 +89,7 @@ def _outlined(image: np.ndarray, mask: np.ndarray) -> str:
 
 
 def _small(image: np.ndarray) -> np.ndarray:
-    width = min(_WIDTH, image.shape[1])
-    return resize(image, (max(1, round(image.shape[0] * width / image.shape[1])), width))
+    return resize(image, (max(1, round(image.shape[0] * _WIDTH / image.shape[1])), _WIDTH))
 
 
 def _data_url(picture: np.ndarray) -> str:
