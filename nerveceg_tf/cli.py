@@ -18,7 +18,7 @@ from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.plan import make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, SubjectError
+from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
@@ -29,6 +29,8 @@ from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.audit_page import audit_page
 from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
 from nerveceg_tf.scoring.predict import write_predictions
+from nerveceg_tf.scoring.submission import write_submission
+from nerveceg_tf.scoring.tune import tune as tune_run
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train as train_run
 
@@ -308,10 +310,60 @@ def predict(
 ) -> None:
     """Write a mask in its own size for each frame, presence.csv, and overlays."""
     images = find_images(frames)
-    model = Run(run).model()
+    opened = Run(run)
     with replacing_folder(out, "presence.csv", force) as folder:
-        write_predictions(model, images, folder)
+        write_predictions(opened, images, folder)
     console.print(f"{len(images)} frames: {out}")
+
+
+@app.command()
+def tune(
+    run: RunFolder,
+    on: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
+    ] = None,
+) -> None:
+    """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
+    surface, alone, calibration = tune_run(Run(run), on)
+    table = Table("", title=f"{run} on its validation frames", title_justify="left")
+    table.columns[0].no_wrap = True
+    for column in ("presence", "mask", "smallest area, %", "Kaggle Dice"):
+        table.add_column(column, justify="right")
+    for name, found in (("chosen", surface), ("segmenter alone", alone)):
+        choice, score = found.choice, found.score[found.best]
+        row = (f"{choice.presence:.2f}", f"{choice.mask:.2f}", f"{choice.area * 100:.1f}")
+        table.add_row(name, *row, f"{score:.4f}")
+    flat = surface.flat
+    table.add_row(
+        "costs under .005",
+        *(f"{flat[k][0]:.2f} to {flat[k][1]:.2f}" for k in ("presence", "mask")),
+        f"{flat['area'][0] * 100:.1f} to {flat['area'][1] * 100:.1f}",
+        "",
+    )
+    output.print(table)
+    if calibration:
+        output.print(
+            f"The gate's presence is off by {calibration.error:.3f} on average (expected"
+            f" calibration error); divided by a temperature of {calibration.temperature:.2f} it"
+            f" would be by {calibration.error_after:.3f}."
+        )
+
+
+@app.command()
+def submit(
+    run: RunFolder,
+    frames: Annotated[Path, typer.Argument(metavar="TEST_DIR", help="Folder of test frames.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="File to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+) -> None:
+    """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
+    check_file(out)
+    if out.exists() and not force:
+        raise RunError(f"--out {out}: exists; name another file, or pass --force to replace it")
+    images = find_images(frames)
+    masks = write_submission(Run(run), images, out)
+    console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
 
 
 @app.command()
@@ -356,26 +408,40 @@ def _print_audit(found: Audit) -> None:
 
 
 def _print_scores(scores: dict, title: str) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column("score")
+    table = Table("score", title=title, title_justify="left")
     table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
     subjects = scores["subjects"] or "unknown"
-    table.add_row("frames scored", f"{scores['frames']} ({scores['part']}), subjects: {subjects}")
-    table.add_row("of them with a nerve", str(scores["nerve_frames"]))
+    table.add_row("frames scored", f"{scores['frames']} ({scores['part']})", f"{subjects} subjects")
+    table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
+        "all_empty_dice": "  rival: every mask empty",
+        "ungated_dice": "  rival: the segmenter alone, at .5",
+        "best_area_dice": "  rival: the segmenter alone, tuned",
+        "gain": "  gain over the best rival",
         "nerve_dice": "Dice, frames with a nerve",
-        "all_empty_dice": "  if every mask were empty",
-        "ungated_dice": "  without the gate",
+        "hausdorff_95": "Hausdorff-95, pixels",
+        "surface_distance": "mean distance of outlines, pixels",
         "gate_auc": "gate ROC AUC",
         "gate_sensitivity": "gate sensitivity",
         "gate_specificity": "gate specificity",
     }
-    order = ("kaggle_dice", "all_empty_dice", "ungated_dice", "nerve_dice", *list(rows)[-3:])
-    for key in order:
-        value = scores[key]
-        table.add_row(rows[key], "-" if value is None else f"{value:.4f}")
+    for key, name in rows.items():
+        value, bounds = scores[key], scores["intervals"].get(key)
+        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
     output.print(table)
+    if scores["gain"] is not None:
+        output.print(_GATE_HELPS[scores["gate_helps"]])
+
+
+_GATE_HELPS = {
+    True: "The gate helps: the gain's interval lies above 0.",
+    False: "The gate does NOT help: its strongest rival scores better.",
+    None: "It is not certain that the gate helps: the gain's interval does not exclude 0, or"
+    " there are too few subjects for one.",
+}
 
 
 def main() -> None:

@@ -38,5 +38,5 @@ def demo(out: Path, epochs: int = RECIPE.epochs) -> tuple[Run, dict]:
     scores = evaluate(run, frames.frames)
     run.write("metrics.json", scores)
     with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
-        write_predictions(run.model(), find_images(SAMPLES / "test"), folder)
+        write_predictions(run, find_images(SAMPLES / "test"), folder)
     return run, scores

@@ -10,13 +10,14 @@ the new one.
 import json
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from nerveceg_tf.errors import ModelError, RunError
 from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
@@ -35,10 +36,17 @@ class Thresholds:
     Attributes:
         presence: presence below it gives an empty mask.
         mask: probability from which a pixel counts as nerve.
+        area: smallest share of the frame that a mask covers; less is taken for an empty mask.
     """
 
     presence: float = 0.5
     mask: float = 0.5
+    area: float = 0.0
+
+    def drawn(self, probability: np.ndarray) -> np.ndarray:
+        """The mask that a frame's probabilities `(height, width)` make, bool of that shape."""
+        mask = probability >= self.mask
+        return mask if mask.mean() >= self.area else np.zeros_like(mask)
 
 
 class Run:
@@ -143,7 +151,15 @@ class Run:
         if not (self.path / "thresholds.json").is_file():
             return Thresholds()
         content = self.read("thresholds.json", "presence", "mask")
-        return Thresholds(content["presence"], content["mask"])
+        return Thresholds(content["presence"], content["mask"], content.get("area", 0.0))
+
+    @property
+    def segmenter_alone(self) -> Thresholds | None:
+        """The best thresholds for the segmenter without the gate; `None` where none were tuned."""
+        if not (self.path / "thresholds.json").is_file():
+            return None
+        content = self.read("thresholds.json").get("segmenter_alone")
+        return content and Thresholds(0.0, content["mask"], content["area"])
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
@@ -212,7 +228,7 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         run.write("split.json", {part: [f for s in splits for f in s[part]] for part in PARTS})
         for stage, model in models.items():
             run.save(stage, model)
-        run.thresholds = Thresholds(thresholds["gate"].presence, thresholds["segmenter"].mask)
+        run.thresholds = replace(thresholds["segmenter"], presence=thresholds["gate"].presence)
     return Run(out)
 
 

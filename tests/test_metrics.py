@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import KaggleDice, NerveDice
-from nerveceg_tf.scoring.evaluate import frame_dice
+
+
+def frame_dice(truth, drawn):
+    truth, drawn = truth != 0, drawn != 0
+    total = truth.sum() + drawn.sum()
+    return 2 * (truth & drawn).sum() / total if total else 1.0
 
 
 @pytest.fixture

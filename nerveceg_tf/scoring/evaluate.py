@@ -1,36 +1,18 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
-from nerveceg_tf.errors import RunError
-from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.progress import track
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.predict import predict
-
-Part = Literal["unseen", "validation", "train"]
-
-
-@dataclass(frozen=True)
-class FrameScores:
-    """What became of each frame, as arrays of one length.
-
-    Attributes:
-        present: whether the true mask holds a nerve.
-        presence: what the gate said, 0..1; `None` without a gate.
-        dice: Dice of the segmenter's mask whatever the gate says, 1 for empty against empty; `None`
-            without a segmenter.
-    """
-
-    present: np.ndarray
-    presence: np.ndarray | None
-    dice: np.ndarray | None
+from nerveceg_tf.data.frame import Frame, read_mask
+from nerveceg_tf.run import Run, Thresholds
+from nerveceg_tf.scoring.counts import FrameCounts, count_pixels
+from nerveceg_tf.scoring.distances import outline_distances
+from nerveceg_tf.scoring.intervals import bootstrap
+from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.predict import Prediction, predict_ungated
 
 
 def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dict:
@@ -45,100 +27,138 @@ def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dic
     Returns:
         A dict of numbers, `None` where one has no meaning:
 
-        - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored;
+        - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored, and
+          `thresholds`, what with;
         - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
         - `nerve_dice`: the same, averaged over the frames with a nerve;
+        - `hausdorff_95` and `surface_distance`: mean distance of the outlines in pixels, of the
+          frames where both masks have one, and `distance_frames`, how many those are;
         - `gate_auc`, `gate_sensitivity`, `gate_specificity`: of the gate, the latter two at its
           threshold;
-        - `all_empty_dice`: what `kaggle_dice` would be if every mask were left empty;
-        - `ungated_dice`: what it would be without the gate.
+        - the rivals on the same frames: `all_empty_dice`, if every mask were left empty;
+          `ungated_dice`, the segmenter alone at a mask threshold of .5; `best_area_dice`, the
+          segmenter alone with the mask threshold and smallest area that were best for it on the
+          validation frames (`None` before `tune`);
+        - `gain`: Kaggle Dice over the strongest rival, and `gate_helps`: whether its interval lies
+          above 0, below 0 (`False`), or neither (`None`);
+        - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
+          subjects;
+        - `by_subject`: frames, nerve frames, Kaggle Dice and Dice on nerve frames of each.
 
     Raises:
         RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
-    frames, part = _choose(run, frames, part)
-    scores = _score(run, frames)
-    subjects = {frame.subject for frame in frames}
+    frames, part = frames_of_part(run, frames, part)
+    distances: list[tuple[float, float]] = []
+    counts = count_pixels(_measured(run, predict_ungated(run, frames), distances))
+    subjects = set(counts.subjects)
     return {
         "part": part,
         "frames": len(frames),
-        "nerve_frames": int(scores.present.sum()),
-        "subjects": None if None in subjects else len(subjects),
-        **summarise(scores, run.thresholds.presence),
+        "nerve_frames": int(counts.present.sum()),
+        "subjects": None if "" in subjects else len(subjects),
+        "thresholds": vars(run.thresholds),
+        **summarise(counts, run.stages, run.thresholds, run.segmenter_alone),
+        "distance_frames": len(distances),
+        "hausdorff_95": float(np.mean(distances, axis=0)[0]) if distances else None,
+        "surface_distance": float(np.mean(distances, axis=0)[1]) if distances else None,
     }
 
 
-def summarise(scores: FrameScores, threshold: float) -> dict[str, float | None]:
-    """The scores of `evaluate` from those of its frames, with the gate at `threshold`."""
-    present, presence, dice = scores.present, scores.presence, scores.dice
-    passed = np.ones_like(present) if presence is None else presence >= threshold
-    summary = dict.fromkeys(
-        ("kaggle_dice", "nerve_dice", "gate_auc", "gate_sensitivity", "gate_specificity")
+def summarise(
+    counts: FrameCounts,
+    stages: Sequence[str],
+    thresholds: Thresholds,
+    alone: Thresholds | None = None,
+) -> dict:
+    """The scores of `evaluate` from the counted pixels of its frames.
+
+    Args:
+        counts: of the frames.
+        stages: which of `"gate"` and `"segmenter"` the run has.
+        thresholds: the run's.
+        alone: those of the segmenter without the gate, if they were tuned.
+    """
+    present = counts.present
+    passed = counts.presence >= thresholds.presence
+    each: dict[str, np.ndarray] = {"all_empty_dice": (~present).astype(float)}
+    if "segmenter" in stages:
+        each["kaggle_dice"] = counts.gated_dice(
+            thresholds.presence, thresholds.mask, thresholds.area
+        )
+        each["ungated_dice"] = counts.dice(0.5)
+        if alone is not None:
+            each["best_area_dice"] = counts.dice(alone.mask, alone.area)
+    scores = {name: partial(_weighted_mean, values) for name, values in each.items()}
+    if "segmenter" in stages:
+        scores["nerve_dice"] = partial(_weighted_mean, each["kaggle_dice"], chosen=present)
+    if "gate" in stages:
+        scores["gate_auc"] = partial(_weighted_auc, present, counts.presence)
+        hit = passed.astype(float)
+        scores["gate_sensitivity"] = partial(_weighted_mean, hit, chosen=present)
+        scores["gate_specificity"] = partial(_weighted_mean, 1 - hit, chosen=~present)
+    rivals = [name for name in ("all_empty_dice", "ungated_dice", "best_area_dice") if name in each]
+    if len(stages) == 2:
+        strongest = max(rivals, key=lambda name: each[name].mean())
+        scores["gain"] = partial(_weighted_mean, each["kaggle_dice"] - each[strongest])
+    once = np.ones(len(counts))
+    found = dict.fromkeys(
+        (
+            *("kaggle_dice", "nerve_dice", "gate_auc", "gate_sensitivity", "gate_specificity"),
+            *("all_empty_dice", "ungated_dice", "best_area_dice", "gain"),
+        )
     )
-    if dice is not None:
-        # What the gate refuses is empty, which is right where there is no nerve.
-        gated = np.where(passed, dice, ~present)
-        summary |= {"kaggle_dice": _mean(gated), "nerve_dice": _mean(gated[present])}
-    if presence is not None:
-        if present.any() and not present.all():
-            summary["gate_auc"] = float(roc_auc_score(present, presence))
-        summary["gate_sensitivity"] = _mean(passed[present])
-        summary["gate_specificity"] = _mean(~passed[~present])
-    summary["all_empty_dice"] = _mean(~present)
-    summary["ungated_dice"] = None if dice is None else _mean(dice)
-    return summary
+    found |= {name: score(once) for name, score in scores.items()}
+    intervals = bootstrap(counts.subjects, scores)
+    bounds = intervals.get("gain")
+    helps = None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0
+    return {
+        **found,
+        "gate_helps": helps,
+        "strongest_rival": strongest if len(stages) == 2 else None,
+        "intervals": intervals,
+        "by_subject": list(_by_subject(counts, each.get("kaggle_dice"))),
+    }
 
 
-def frame_dice(truth: np.ndarray, drawn: np.ndarray) -> float:
-    """Dice of two masks of one shape, where not 0 is nerve; 1 if both are empty."""
-    truth, drawn = truth != 0, drawn != 0
-    total = int(truth.sum()) + int(drawn.sum())
-    return 2 * int((truth & drawn).sum()) / total if total else 1.0
+def _measured(
+    run: Run, predictions: Iterator[Prediction], distances: list[tuple[float, float]]
+) -> Iterator[Prediction]:
+    """Passes predictions on, and measures how far their outlines are from the true ones."""
+    limits = run.thresholds
+    for prediction in predictions:
+        if prediction.mask is not None and prediction.presence >= limits.presence:
+            drawn = prediction.mask >= limits.mask
+            truth = read_mask(prediction.frame, prediction.image.shape)
+            if drawn.mean() >= limits.area and (found := outline_distances(truth, drawn)):
+                distances.append(found)
+        yield prediction
 
 
-def _score(run: Run, frames: Sequence[Frame]) -> FrameScores:
-    model = run.model()
-    if isinstance(model, NerveCeg):
-        model.threshold = 0.0  # masks of all frames, to score them with and without the gate
-    present, presence, dice = [], [], []
-    for prediction in predict(model, frames):
-        truth = read_mask(prediction.frame, prediction.image.shape)
-        present.append(truth.any())
-        presence.append(prediction.presence)
-        if prediction.mask is not None:
-            dice.append(frame_dice(truth, prediction.mask >= run.thresholds.mask))
-    return FrameScores(
-        np.array(present),
-        np.array(presence) if "gate" in run.stages else None,
-        np.array(dice) if "segmenter" in run.stages else None,
-    )
+def _by_subject(counts: FrameCounts, dice: np.ndarray | None) -> Iterator[dict]:
+    for subject in np.unique(counts.subjects):
+        own = counts.subjects == subject
+        nerve = own & counts.present
+        yield {
+            "subject": str(subject) or "unknown",
+            "frames": int(own.sum()),
+            "nerve_frames": int(nerve.sum()),
+            "kaggle_dice": None if dice is None else float(dice[own].mean()),
+            "nerve_dice": float(dice[nerve].mean()) if dice is not None and nerve.any() else None,
+        }
 
 
-def _choose(run: Run, frames: Sequence[Frame], part: Part | None) -> tuple[list[Frame], Part]:
-    """The frames of a part, recognised among those that the run was trained and validated on."""
-    known = run.parts
-    digests = track(
-        map_frames(lambda _, read: digest(read()), frames),
-        "recognising frames",
-        len(frames),
-    )
-    by_part = {"unseen": [], "validation": [], "train": []}
-    for frame, fingerprint in zip(frames, digests, strict=True):
-        place = known.get(fingerprint, "unseen")
-        by_part["unseen" if place == "held_out" else place].append(frame)
-    if part is None:
-        part = next((p for p in ("unseen", "validation") if by_part[p]), None)
-        if part is None:
-            raise RunError(
-                f"{run.path}: was trained on every frame of the data, which gives no score; pass"
-                " other frames, or --part train to see how well it remembers"
-            )
-    if not by_part[part]:
-        found = ", ".join(f"{len(v)} {k}" for k, v in by_part.items() if v)
-        raise RunError(f"--part {part}: the data holds no such frames, only {found}")
-    return by_part[part], part
+def _weighted_mean(
+    values: np.ndarray, weights: np.ndarray, chosen: np.ndarray | None = None
+) -> float | None:
+    weights = weights if chosen is None else weights * chosen
+    total = weights.sum()
+    return float((values * weights).sum() / total) if total else None
 
 
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _weighted_auc(present: np.ndarray, presence: np.ndarray, weights: np.ndarray) -> float | None:
+    drawn = weights > 0
+    if len(set(present[drawn].tolist())) < 2:
+        return None
+    return float(roc_auc_score(present[drawn], presence[drawn], sample_weight=weights[drawn]))

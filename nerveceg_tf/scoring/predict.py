@@ -16,6 +16,7 @@ from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.overlay import overlay
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.progress import track
+from nerveceg_tf.run import Run, Thresholds
 from nerveceg_tf.scoring.cine import OverlayVideo, presence_curve
 
 
@@ -68,17 +69,31 @@ def predict(
     return track(run(), "predicting", len(frames))
 
 
-def write_predictions(model: keras.Model, frames: Sequence[Frame], folder: Path) -> None:
+def predict_ungated(run: Run, frames: Sequence[Frame]) -> Iterator[Prediction]:
+    """Predicts frames with a run whose gate lets everything pass, to score it with and without.
+
+    Raises:
+        RunError: the run cannot be loaded.
+        FrameError: a frame cannot be read.
+    """
+    model = run.model()
+    if isinstance(model, NerveCeg):
+        model.threshold = 0.0
+    return predict(model, frames)
+
+
+def write_predictions(run: Run, frames: Sequence[Frame], folder: Path) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
     A cine gets, in place of overlays, one video `overlays/CINE.mp4`, and `CINE_presence.png`, the
     curve of presence over its frames. A gate alone leaves presence only.
 
     Args:
-        model: `NerveCeg` or `GateAlone`.
+        run: a run with a segmenter, a gate, or both; its thresholds are applied.
         frames: frames on disk.
         folder: an empty folder.
     """
+    model, thresholds = run.model(), run.thresholds
     draws = isinstance(model, NerveCeg)
     for name in ("masks", "overlays") if draws else ():
         (folder / name).mkdir()
@@ -92,42 +107,41 @@ def write_predictions(model: keras.Model, frames: Sequence[Frame], folder: Path)
             if cine is None:
                 for prediction in group:
                     name = prediction.frame.name
-                    picture = _write_frame(prediction, model, folder, rows)
+                    picture = _write_frame(prediction, thresholds, folder, rows)
                     if picture is not None:
                         _write_png(folder / "overlays" / f"{name}.png", picture)
             else:
-                _write_cine(cine, group, model, folder, rows)
+                _write_cine(cine, group, thresholds, folder, rows)
 
 
 def _write_frame(
-    prediction: Prediction, model: keras.Model, folder: Path, rows: Any
+    prediction: Prediction, thresholds: Thresholds, folder: Path, rows: Any
 ) -> np.ndarray | None:
     """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
         rows.writerow((frame.name, f"{presence:.6f}", ""))
         return None
-    mask = probabilities >= model.mask_threshold
+    mask = thresholds.drawn(probabilities)
     _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
     rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
     return overlay(image, mask, presence)
 
 
 def _write_cine(
-    cine: Path, predictions: Iterator[Prediction], model: keras.Model, folder: Path, rows: Any
+    cine: Path, predictions: Iterator[Prediction], thresholds: Thresholds, folder: Path, rows: Any
 ) -> None:
     rate, presence = frame_rate(cine), []
     video = OverlayVideo(folder / "overlays" / f"{cine.stem}.mp4", rate)
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
-            picture = _write_frame(prediction, model, folder, rows)
+            picture = _write_frame(prediction, thresholds, folder, rows)
             if picture is not None:
                 video.add(picture)
     finally:
         video.close()
-    threshold = getattr(model, "threshold", 0.5)
-    presence_curve(folder / f"{cine.stem}_presence.png", presence, threshold, rate)
+    presence_curve(folder / f"{cine.stem}_presence.png", presence, thresholds.presence, rate)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

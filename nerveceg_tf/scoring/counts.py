@@ -1,0 +1,103 @@
+"""What is left of predictions once pixels are counted: enough to score any thresholds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerveceg_tf.data.frame import read_mask
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.scoring.predict import Prediction
+
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """All that a search for thresholds needs to know of `n` frames, whatever their sizes.
+
+    Attributes:
+        subjects: str `(n,)`, the person scanned; `""` if unknown.
+        presence: float `(n,)`, what the gate said; 1 everywhere without a gate.
+        truth: int `(n,)`, pixels of the true mask.
+        drawn: int `(n, 256)`, pixels whose probability is at least `level / 255`.
+        overlap: int `(n, 256)`, those of them that are true.
+        pixels: int `(n,)`, pixels of the frame.
+    """
+
+    subjects: np.ndarray
+    presence: np.ndarray
+    truth: np.ndarray
+    drawn: np.ndarray
+    overlap: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def present(self) -> np.ndarray:
+        """Whether each frame truly holds a nerve, bool `(n,)`."""
+        return self.truth > 0
+
+    def dice(self, mask: float, area: float = 0.0) -> np.ndarray:
+        """Dice of each frame's mask whatever the gate says; 1 for empty against empty.
+
+        Args:
+            mask: probability from which a pixel counts as nerve.
+            area: smallest share of the frame; less is taken for an empty mask.
+        """
+        level = mask_level(mask)
+        drawn = self.drawn[:, level]
+        large = drawn >= area * self.pixels
+        total = self.truth + drawn * large
+        overlap = self.overlap[:, level] * large
+        return np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1.0)
+
+    def gated_dice(self, presence: float, mask: float, area: float = 0.0) -> np.ndarray:
+        """The same with the gate at `presence`: what it refuses is empty."""
+        return np.where(self.presence >= presence, self.dice(mask, area), ~self.present)
+
+
+def mask_level(mask: float) -> int:
+    """The level of a mask's threshold."""
+    return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))
+
+
+def count_pixels(predictions: Iterable[Prediction]) -> FrameCounts:
+    """Counts the pixels of predictions whose masks were drawn whatever the gate said.
+
+    Args:
+        predictions: of labelled frames; without a mask, as from a gate alone, nothing is drawn.
+
+    Raises:
+        RunError: the model gave something that is no number.
+        FrameError: a mask cannot be read.
+    """
+    rows = []
+    for frame, image, presence, probability in predictions:
+        truth = read_mask(frame, image.shape)
+        if probability is None:
+            probability = np.zeros(image.shape, np.float32)
+        if not np.isfinite(presence) or not np.isfinite(probability).all():
+            raise RunError(f"{frame.image}: the model's answer is no number (NaN); train it again")
+        drawn, overlap = count_levels(probability, truth)
+        row = (frame.subject or "", presence, int(truth.sum()), drawn, overlap, truth.size)
+        rows.append(row)
+    columns = zip(*rows, strict=True)
+    return FrameCounts(*(np.array(column) for column in columns))
+
+
+def count_levels(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels at or above each of 256 levels of probability: all of them, and the true ones.
+
+    Args:
+        probability: float `(height, width)`, 0..1.
+        truth: `(height, width)`, not 0 is nerve.
+    """
+    levels = np.clip(probability * (LEVELS - 1), 0, LEVELS - 1).astype(np.int64)
+    everything, true = (
+        np.bincount(chosen.ravel(), minlength=LEVELS)[::-1].cumsum()[::-1]
+        for chosen in (levels, levels[truth != 0])
+    )
+    return everything, true

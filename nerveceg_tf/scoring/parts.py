@@ -1,0 +1,49 @@
+"""Which of a folder's frames a run was trained on, validated on, or never saw."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from nerveceg_tf.data.frame import Frame, digest, map_frames
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.progress import track
+from nerveceg_tf.run import Run
+
+Part = Literal["unseen", "validation", "train"]
+
+
+def frames_of_part(
+    run: Run, frames: Sequence[Frame], part: Part | None = None
+) -> tuple[list[Frame], Part]:
+    """The frames of a part, known by their pixels under any name and in any lossless format.
+
+    Args:
+        run: the run.
+        frames: frames on disk.
+        part: which; by default those that the run never saw or held out, or if there are none
+            those that it validated on.
+
+    Returns:
+        The frames, and which part they are.
+
+    Raises:
+        RunError: no frame belongs to the part.
+    """
+    known = run.parts
+    digests = track(
+        map_frames(lambda _, read: digest(read()), frames), "recognising frames", len(frames)
+    )
+    by_part = {"unseen": [], "validation": [], "train": []}
+    for frame, fingerprint in zip(frames, digests, strict=True):
+        place = known.get(fingerprint, "unseen")
+        by_part["unseen" if place == "held_out" else place].append(frame)
+    if part is None:
+        part = next((p for p in ("unseen", "validation") if by_part[p]), None)
+        if part is None:
+            raise RunError(
+                f"{run.path}: was trained on every frame of the data, which gives no score; pass"
+                " other frames, or --part train to see how well it remembers"
+            )
+    if not by_part[part]:
+        found = ", ".join(f"{len(v)} {k}" for k, v in by_part.items() if v)
+        raise RunError(f"{run.path}: the data holds no {part} frames of it, only {found}")
+    return by_part[part], part

@@ -1,0 +1,312 @@
+"""Scores, thresholds and intervals, each against a slow and plain way to the same number."""
+
+import csv
+import itertools
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from nerveceg_tf import NoGate, SharedGate, UNet
+from nerveceg_tf.cli import main
+from nerveceg_tf.data import rle
+from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.errors import FrameError, RunError
+from nerveceg_tf.run import PARTS, Run, Thresholds
+from nerveceg_tf.scoring.calibration import calibrate, reliability
+from nerveceg_tf.scoring.counts import FrameCounts, count_levels, count_pixels
+from nerveceg_tf.scoring.distances import outline_distances
+from nerveceg_tf.scoring.evaluate import summarise
+from nerveceg_tf.scoring.intervals import bootstrap
+from nerveceg_tf.scoring.predict import Prediction
+from nerveceg_tf.scoring.submission import write_submission
+from nerveceg_tf.scoring.tune import search
+
+BOTH = ("gate", "segmenter")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Forty frames of twelve subjects: true masks, probabilities in 255ths, and presence."""
+    random = np.random.default_rng(0)
+    truth, probability = np.zeros((40, 24, 32), bool), np.zeros((40, 24, 32))
+    for i in range(40):
+        row, column = random.integers(2, 10, 2)
+        if i % 5 < 3:
+            truth[i, row : row + 9, column : column + 12] = True
+        blurred = cv2.GaussianBlur(truth[i].astype(float), (0, 0), 2)
+        probability[i] = blurred + random.normal(0, 0.12, (24, 32))
+    presence = np.clip(truth.any((1, 2)) * 0.4 + random.random(40) * 0.6, 0, 1)
+    subjects = np.array([f"p{i % 12}" for i in range(40)])
+    return subjects, presence, truth, np.rint(probability.clip(0, 1) * 255) / 255
+
+
+@pytest.fixture(scope="module")
+def counts(drawn):
+    subjects, presence, truth, probability = drawn
+    levels = [count_levels(p, t) for p, t in zip(probability, truth, strict=True)]
+    everything, true = (np.array(column) for column in zip(*levels, strict=True))
+    areas = truth.sum((1, 2))
+    return FrameCounts(subjects, presence, areas, everything, true, np.full(40, 24 * 32))
+
+
+def plain_dice(truth, mask):
+    total = truth.sum() + mask.sum()
+    return 2 * (truth & mask).sum() / total if total else 1.0
+
+
+def plain_scores(drawn, presence, mask, area):
+    """Kaggle's Dice of each frame, one frame at a time."""
+    scores = []
+    for p, truth, probability in zip(drawn[1], drawn[2], drawn[3], strict=True):
+        found = probability >= mask
+        if p < presence or found.mean() < area:
+            found = np.zeros_like(found)
+        scores.append(plain_dice(truth, found))
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("setting", [(0, 0.5, 0), (0.5, 0.2, 0.01), (0.7, 100 / 255, 0.1)])
+def test_counted_pixels_score_as_the_masks_do(drawn, counts, setting):
+    np.testing.assert_allclose(counts.gated_dice(*setting), plain_scores(drawn, *setting))
+    np.testing.assert_allclose(counts.dice(*setting[1:]), plain_scores(drawn, 0, *setting[1:]))
+
+
+def test_the_search_scores_every_setting_as_a_loop_would(drawn, counts):
+    surface = search(counts)
+    some = list(itertools.product(range(0, 51, 17), range(0, 25, 6), range(0, 21, 10)))
+    for g, t, a in some:
+        setting = surface.presence[g], surface.mask[t], surface.area[a]
+        expected = plain_scores(drawn, *setting).mean()
+        assert surface.score[g, t, a] == pytest.approx(expected), setting
+
+
+def test_the_choice_is_as_good_as_the_best_but_for_chance(counts):
+    surface = search(counts)
+    at = surface.best
+    assert surface.score[at] >= surface.score.max() - 0.005
+    choice = surface.choice
+    reached = counts.gated_dice(choice.presence, choice.mask, choice.area).mean()
+    assert reached == pytest.approx(surface.score[at])
+    for name, (low, high) in surface.flat.items():
+        assert low <= getattr(choice, name) <= high
+
+
+def test_without_a_gate_every_frame_passes(counts):
+    surface = search(counts, gated=False)
+    assert surface.presence.tolist() == [0]
+    assert surface.score.max() <= search(counts).score.max() + 1e-9
+
+
+def test_distances_of_squares_are_what_they_look_like():
+    truth, moved = np.zeros((40, 50)), np.zeros((40, 50))
+    truth[10:20, 10:20] = 1
+    moved[10:20, 13:23] = 1
+    hausdorff, mean = outline_distances(truth, moved)
+    assert hausdorff == 3
+    assert 0 < mean < 3
+    assert outline_distances(truth, truth) == (0, 0)
+    assert outline_distances(truth, np.zeros_like(truth)) is None
+
+
+def test_a_mask_at_the_frames_edge_has_an_outline_there():
+    truth = np.ones((20, 20))
+    inner = np.zeros((20, 20))
+    inner[2:-2, 2:-2] = 1
+    assert outline_distances(truth, inner)[0] == pytest.approx(2, abs=0.9)
+
+
+def test_intervals_vary_with_subjects_and_not_with_frames():
+    """Ten subjects of a hundred equal frames each are ten numbers, not a thousand."""
+    random = np.random.default_rng(0)
+    each = random.random(10)
+    subjects = np.repeat([f"p{i}" for i in range(10)], 100)
+    values = np.repeat(each, 100)
+    found = bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"]
+    standard_error = each.std() / np.sqrt(10)
+    assert found[1] - found[0] == pytest.approx(2 * 1.96 * standard_error, rel=0.2)
+    assert found[0] < each.mean() < found[1]
+    assert bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"] == found
+
+
+def test_no_interval_without_subjects():
+    assert bootstrap(np.array(["a", "b", "b"]), {"x": lambda w: 1.0}) == {"x": None}
+    assert bootstrap(np.array(["a", "b", "c", ""]), {"x": lambda w: 1.0}) == {"x": None}
+
+
+def test_a_gate_that_is_too_sure_is_cooled():
+    random = np.random.default_rng(0)
+    odds = random.normal(0, 1.5, 4000)
+    present = random.random(4000) < 1 / (1 + np.exp(-odds))
+    honest, sure = (1 / (1 + np.exp(-odds * times)) for times in (1, 3))
+    assert calibrate(honest, present).temperature == pytest.approx(1, abs=0.1)
+    assert calibrate(honest, present).error < 0.03
+    cooled = calibrate(sure, present)
+    assert cooled.temperature == pytest.approx(3, rel=0.1)
+    assert cooled.error > 0.1 > 0.03 > cooled.error_after
+    centres, shares, count = reliability(honest, present)
+    assert count.sum() == 4000
+    np.testing.assert_allclose(centres, shares, atol=0.06)
+    assert calibrate(honest, np.ones(4000, bool)) is None
+
+
+def test_the_summary_names_the_rivals_and_their_distance(drawn, counts):
+    alone = search(counts, gated=False).choice
+    scores = summarise(counts, BOTH, Thresholds(0.4, 0.3, 0.01), alone)
+    assert scores["kaggle_dice"] == pytest.approx(plain_scores(drawn, 0.4, 0.3, 0.01).mean())
+    assert scores["ungated_dice"] == pytest.approx(plain_scores(drawn, 0, 0.5, 0).mean())
+    assert scores["best_area_dice"] == pytest.approx(counts.dice(alone.mask, alone.area).mean())
+    assert scores["all_empty_dice"] == pytest.approx(0.4)
+    rival = scores["strongest_rival"]
+    assert scores[rival] == max(
+        scores[k] for k in ("all_empty_dice", "ungated_dice", "best_area_dice")
+    )
+    assert scores["gain"] == pytest.approx(scores["kaggle_dice"] - scores[rival])
+    for name, bounds in scores["intervals"].items():
+        assert bounds[0] <= scores[name] <= bounds[1], name
+    assert sum(subject["frames"] for subject in scores["by_subject"]) == 40
+
+
+def test_a_useless_gate_is_called_so(counts):
+    blind = FrameCounts(
+        counts.subjects,
+        np.where(counts.present, 0.1, 0.9),
+        counts.truth,
+        counts.drawn,
+        counts.overlap,
+        counts.pixels,
+    )
+    scores = summarise(blind, BOTH, Thresholds(0.5, 0.3, 0.02))
+    assert scores["gate_helps"] is False
+    assert scores["gate_auc"] == 0
+
+
+def test_one_kind_of_frames_gives_no_auc(counts):
+    only = np.flatnonzero(counts.present)
+    some = FrameCounts(*(values[only] for values in vars(counts).values()))
+    scores = summarise(some, BOTH, Thresholds())
+    assert scores["gate_auc"] is None
+    assert scores["intervals"]["gate_auc"] is None
+    assert scores["gate_specificity"] is None
+
+
+def test_an_answer_that_is_no_number_is_named(samples):
+    image = np.zeros((112, 144), np.uint8)
+    mask = np.full(image.shape, np.nan, np.float32)
+    with pytest.raises(RunError, match=rf"{samples[0].image}: the model's answer is no number"):
+        count_pixels([Prediction(samples[0], image, 0.5, mask)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, samples):
+    """An untrained run that says that it validated on the bundled frames."""
+    from nerveceg_tf.data.frame import digest, read_image
+
+    run = Run.create(tmp_path_factory.mktemp("run") / "run", {"data": {"folder": str(SAMPLES)}})
+    known = [
+        {"name": f.name, "subject": f.subject, "digest": digest(read_image(f.image))}
+        for f in samples
+    ]
+    run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
+    run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
+    return run
+
+
+@pytest.fixture
+def nerveceg(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+def test_tune_writes_what_evaluate_and_predict_apply(run, nerveceg, tmp_path):
+    code, out, err = nerveceg("tune", run.path)
+    assert code == 0, err
+    assert "chosen" in out
+    assert "segmenter alone" in out
+    content = json.loads((run.path / "thresholds.json").read_text())
+    chosen = run.thresholds
+    assert content["frames"] == 120
+    assert np.array(content["surface"]["score"]).max() <= content["score"] + 0.005
+    code, out, _ = nerveceg("evaluate", run.path, SAMPLES, "--json", tmp_path / "scores.json")
+    assert code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["kaggle_dice"] == pytest.approx(content["score"])
+    assert scores["best_area_dice"] == pytest.approx(content["segmenter_alone"]["score"])
+    assert scores["thresholds"] == vars(chosen)
+    assert "the segmenter alone, tuned" in out
+    assert "gate helps" in " ".join(out.split())
+
+
+def test_tune_says_what_it_lacks(run, nerveceg, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run.path, other)
+    (other / "run.json").write_text("{}")
+    code, _, err = nerveceg("tune", other)
+    assert (code, "pass --on DATA" in err) == (2, True)
+    alone = Run.create(tmp_path / "gate", {"data": {"folder": str(SAMPLES)}})
+    alone.save("gate", NoGate())
+    code, _, err = nerveceg("tune", alone.path)
+    assert (code, "has no segmenter" in err) == (2, True)
+
+
+@pytest.fixture
+def tests(tmp_path):
+    """Test frames of Kaggle's size, whose names sort otherwise as numbers than as words."""
+    folder = tmp_path / "test"
+    folder.mkdir()
+    for number, source in zip((10, 9, 1), find_images(SAMPLES / "test"), strict=False):
+        image = cv2.resize(cv2.imread(str(source.image), -1), (580, 420))
+        cv2.imwrite(str(folder / f"{number}.tif"), image)
+    return folder
+
+
+def test_a_submission_is_in_kaggles_format(run, tests, nerveceg, tmp_path):
+    out = tmp_path / "submission.csv"
+    code, _, err = nerveceg("submit", run.path, tests, "--out", out)
+    assert code == 0, err
+    assert out.read_bytes().startswith(b"img,pixels\n1,")
+    rows = list(csv.DictReader(out.open()))
+    assert [row["img"] for row in rows] == ["1", "9", "10"]
+    for row in rows:
+        rle.decode(row["pixels"], (420, 580))
+    code, _, err = nerveceg("submit", run.path, tests, "--out", out)
+    assert (code, "pass --force" in err) == (2, True)
+
+
+def test_masks_and_empty_rows_are_both_written(run, tests, tmp_path):
+    everything = Run(shutil.copytree(run.path, tmp_path / "copy"))
+    everything.thresholds = Thresholds(0.0, 0.0)
+    assert write_submission(everything, find_images(tests), tmp_path / "a.csv") == 3
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == f"1,1 {420 * 580}"
+    everything.thresholds = Thresholds(1.1)
+    assert write_submission(everything, find_images(tests), tmp_path / "b.csv") == 0
+    assert (tmp_path / "b.csv").read_text() == "img,pixels\n1,\n9,\n10,\n"
+
+
+def test_other_frames_are_refused_and_nothing_is_left(run, tests, tmp_path):
+    small = tests / "11.tif"
+    cv2.imwrite(str(small), np.zeros((100, 100), np.uint8))
+    with pytest.raises(FrameError, match=rf"{small}: is 100x100; Kaggle's frames are 580x420"):
+        write_submission(run, find_images(tests), tmp_path / "a.csv")
+    small.rename(tests / "eleven.tif")
+    with pytest.raises(FrameError, match="a test frame is named by its number"):
+        write_submission(run, find_images(tests), tmp_path / "a.csv")
+    assert not list(tmp_path.glob("*.csv")) + list(tmp_path.glob(".*"))
+
+
+def test_a_row_that_does_not_decode_is_never_left(run, tests, tmp_path, monkeypatch):
+    everything = Run(shutil.copytree(run.path, tmp_path / "copy"))
+    everything.thresholds = Thresholds(0.0, 0.0)
+    monkeypatch.setattr(rle, "encode", lambda mask: "1 5")
+    with pytest.raises(RunError, match="row 1 does not decode to its mask"):
+        write_submission(everything, find_images(tests), tmp_path / "a.csv")
+    assert not (tmp_path / "a.csv").exists()
