@@ -193,7 +193,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         rates = CONTENDERS[options.only](options.data)
-        peaks = [resource.getrusage(who).ru_maxrss for who in (-1, 0)]
+        peaks = [
+            resource.getrusage(who).ru_maxrss for who in (-1, 0)
+        ]  # the largest child, and itself
         print(json.dumps({**rates, "megabytes": sum(peaks) / 1000}))
         return
     with tempfile.TemporaryDirectory() as folder:

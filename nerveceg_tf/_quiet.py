@@ -1,12 +1,15 @@
 """Imports TensorFlow without its start-up notes, which are no news to a person at a terminal.
 
-They are written by C++ to file descriptor 2 before any log level applies. An import that fails
+FFmpeg's notes on damaged videos are kept back too: the error that follows names the file.
+
+TensorFlow's are written by C++ to file descriptor 2 before any log level applies. An import that fails
 still raises its Python error. `TF_CPP_MIN_LOG_LEVEL=0` in the environment brings the notes back.
 """
 
 import os
 import sys
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3" and "tensorflow" not in sys.modules:
     sys.stderr.flush()
     kept = os.dup(2)

@@ -16,7 +16,7 @@ from nerveceg_tf.data.audit import KINDS, Audit
 from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
-from nerveceg_tf.data.plan import make_plan, write_plan
+from nerveceg_tf.data.plan import apply_plan, make_plan, read_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
@@ -115,8 +115,11 @@ def audit(
     ] = 0.5,
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
-    for path in filter(None, (report, json, fix)):
+    written = [path for path in (report, json, fix) if path]
+    for path in written:
         check_file(path)
+    if len(set(written)) < len(written):
+        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
     found = audit_folder(data, least_dice)
     _print_audit(found)
     if report:
@@ -323,9 +326,12 @@ def tune(
         Path | None,
         typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+    ] = None,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
-    surface, alone, calibration = tune_run(Run(run), on)
+    surface, alone, calibration = tune_run(Run(run), on, plan)
     table = Table("", title=f"{run} on its validation frames", title_justify="left")
     table.columns[0].no_wrap = True
     for column in ("presence", "mask", "smallest area, %", "Kaggle Dice"):
@@ -377,11 +383,15 @@ def evaluate(
         Part | None,
         typer.Option(help="Frames to score; those that the run never saw, if there are any."),
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+    ] = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
     if json:
         check_file(json)
-    scores = evaluate_run(Run(run), find_frames(data), part)
+    frames, _, _ = apply_plan(find_frames(data), read_plan(plan) if plan else [])
+    scores = evaluate_run(Run(run), frames, part)
     if json:
         write_json(json, scores)
     _print_scores(scores, f"{run} on {data}")

@@ -27,6 +27,8 @@ from nerveceg_tf.models.two_stage import uncompiled
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
 PARTS = ("train", "validation", "held_out")
+LEFT_OUT = "left_out"
+"""Frames that a plan dropped: no part of the split, and nothing to score on."""
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,12 @@ class Run:
 
     @cached_property
     def parts(self) -> dict[str, str]:
-        """Fingerprint of each frame that the run knows, to `train`, `validation` or `held_out`."""
+        """Fingerprint of each frame that the run knows, to `train`, `validation`, `held_out` or
+        `left_out`."""
         split = self.read("split.json", *PARTS)
         # The last wins: a frame that any stage was trained on counts as trained on.
-        return {f["digest"]: part for part in reversed(PARTS) for f in split[part]}
+        order = (LEFT_OUT, *reversed(PARTS))
+        return {f["digest"]: part for part in order for f in split.get(part, ())}
 
     def read(self, name: str, *keys: str) -> Any:
         """Reads one of the run's JSON files.
@@ -225,7 +229,8 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     # Everything is read by now: `out` may be one of the sources.
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
-        run.write("split.json", {part: [f for s in splits for f in s[part]] for part in PARTS})
+        parts = (*PARTS, LEFT_OUT)
+        run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
         for stage, model in models.items():
             run.save(stage, model)
         run.thresholds = replace(thresholds["segmenter"], presence=thresholds["gate"].presence)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from planting import plant
+from test_cine import write_pages
 
 from nerveceg_tf.cli import main
-from nerveceg_tf.data.audit import KINDS, audit
+from nerveceg_tf.data.audit import KINDS, Audit, Finding, audit
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.plan import Step, apply_plan, make_plan, read_plan, write_plan
@@ -123,14 +124,12 @@ def test_the_plan_mends_what_was_found(planted, found, tmp_path):
     write_plan(tmp_path / "plan.csv", make_plan(found))
     steps = read_plan(tmp_path / "plan.csv")
     assert steps == make_plan(found)
-    frames, together = apply_plan(find_frames(planted.folder), steps)
+    frames, dropped, together = apply_plan(find_frames(planted.folder), steps)
     names = {frame.name for frame in frames}
     for duplicate in planted.duplicates:
         assert len(duplicate & names) == 1
-    subject = {frame.name: frame.subject for frame in found.frames.values()}
-    assert {frozenset(pair) for pair in together} == {
-        frozenset(subject[name] for name in leak) for leak in planted.leaks
-    }
+    assert {frozenset(pair) for pair in together} == planted.leaks
+    assert {frame.name for frame in dropped} == found.frames.keys() - names
     mended = {frame.name: frame for frame in frames}
     for number in range(12):
         pair = next(p for p in planted.contradictions if f"twin_{number}" in p)
@@ -195,6 +194,7 @@ def test_names_are_escaped_in_the_page(kaggle):
         ("1_1,remove,,0,0,", "line 2: action remove; write one of drop"),
         ("1_1,copy_mask,,0,0,", "line 2: copy_mask needs a name"),
         ("1_1,drop,,a,0,", "line 2: down and right must be whole pixels"),
+        ("1_1,copy_mask,1_2,0,99999,", "line 2: down and right must be whole pixels, at most"),
     ],
 )
 def test_wrong_rows_of_a_plan_are_named(tmp_path, row, message):
@@ -210,5 +210,58 @@ def test_other_wrong_plans_are_named(tmp_path, samples):
     (tmp_path / "plan.csv").write_text("name,action\n")
     with pytest.raises(LayoutError, match="has no column down"):
         read_plan(tmp_path / "plan.csv")
-    with pytest.raises(LayoutError, match="drop 99_99: the data holds no such frame"):
+    with pytest.raises(LayoutError, match="drop 99_99: the data holds no frame 99_99"):
         apply_plan(samples, [Step("99_99", "drop")])
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([("1_1", "drop"), ("1_2", "copy_mask", "1_1")], "its source 1_1 is changed by the plan"),
+        ([("1_1", "drop"), ("1_1", "copy_mask", "1_2")], "1_1: is there twice"),
+        ([("1_1", "copy_mask", "1_2"), ("1_1", "copy_mask", "2_1")], "1_1: is there twice"),
+        ([("1_1", "copy_mask", "1_2"), ("1_2", "copy_mask", "2_1")], "source 1_2 is changed"),
+        ([("1_1", "copy_mask", "1_1")], "1_1: is its own source"),
+        ([("1_1", "keep_together", "1_1")], "1_1: is its own source"),
+    ],
+)
+def test_steps_that_contradict_each_other_are_refused(samples, steps, message):
+    with pytest.raises(LayoutError, match=message):
+        apply_plan(samples, [Step(*step) for step in steps])
+
+
+def test_a_plan_that_drops_everything_is_refused(samples):
+    with pytest.raises(LayoutError, match="drops every frame"):
+        apply_plan(samples, [Step(frame.name, "drop") for frame in samples])
+
+
+def test_the_mask_is_copied_from_a_source_that_stays(samples):
+    """The most alike source is dropped, as the copy of another; that other one serves as well."""
+    present = {"a": False, "b": True, "c": True}
+    findings = (
+        Finding("duplicate", ("b", "c"), "equal frames", 1.0, 1.0, exact=True),
+        Finding("contradiction", ("a", "c"), "", 0.99, 0.0, (2, 1)),
+        Finding("contradiction", ("a", "b"), "", 0.98, 0.0, (2, 1)),
+    )
+    steps = make_plan(Audit(SAMPLES, {}, present, findings, ()))
+    assert [(s.name, s.action, s.source, s.down, s.right) for s in steps] == [
+        ("c", "drop", "", 0, 0),
+        ("a", "copy_mask", "b", -2, -1),
+    ]
+
+
+def test_many_equal_frames_are_one_finding_each(samples, tmp_path):
+    for number in range(12):
+        for path, suffix in ((samples[0].image, ""), (samples[0].mask, "_mask")):
+            shutil.copy(path, tmp_path / f"1_{number}{suffix}.tif")
+    assert len(audit(tmp_path).findings) == 11
+
+
+def test_what_cannot_be_paired_at_all_is_listed_too(tmp_path, gray):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    write_pages(tmp_path / "images" / "s.tif", [gray, gray])
+    cv2.imwrite(str(tmp_path / "masks" / "s.png"), gray * 0)
+    found = audit(tmp_path)
+    assert not found.subjects
+    assert "s_0000" in found.of_kind("unpaired")[0].detail

@@ -179,6 +179,7 @@ class TestDicom:
         ("tags", "message"),
         [
             ({"Rows": 60000}, "a frame has at most 8192x8192"),
+            ({"Rows": 0}, "is a DICOM without a picture"),
             ({"NumberOfFrames": 10**7}, "says that it holds 10000000 frames"),
             ({"PhotometricInterpretation": "NONSENSE"}, "is no DICOM that can be decoded"),
             ({"BitsAllocated": 13}, "is no DICOM that can be decoded"),

@@ -272,11 +272,20 @@ class TestCache:
         np.testing.assert_array_equal(with_cache.masks[SMALL], without.masks[SMALL])
         assert with_cache.digests == without.digests
 
-    def test_a_damaged_entry_is_made_anew(self, copies, tmp_path):
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda content: content[:300],
+            lambda content: b"",
+            lambda content: b"PK\3\4",
+            lambda content: content[:200] + bytes(len(content) - 200),
+        ],
+    )
+    def test_a_damaged_entry_is_made_anew(self, copies, tmp_path, damage):
         cache = tmp_path / "cache"
         first, _ = read_frames(copies, [SMALL], cache=cache)
         for entry in cache.iterdir():
-            entry.write_bytes(entry.read_bytes()[:300])
+            entry.write_bytes(damage(entry.read_bytes()))
         second, _ = read_frames(copies, [SMALL], cache=cache)
         np.testing.assert_array_equal(first.images[SMALL], second.images[SMALL])
 

@@ -163,13 +163,19 @@ def test_known_subjects_warn_of_nothing():
         k_folds_by_subject(make("aabbcc"), 3)
 
 
+def of(subjects, *pairs):
+    """Positions of a frame of each."""
+    first = {subject: i for i, subject in reversed(list(enumerate(subjects)))}
+    return [(first[a], first[b]) for a, b in pairs]
+
+
 class TestTogether:
     """Subjects that share a scan are never on two sides."""
 
     def test_they_are_on_one_side_for_every_seed(self):
         frames, present = cohort(1)
         subjects = subjects_of(frames)
-        linked = [("p0", "p3"), ("p3", "p5"), ("p1", "p8"), ("p2", "nobody")]
+        linked = of(subjects, ("p0", "p3"), ("p3", "p5"), ("p1", "p8"))
         for seed in range(8):
             split = split_by_subject(frames, present, 0.3, seed=seed, together=linked)
             assert_apart(split, subjects)
@@ -182,13 +188,31 @@ class TestTogether:
         subjects = subjects_of(frames)
         with pytest.warns(NervecegWarning, match="subjects p3, p5 share a scan"):
             split = split_by_subject(
-                frames, present, hold_out=["p0"], together=[("p3", "p0"), ("p5", "p3")]
+                frames, present, hold_out=["p0"], together=of(subjects, ("p3", "p0"), ("p5", "p3"))
             )
         assert set(subjects[split.held_out]) == {"p0", "p3", "p5"}
 
     def test_folds_keep_them_together_too(self):
         frames, present = cohort(3)
         subjects = subjects_of(frames)
-        for split in k_folds_by_subject(frames, 4, present, together=[("p0", "p1"), ("p1", "p2")]):
+        linked = of(subjects, ("p0", "p1"), ("p1", "p2"))
+        for split in k_folds_by_subject(frames, 4, present, together=linked):
             held = {"p0", "p1", "p2"} & set(subjects[split.held_out])
             assert held in (set(), {"p0", "p1", "p2"})
+
+    @pytest.mark.filterwarnings("ignore::nerveceg_tf.errors.NervecegWarning")
+    def test_frames_of_unknown_subjects_are_joined_by_their_blocks(self):
+        frames = make([None] * 100)
+        for seed in range(6):
+            split = split_by_subject(frames, seed=seed, together=[(0, 99)])
+            sides = [{0, 99} & set(getattr(split, side).tolist()) for side in SIDES]
+            assert sorted(map(len, sides)) == [0, 0, 2]
+
+    @pytest.mark.filterwarnings("ignore::nerveceg_tf.errors.NervecegWarning")
+    def test_a_cine_of_an_unknown_subject_is_on_one_side(self):
+        cine = [Frame(f"a_{i}", Path("a.dcm"), index=i) for i in range(60)]
+        frames = [*make([None] * 60), *cine]
+        for seed in range(6):
+            split = split_by_subject(frames, seed=seed)
+            on = [s for s in SIDES if set(range(60, 120)) & set(getattr(split, s).tolist())]
+            assert len(on) == 1

@@ -72,6 +72,7 @@ def test_a_run_says_how_it_was_made(run, subjects):
     sides = [{frame["subject"] for frame in split[part]} for part in split]
     assert set.union(*sides) == set(subjects)
     assert sum(map(len, sides)) == len(subjects)
+    assert split["left_out"] == []
     assert {frame["subject"] for frame in split["held_out"]} == set(subjects[:3])
     rows = list(csv.DictReader((run.path / "history.csv").open()))
     names = {(row["stage"], row["name"]) for row in rows}
@@ -275,7 +276,14 @@ def test_plan_split_and_cache_are_taken(nerveceg, tmp_path, subjects):
     arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
     assert nerveceg("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
     dropped = {"99_1", f"{subjects[1]}_1"}
-    assert sides(tmp_path / "b") == {part: names - dropped for part, names in first.items()}
+    second = sides(tmp_path / "b")
+    assert second.pop("left_out") == dropped
+    del first["left_out"]
+    assert second == {part: names - dropped for part, names in first.items()}
+    code, printed = nerveceg("evaluate", tmp_path / "b", data, "--json", tmp_path / "s.json")
+    assert code == 0
+    unseen = json.loads((tmp_path / "s.json").read_text())["frames"]
+    assert unseen == len(second["held_out"])  # what was dropped is no unseen frame
 
 
 def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):

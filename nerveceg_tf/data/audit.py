@@ -16,6 +16,7 @@ from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track
 
+_MANY = 6
 KINDS = {
     "unreadable": "files that cannot be used",
     "unpaired": "frames and masks that do not pair",
@@ -116,6 +117,8 @@ def audit(folder: Path | str, least_dice: float = 0.5) -> Audit:
         findings.append(Finding(kind, (), str(error)))
 
     frames = find_frames(folder, unpaired)
+    if not frames and not findings:
+        find_frames(folder)  # says what it expected
     outcomes = track(map_frames(_inspect, frames), "reading frames", len(frames))
     records = []
     for frame, outcome in zip(frames, outcomes, strict=True):
@@ -172,7 +175,7 @@ def _twin_findings(records: Sequence[_Record], least_dice: float) -> list[Findin
     exact = defaultdict(list)
     for position, record in enumerate(records):
         exact[record.digest].append(position)
-    equal = [Twins(*pair, 1.0, (0.0, 0.0)) for g in exact.values() for pair in combinations(g, 2)]
+    equal = [Twins(*pair, 1.0, (0.0, 0.0)) for g in exact.values() for pair in _pairs(g)]
 
     def wanted(one: int, other: int) -> bool:
         a, b = records[one], records[other]
@@ -193,13 +196,20 @@ def _twin_findings(records: Sequence[_Record], least_dice: float) -> list[Findin
     return findings
 
 
+def _pairs(equal: list[int]) -> list[tuple[int, int]]:
+    """All pairs of equal frames; of many, each with the first, or nobody could read them all."""
+    if len(equal) <= _MANY:
+        return list(combinations(equal, 2))
+    return [(equal[0], other) for other in equal[1:]]
+
+
 def _judge(twins: Twins, a: _Record, b: _Record, least_dice: float) -> list[Finding]:
     exact = a.digest == b.digest
     shift = tuple(round(share * side) for share, side in zip(twins.shift, a.size, strict=True))
     dice = _dice(a, b, twins.shift)
     names = (a.frame.name, b.frame.name)
     facts = {"similarity": twins.similarity, "dice": dice, "shift": shift, "exact": exact}
-    alike = "equal frames" if exact else f"one scan, moved by {shift[1]}, {shift[0]} pixels"
+    alike = "equal frames" if exact else "one scan" + _moved(shift)
     findings = []
     if bool(a.area) != bool(b.area):
         with_nerve = names[0] if a.area else names[1]
@@ -215,6 +225,11 @@ def _judge(twins: Twins, a: _Record, b: _Record, least_dice: float) -> list[Find
         detail = f"{alike}; subjects {a.frame.subject} and {b.frame.subject}"
         findings.append(Finding("leak", names, detail, **facts))
     return findings
+
+
+def _moved(shift: tuple[int, int]) -> str:
+    down, right = shift
+    return f", moved {right} pixels right and {down} down" if any(shift) else ""
 
 
 def _two_subjects(a: _Record, b: _Record) -> bool:

@@ -41,7 +41,7 @@ class Augmentation:
             seed: int `(2,)`, which decides everything.
 
         Returns:
-            Images and masks as they came; what was outside of the frame is 0.
+            Images and masks as they came; what was outside of the frame is black before the gain.
         """
         random = tf.random.stateless_uniform((7, tf.shape(images)[0]), seed, -1.0, 1.0)
         both = images if masks is None else tf.concat([images, masks * 255.0], axis=-1)

@@ -1,16 +1,19 @@
 """Decoded frames on disk, found again by what their files hold."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from nerveceg_tf.data.frame import Frame, Size
+from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.files import replacing
 
 # Whatever changes how a file becomes pixels must change this too, or old pixels would be served.
 _VERSION = b"nerveceg_tf frames 1"
+_CHECK = 8
 
 
 def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[], tuple]) -> tuple:
@@ -25,31 +28,55 @@ def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[],
     path = folder / f"{_key(frame, sizes)}.npy"
     try:
         return _unpack(np.load(path), sizes)
-    except (OSError, ValueError):
+    except Exception:  # whatever is wrong with an entry, it is made anew
         content = read()
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, _pack(content, sizes))
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, _pack(content, sizes))
+    except OSError as error:
+        raise RunError(f"--cache {folder}: cannot be written ({error.strerror})") from None
     return content
 
 
 def _key(frame: Frame, sizes: Sequence[Size]) -> str:
     """The files' content, which frame of them it is, and the sizes; not the files' names."""
     key = blake2b(_VERSION, digest_size=20)
-    key.update(frame.image.read_bytes())
-    mask = frame.mask.read_bytes() if isinstance(frame.mask, Path) else str(frame.mask).encode()
-    key.update(mask)
+    for source in (frame.image, frame.mask):
+        key.update(_digest_of(source) if isinstance(source, Path) else str(source).encode())
     key.update(repr((frame.index, frame.mask_index, frame.mask_shift, sizes)).encode())
     return key.hexdigest()
+
+
+def _digest_of(path: Path) -> bytes:
+    try:
+        state = path.stat()
+        return _digest(path, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, _changed: int, _size: int) -> bytes:
+    """Kept for the frames of a cine, which share a file."""
+    return blake2b(path.read_bytes()).digest()
 
 
 def _pack(content: tuple, sizes: Sequence[Size]) -> np.ndarray:
     images, masks, present, digest = content
     parts = [np.array([present], np.uint8), np.frombuffer(digest.encode(), np.uint8)]
     parts += [pixels[size].ravel() for size in sizes for pixels in (images, masks)]
-    return np.concatenate(parts)
+    packed = np.concatenate(parts)
+    return np.concatenate([packed, _checksum(packed)])
+
+
+def _checksum(packed: np.ndarray) -> np.ndarray:
+    return np.frombuffer(blake2b(packed.tobytes(), digest_size=_CHECK).digest(), np.uint8)
 
 
 def _unpack(packed: np.ndarray, sizes: Sequence[Size]) -> tuple:
+    packed, checksum = packed[:-_CHECK], packed[-_CHECK:]
+    if not np.array_equal(_checksum(packed), checksum):
+        raise ValueError("damaged")
     areas = [height * width for height, width in sizes]
     digest_length = len(packed) - 1 - 2 * sum(areas)
     if packed.dtype != np.uint8 or digest_length != 20:

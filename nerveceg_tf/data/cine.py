@@ -114,6 +114,8 @@ def _dicom(path: Path, only: int | None = None) -> Iterator[np.ndarray]:
     _check_readable(path)
     pydicom = _pydicom(path)
     header = _header(path)
+    if not header.rows or not header.columns:
+        raise FrameError(f"{path}: is a DICOM without a picture; take it out")
     check_size((header.rows, header.columns), path)
     frames = _guarded(
         path, lambda: pydicom.pixels.iter_pixels(path, indices=None if only is None else [only])
@@ -185,25 +187,25 @@ def _pydicom(path: Path) -> Any:
     try:
         import pydicom
         import pydicom.pixels
+
+        warnings.filterwarnings("ignore", module="pydicom")  # they can hold a patient's name
+        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     except ModuleNotFoundError:
         raise FrameError(f"{path}: DICOM needs pydicom; run pip install pydicom") from None
     return pydicom
 
 
 def _guarded(path: Path, work: Callable[[], Any]) -> Any:
-    """Runs pydicom in silence: what it warns of can hold a patient's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-        try:
-            return work()
-        except FrameError:
-            raise
-        except Exception as error:  # a damaged file can fail anywhere in it
-            kind = type(error).__name__
-            raise FrameError(
-                f"{path}: is no DICOM that can be decoded ({kind}); convert it, or take it out"
-            ) from None
+    """Turns whatever pydicom raises into one error, without the words of the file."""
+    try:
+        return work()
+    except FrameError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in it
+        kind = type(error).__name__
+        raise FrameError(
+            f"{path}: is no DICOM that can be decoded ({kind}); convert it, or take it out"
+        ) from None
 
 
 def _video(path: Path) -> Iterator[np.ndarray]:

@@ -238,8 +238,6 @@ def _read(
         return frame, *(cached(cache, frame, sizes, fresh) if cache else fresh())
     except FrameError as error:
         return error
-    except OSError as error:
-        return FrameError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
 def _small(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +55,8 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
     """Reads one TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours are turned into luma, transparency is ignored.
-    Of a DICOM, windowing and photometric interpretation are applied.
+    Of a DICOM, the photometric interpretation is applied, and of one with more than 8 bits the
+    window.
 
     Args:
         path: the file.
@@ -76,10 +77,16 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
     if suffix in DICOM:
         return read_dicom(path)
     try:
-        content = path.read_bytes()
+        # Every page of a cine's masks is in one file.
+        content = path.read_bytes() if index is None else _content(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
     return decode_still(content, path, index or 0)
+
+
+@lru_cache(maxsize=4)
+def _content(path: Path, _changed: int) -> bytes:
+    return path.read_bytes()
 
 
 def map_frames(

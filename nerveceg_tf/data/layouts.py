@@ -51,13 +51,20 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
         frames = _original(folder, report)
     else:
         frames = _kaggle(folder, report)
-    if not frames:
+    if not frames and report is _raise:
         raise LayoutError(
             f"{folder}: holds no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
             " images/ with masks/, or train/image with train/mask"
         )
-    _refuse_repeated(frames, folder)
-    return frames
+    if report is _raise:
+        _refuse_repeated(frames, folder)
+        return frames
+    unique: dict[str, Frame] = {}
+    for frame in frames:
+        if frame.name in unique:
+            report(LayoutError(f"{frame.image}: another frame is named {frame.name} too"))
+        unique.setdefault(frame.name, frame)
+    return list(unique.values())
 
 
 def find_images(path: Path | str) -> list[Frame]:

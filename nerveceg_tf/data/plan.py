@@ -16,6 +16,7 @@ from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import LayoutError
 from nerveceg_tf.files import replacing
 
+_FARTHEST = 500
 ACTIONS = ("drop", "copy_mask", "keep_together")
 
 
@@ -42,7 +43,7 @@ def make_plan(audit: Audit) -> list[Step]:
     - Subjects that share a scan are kept together.
     """
     drops: dict[str, Step] = {}
-    copies: dict[str, Step] = {}
+    copies: dict[str, list[Step]] = {}
     together: list[Step] = []
 
     def drop(name: str, finding: Finding) -> None:
@@ -69,12 +70,20 @@ def make_plan(audit: Audit) -> list[Step]:
             if finding.exact:
                 drop(empty, finding)
             else:
-                copies.setdefault(empty, Step(empty, "copy_mask", source, down, right, reason))
-    for name, step in copies.items():
-        if name not in drops and step.source in drops:
-            drops[name] = Step(name, "drop", reason=f"{step.reason}; {step.source} is dropped")
-    kept = [step for name, step in copies.items() if name not in drops]
-    return [*drops.values(), *kept, *together]
+                step = Step(empty, "copy_mask", source, down, right, reason)
+                copies.setdefault(empty, []).append(step)
+    kept = []
+    for name, steps in copies.items():
+        if name in drops:
+            continue
+        step = next((step for step in steps if step.source not in drops), None)
+        if step:
+            kept.append(step)
+        else:
+            reason = f"{steps[0].reason}; {steps[0].source} is dropped"
+            drops[name] = Step(name, "drop", reason=reason)
+    left = [step for step in together if not {step.name, step.source} & drops.keys()]
+    return [*drops.values(), *kept, *left]
 
 
 def write_plan(path: Path, steps: Sequence[Step]) -> None:
@@ -99,7 +108,9 @@ def read_plan(path: Path) -> list[Step]:
             reader = csv.DictReader(file)
             missing = {field.name for field in fields(Step)} - set(reader.fieldnames or ())
             if missing:
-                raise LayoutError(f"{path}: has no column {sorted(missing)[0]}")
+                raise LayoutError(
+                    f"{path}: has no column {sorted(missing)[0]}; its first line must name it"
+                )
             return [_step(row, f"{path}: line {reader.line_num}") for row in reader]
     except OSError as error:
         raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None
@@ -109,21 +120,19 @@ def read_plan(path: Path) -> list[Step]:
 
 def apply_plan(
     frames: Sequence[Frame], steps: Sequence[Step]
-) -> tuple[list[Frame], list[tuple[str, str]]]:
+) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
     """Applies a plan to frames.
 
     Returns:
-        The frames that are left, with the masks that they get, and the pairs of subjects to keep
-        together.
+        The frames that are left, with the masks that they get; those that are dropped; and the
+        names of pairs of frames whose subjects to keep together.
 
     Raises:
-        LayoutError: a step names a frame that is not there, or takes a mask of a frame without one.
+        LayoutError: a step names a frame that is not there, steps contradict each other, or no
+            frame is left.
     """
     known = {frame.name: frame for frame in frames}
-    for step in steps:
-        for name in filter(None, (step.name, step.source)):
-            if name not in known:
-                raise LayoutError(f"plan: {step.action} {name}: the data holds no such frame")
+    _check(steps, known)
     dropped = {step.name for step in steps if step.action == "drop"}
     copied = {
         step.name: replace(
@@ -135,13 +144,33 @@ def apply_plan(
         for step in steps
         if step.action == "copy_mask"
     }
-    together = [
-        (known[step.name].subject, known[step.source].subject)
-        for step in steps
-        if step.action == "keep_together"
-    ]
+    together = [(s.name, s.source) for s in steps if s.action == "keep_together"]
     left = [copied.get(name, frame) for name, frame in known.items() if name not in dropped]
-    return left, [(a, b) for a, b in together if a is not None and b is not None]
+    return left, [known[name] for name in dropped], together
+
+
+def _check(steps: Sequence[Step], known: dict[str, Frame]) -> None:
+    changed: dict[str, Step] = {}
+    for step in steps:
+        what = f"--plan: {step.action} {step.name}"
+        for name in filter(None, (step.name, step.source)):
+            if name not in known:
+                raise LayoutError(f"{what}: the data holds no frame {name}; make a plan of it anew")
+        if step.name == step.source:
+            raise LayoutError(f"{what}: is its own source; name another frame")
+        if step.action == "keep_together":
+            continue
+        if step.name in changed:
+            raise LayoutError(f"{what}: is there twice; keep one of its steps")
+        changed[step.name] = step
+    for step in changed.values():
+        if step.source in changed:
+            raise LayoutError(
+                f"--plan: copy_mask {step.name}: its source {step.source} is changed by the plan"
+                " too; name another, or drop the frame"
+            )
+    if known and sum(step.action == "drop" for step in changed.values()) == len(known):
+        raise LayoutError("--plan: drops every frame; leave some to train on")
 
 
 def _step(row: dict[str, str], where: str) -> Step:
@@ -151,6 +180,10 @@ def _step(row: dict[str, str], where: str) -> Step:
         raise LayoutError(f"{where}: {row['action']} needs a name and, unless it drops, a source")
     try:
         moves = int(row["down"] or 0), int(row["right"] or 0)
+        if max(map(abs, moves)) > _FARTHEST:
+            raise ValueError
     except (TypeError, ValueError):
-        raise LayoutError(f"{where}: down and right must be whole pixels") from None
+        raise LayoutError(
+            f"{where}: down and right must be whole pixels, at most {_FARTHEST}"
+        ) from None
     return Step(row["name"], row["action"], row["source"] or "", *moves, row["reason"] or "")

@@ -7,6 +7,7 @@ promises scores that no new patient will give.
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -40,7 +41,7 @@ def split_by_subject(
     validation: float = 0.2,
     hold_out: Collection[str] = (),
     seed: int = 0,
-    together: Collection[tuple[str, str]] = (),
+    together: Collection[tuple[int, int]] = (),
 ) -> Split:
     """Splits frames by subject, with a like share of nerve frames in training and validation.
 
@@ -52,8 +53,8 @@ def split_by_subject(
         validation: share of the frames that are not held out to validate on, above 0 and below 1.
         hold_out: subjects to hold out.
         seed: decides which subjects validate.
-        together: pairs of subjects that share a scan, and so must be on one side. One that is held
-            out takes the others with it.
+        together: positions of pairs of frames that show one scan, whose subjects must be on one
+            side. One that is held out takes the other with it.
 
     Raises:
         SubjectError: a subject to hold out is unknown, or none is left to train on.
@@ -68,7 +69,7 @@ def split_by_subject(
             f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
         )
     held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
-    groups = _joined(subjects, together)
+    groups = _joined(frames, subjects, together)
     is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
     drawn_in = sorted(set(subjects[is_held]) - held)
     if drawn_in:
@@ -100,7 +101,7 @@ def k_folds_by_subject(
     k: int,
     present: Sequence[bool] | None = None,
     seed: int = 0,
-    together: Collection[tuple[str, str]] = (),
+    together: Collection[tuple[int, int]] = (),
 ) -> list[Split]:
     """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
 
@@ -110,7 +111,7 @@ def k_folds_by_subject(
     Raises:
         SubjectError: there are fewer subjects than folds, or fewer than two folds.
     """
-    subjects = _joined(subjects_of(frames), together)
+    subjects = _joined(frames, subjects_of(frames), together)
     count = len(set(subjects))
     if not 2 <= k <= count:
         raise SubjectError(f"{k} folds: {count} subjects allow from 2 to {count}")
@@ -142,15 +143,23 @@ def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
     return np.array([blocks.get(i, frame.subject) for i, frame in enumerate(frames)])
 
 
-def _joined(subjects: np.ndarray, together: Collection[tuple[str, str]]) -> np.ndarray:
-    """For each frame, a name that all subjects which must stay together share."""
-    names, positions = np.unique(subjects, return_inverse=True)
-    at = {str(name): i for i, name in enumerate(names)}
-    linked = np.array([(at[a], at[b]) for a, b in together if a in at and b in at], int)
-    ones, ends = np.ones(len(linked)), linked.reshape(-1, 2).T
-    graph = coo_array((ones, (ends[0], ends[1])), shape=(len(names),) * 2)
+def _joined(
+    frames: Sequence[Frame], subjects: np.ndarray, together: Collection[tuple[int, int]]
+) -> np.ndarray:
+    """For each frame, a name that all subjects which must stay together share.
+
+    The frames of one cine stay together too, whether its subject is known or not.
+    """
+    names, of = np.unique(subjects, return_inverse=True)
+    cines: dict[Path, int] = {}
+    pairs = [*together]
+    for i, frame in enumerate(frames):
+        if frame.index is not None:
+            pairs.append((cines.setdefault(frame.image, i), i))
+    ends = of[np.array(pairs, int).reshape(-1, 2)].T
+    graph = coo_array((np.ones(len(pairs)), (ends[0], ends[1])), shape=(len(names),) * 2)
     _, group = connected_components(graph, directed=False)
-    return names[np.unique(group, return_index=True)[1]][group][positions]
+    return names[np.unique(group, return_index=True)[1]][group][of]
 
 
 def _folds(

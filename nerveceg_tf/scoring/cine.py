@@ -26,13 +26,15 @@ class OverlayVideo:
 
     def add(self, picture: np.ndarray) -> None:
         """Adds a picture: uint8 `(height, width, 3)`, blue-green-red."""
-        height, width = (side - side % 2 for side in picture.shape[:2])  # the codec wants even
         if self._video is None:
+            # The codec wants even sides, and drops pictures of another size than the first.
+            height, width = (side - side % 2 for side in picture.shape[:2])
+            self._size = (width, height)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._video = cv2.VideoWriter(str(self.path), codec, self.rate, (width, height))
+            self._video = cv2.VideoWriter(str(self.path), codec, self.rate, self._size)
             if not self._video.isOpened():
                 raise RunError(f"{self.path}: no video can be written there; name another folder")
-        self._video.write(np.ascontiguousarray(picture[:height, :width]))
+        self._video.write(cv2.resize(picture, self._size))
 
     def close(self) -> None:
         """Finishes the file."""

@@ -6,7 +6,7 @@ from typing import Literal
 from nerveceg_tf.data.frame import Frame, digest, map_frames
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.progress import track
-from nerveceg_tf.run import Run
+from nerveceg_tf.run import LEFT_OUT, Run
 
 Part = Literal["unseen", "validation", "train"]
 
@@ -32,7 +32,7 @@ def frames_of_part(
     digests = track(
         map_frames(lambda _, read: digest(read()), frames), "recognising frames", len(frames)
     )
-    by_part = {"unseen": [], "validation": [], "train": []}
+    by_part = {"unseen": [], "validation": [], "train": [], LEFT_OUT: []}
     for frame, fingerprint in zip(frames, digests, strict=True):
         place = known.get(fingerprint, "unseen")
         by_part["unseen" if place == "held_out" else place].append(frame)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.plan import apply_plan, read_plan
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.run import Run, Thresholds
 from nerveceg_tf.scoring.calibration import Calibration, calibrate
@@ -91,12 +92,15 @@ def search(counts: FrameCounts, gated: bool = True, area: bool = True) -> Surfac
     return Surface(gates, levels / (LEVELS - 1), areas, (score + empty.sum()) / len(empty))
 
 
-def tune(run: Run, data: Path | None = None) -> tuple[Surface, Surface, Calibration | None]:
+def tune(
+    run: Run, data: Path | None = None, plan: Path | None = None
+) -> tuple[Surface, Surface, Calibration | None]:
     """Chooses a run's thresholds on its validation frames, and writes them to `thresholds.json`.
 
     Args:
         run: a run with a segmenter.
         data: folder of its validation frames; by default the one it was trained on.
+        plan: how to mend the frames, as for the training.
 
     Returns:
         The surface that was searched; that of its strongest rival, the segmenter alone with a mask
@@ -111,7 +115,8 @@ def tune(run: Run, data: Path | None = None) -> tuple[Surface, Surface, Calibrat
     folder = data or run.description.get("data", {}).get("folder")
     if folder is None:
         raise RunError(f"{run.path}: does not say what it was trained on; pass --on DATA")
-    frames, _ = frames_of_part(run, find_frames(folder), "validation")
+    found, _, _ = apply_plan(find_frames(folder), read_plan(plan) if plan else [])
+    frames, _ = frames_of_part(run, found, "validation")
     counts = count_pixels(predict_ungated(run, frames))
     gated = "gate" in run.stages
     surface, alone = search(counts, gated), search(counts, gated=False)

@@ -44,6 +44,8 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
         )
     if shared and recipe.prune:
         raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
+    if recipe.balance and (shared or only == "segmenter"):
+        raise ModelError("--balance: draws for a gate that is trained by itself; leave it out")
     models = {}
     if only != "segmenter" and not shared:
         models["gate"], recipe = _gate(recipe)

@@ -2,30 +2,43 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from nerveceg_tf.data.datasets import FrameSet
+from nerveceg_tf.data.frame import Frame, digest, map_frames
 from nerveceg_tf.data.splits import Split
-from nerveceg_tf.errors import SubjectError
-from nerveceg_tf.run import PARTS
+from nerveceg_tf.errors import FrameError, SubjectError
+from nerveceg_tf.run import LEFT_OUT, PARTS
 
 
-def describe_split(split: Split, frames: FrameSet) -> dict[str, list[dict]]:
-    """The content of `split.json`: for each part its frames by name, subject and pixels."""
-    return {
-        part: [
-            {
-                "name": frames.frames[i].name,
-                "subject": frames.frames[i].subject,
-                "digest": frames.digests[i],
-            }
-            for i in getattr(split, part)
-        ]
+def describe_split(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> dict:
+    """The content of `split.json`: for each part its frames by name, subject and pixels.
+
+    Args:
+        split: the parts.
+        frames: the frames they are of.
+        dropped: frames that a plan left out, which are no part and must not pass for unseen.
+    """
+    parts = {
+        part: [_entry(frames.frames[i], frames.digests[i]) for i in getattr(split, part)]
         for part in PARTS
     }
+    return {**parts, LEFT_OUT: [_entry(f, d) for f, d in map_frames(_digest_if_any, dropped) if d]}
+
+
+def _entry(frame: Frame, digest: str) -> dict[str, str | None]:
+    return {"name": frame.name, "subject": frame.subject, "digest": digest}
+
+
+def _digest_if_any(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[Frame, str | None]:
+    try:
+        return frame, digest(read())
+    except FrameError:
+        return frame, None  # it was dropped because it cannot be read, and cannot be scored either
 
 
 def recall_split(path: Path, frames: FrameSet) -> Split:
@@ -38,7 +51,7 @@ def recall_split(path: Path, frames: FrameSet) -> Split:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        # The first wins, so that a frame which was held out stays so.
+        # Where equal frames are on two sides, the later part wins: what was held out stays so.
         known = {f["digest"]: part for part in PARTS for f in content[part]}
     except OSError as error:
         raise SubjectError(f"--split {path}: cannot be read ({error.strerror})") from None
@@ -61,10 +74,9 @@ def recall_split(path: Path, frames: FrameSet) -> Split:
     return Split(**parts)
 
 
-def subjects_with_equal_frames(frames: FrameSet) -> list[tuple[str, str]]:
-    """Pairs of subjects that hold the same pixels, and so are one person or a mistake."""
-    subjects = defaultdict(set)
-    for frame, digest in zip(frames.frames, frames.digests, strict=True):
-        if frame.subject is not None:
-            subjects[digest].add(frame.subject)
-    return sorted({pair for shared in subjects.values() for pair in pairwise(sorted(shared))})
+def equal_frames(frames: FrameSet) -> list[tuple[int, int]]:
+    """Positions of pairs of frames that are equal in every pixel."""
+    at = defaultdict(list)
+    for position, pixels in enumerate(frames.digests):
+        at[pixels].append(position)
+    return [pair for positions in at.values() for pair in pairwise(positions)]

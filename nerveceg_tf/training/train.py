@@ -1,6 +1,7 @@
 """The training of both stages, from a folder of frames to a run."""
 
 import time
+import warnings
 from collections.abc import Collection
 from dataclasses import asdict
 from hashlib import sha256
@@ -12,17 +13,17 @@ from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.plan import apply_plan, read_plan
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, SubjectError
-from nerveceg_tf.files import check_free
+from nerveceg_tf.errors import FrameError, NervecegWarning, SubjectError
+from nerveceg_tf.files import check_free, check_writable
 from nerveceg_tf.models import prune
-from nerveceg_tf.run import Run, Thresholds
+from nerveceg_tf.run import PARTS, Run, Thresholds
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.fit import fit
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.split_file import (
     describe_split,
+    equal_frames,
     recall_split,
-    subjects_with_equal_frames,
 )
 
 
@@ -64,13 +65,16 @@ def train(
     started = time.time()
     out = Path(out)
     check_free(out, "run.json", force)
+    if cache:
+        check_writable(cache / "any")
     keras.utils.set_random_seed(recipe.seed)
     models, recipe = build(recipe, only)
     sizes = {stage: model.input_shape[1:3] for stage, model in models.items()}
-    found, together = apply_plan(find_frames(data), read_plan(plan) if plan else [])
+    found, dropped, together = apply_plan(find_frames(data), read_plan(plan) if plan else [])
     frames, bad = read_frames(found, sizes.values(), skip_bad, cache)
     if split:
         parts = recall_split(split, frames)
+        _warn_if_apart(parts, _positions(together, frames), frames)
     else:
         parts = split_by_subject(
             frames.frames,
@@ -78,7 +82,7 @@ def train(
             recipe.validation,
             hold_out,
             recipe.seed,
-            [*together, *subjects_with_equal_frames(frames)],
+            [*_positions(together, frames), *equal_frames(frames)],
         )
     _check_labels(frames, parts, only, Path(data))
 
@@ -89,7 +93,7 @@ def train(
         "bad_frames": [str(error) for error in bad],
     }
     run = Run.create(out, description, force)
-    run.write("split.json", describe_split(parts, frames))
+    run.write("split.json", describe_split(parts, frames, dropped))
     train_set, validation_set = frames.take(parts.train), frames.take(parts.validation)
     for stage, model in models.items():
         fit(run, stage, model, train_set, validation_set, recipe)
@@ -97,6 +101,24 @@ def train(
     run.thresholds = Thresholds()
     run.describe(seconds=round(time.time() - started, 1))
     return run, frames, bad
+
+
+def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:
+    at = {frame.name: i for i, frame in enumerate(frames.frames)}
+    return [(at[a], at[b]) for a, b in names if a in at and b in at]
+
+
+def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
+    side = {i: part for part in PARTS for i in getattr(split, part).tolist()}
+    apart = [(a, b) for a, b in pairs if side[a] != side[b]]
+    if apart:
+        names = " and ".join(frames.frames[i].name for i in apart[0])
+        warnings.warn(
+            f"the split puts {names}, which show one scan, on two sides ({len(apart)} such pairs in"
+            " the plan); scores may be too good",
+            NervecegWarning,
+            stacklevel=3,
+        )
 
 
 def _check_labels(frames: FrameSet, split: Split, only: str | None, data: Path) -> None:
