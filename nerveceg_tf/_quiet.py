@@ -2,8 +2,9 @@
 
 FFmpeg's notes on damaged videos are kept back too: the error that follows names the file.
 
-TensorFlow's are written by C++ to file descriptor 2 before any log level applies. An import that fails
-still raises its Python error. `TF_CPP_MIN_LOG_LEVEL=0` in the environment brings the notes back.
+TensorFlow's are written by C++ to file descriptor 2 before any log level applies. An import that
+fails still raises its Python error. `TF_CPP_MIN_LOG_LEVEL=0` in the environment brings the notes
+back.
 """
 
 import os
