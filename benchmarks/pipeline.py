@@ -193,9 +193,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         rates = CONTENDERS[options.only](options.data)
-        peaks = [
-            resource.getrusage(who).ru_maxrss for who in (-1, 0)
-        ]  # the largest child, and itself
+        # Itself and the largest child, which is one worker.
+        peaks = [resource.getrusage(who).ru_maxrss for who in (-1, 0)]
         print(json.dumps({**rates, "megabytes": sum(peaks) / 1000}))
         return
     with tempfile.TemporaryDirectory() as folder:

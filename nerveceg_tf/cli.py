@@ -4,15 +4,11 @@ import re
 import sys
 import warnings
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from nerveceg_tf.data.audit import KINDS, Audit
 from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
@@ -22,8 +18,7 @@ from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunEr
 from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
-from nerveceg_tf.models.catalogue import catalogue, catalogue_length
-from nerveceg_tf.progress import console, output, track
+from nerveceg_tf.progress import console
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.audit_page import audit_page
@@ -31,6 +26,7 @@ from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
 from nerveceg_tf.scoring.predict import write_predictions
 from nerveceg_tf.scoring.submission import write_submission
 from nerveceg_tf.scoring.tune import tune as tune_run
+from nerveceg_tf.tables import print_audit, print_models, print_scores, print_tuned
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train as train_run
 
@@ -93,7 +89,7 @@ def demo(
 ) -> None:
     """Train, predict and score on the real frames that come with the package."""
     run, scores = run_demo(out)
-    _print_scores(scores, "Bundled frames of subjects never trained on")
+    print_scores(scores, "Bundled frames of subjects never trained on")
     console.print(f"overlays: {out / 'predictions' / 'overlays'}   run: {run.path}")
 
 
@@ -121,7 +117,7 @@ def audit(
     if len(set(written)) < len(written):
         raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
     found = audit_folder(data, least_dice)
-    _print_audit(found)
+    print_audit(found)
     if report:
         with replacing(report) as temporary:
             temporary.write_text(audit_page(found), "utf-8")
@@ -227,7 +223,7 @@ def train(
     if set(run.parts.values()) != {"train"}:
         scores = evaluate_run(run, frames.frames)
         run.write("metrics.json", scores)
-        _print_scores(scores, f"{run.path} on frames that it was not trained on")
+        print_scores(scores, f"{run.path} on frames that it was not trained on")
     console.print(f"run: {run.path}")
 
 
@@ -288,20 +284,7 @@ def models(
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
 ) -> None:
     """List the gates and segmenters: parameters, multiplications, pretrained weights."""
-    size = {"gate": f"{gate_size[0]}x{gate_size[1]}"}
-    size["segmenter"] = f"{segmenter_size[0]}x{segmenter_size[1]}, width {width}"
-    entries = track(catalogue(gate_size, segmenter_size, width), "building", catalogue_length())
-    for stage, rows in groupby(entries, key=lambda entry: entry.stage):
-        table = Table("name", title=f"{stage}s at {size[stage]}", title_justify="left")
-        for column in ("million parameters", "GMAC a frame"):
-            table.add_column(column, justify="right")
-        table.add_column("pretrained weights", overflow="fold")
-        for entry in rows:
-            cost = ("-", "-")
-            if entry.parameters is not None:
-                cost = (f"{entry.parameters / 1e6:.1f}", f"{entry.gmac:.2f}")
-            table.add_row(entry.name, *cost, escape(entry.weights))
-        output.print(table)
+    print_models(gate_size, segmenter_size, width)
 
 
 @app.command()
@@ -331,29 +314,7 @@ def tune(
     ] = None,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
-    surface, alone, calibration = tune_run(Run(run), on, plan)
-    table = Table("", title=f"{run} on its validation frames", title_justify="left")
-    table.columns[0].no_wrap = True
-    for column in ("presence", "mask", "smallest area, %", "Kaggle Dice"):
-        table.add_column(column, justify="right")
-    for name, found in (("chosen", surface), ("segmenter alone", alone)):
-        choice, score = found.choice, found.score[found.best]
-        row = (f"{choice.presence:.2f}", f"{choice.mask:.2f}", f"{choice.area * 100:.1f}")
-        table.add_row(name, *row, f"{score:.4f}")
-    flat = surface.flat
-    table.add_row(
-        "costs under .005",
-        *(f"{flat[k][0]:.2f} to {flat[k][1]:.2f}" for k in ("presence", "mask")),
-        f"{flat['area'][0] * 100:.1f} to {flat['area'][1] * 100:.1f}",
-        "",
-    )
-    output.print(table)
-    if calibration:
-        output.print(
-            f"The gate's presence is off by {calibration.error:.3f} on average (expected"
-            f" calibration error); divided by a temperature of {calibration.temperature:.2f} it"
-            f" would be by {calibration.error_after:.3f}."
-        )
+    print_tuned(str(run), *tune_run(Run(run), on, plan))
 
 
 @app.command()
@@ -394,64 +355,7 @@ def evaluate(
     scores = evaluate_run(Run(run), frames, part)
     if json:
         write_json(json, scores)
-    _print_scores(scores, f"{run} on {data}")
-
-
-def _print_audit(found: Audit) -> None:
-    facts = found.as_json()
-    table = Table("found", "", title=f"Audit of {found.folder}", title_justify="left")
-    table.columns[0].justify = "right"
-    for kind, title in KINDS.items():
-        table.add_row(str(facts["counts"][kind]), title)
-        for finding in found.of_kind(kind)[:5]:
-            table.add_row("", escape(f"  {' and '.join(finding.names)} {finding.detail}".rstrip()))
-        if facts["counts"][kind] > 5:
-            table.add_row("", f"  … and {facts['counts'][kind] - 5} more")
-    output.print(table)
-    table = Table("subject", title=f"{facts['frames']} frames", title_justify="left")
-    for column in ("frames", "without a nerve", "median nerve area, %"):
-        table.add_column(column, justify="right")
-    for subject in found.subjects:
-        area = "-" if subject.area is None else f"{subject.area:.2f}"
-        table.add_row(escape(subject.subject), str(subject.frames), str(subject.empty), area)
-    output.print(table)
-
-
-def _print_scores(scores: dict, title: str) -> None:
-    table = Table("score", title=title, title_justify="left")
-    table.add_column("value", justify="right")
-    table.add_column("95% interval", justify="right")
-    subjects = scores["subjects"] or "unknown"
-    table.add_row("frames scored", f"{scores['frames']} ({scores['part']})", f"{subjects} subjects")
-    table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
-    rows = {
-        "kaggle_dice": "Kaggle Dice, all frames",
-        "all_empty_dice": "  rival: every mask empty",
-        "ungated_dice": "  rival: the segmenter alone, at .5",
-        "best_area_dice": "  rival: the segmenter alone, tuned",
-        "gain": "  gain over the best rival",
-        "nerve_dice": "Dice, frames with a nerve",
-        "hausdorff_95": "Hausdorff-95, pixels",
-        "surface_distance": "mean distance of outlines, pixels",
-        "gate_auc": "gate ROC AUC",
-        "gate_sensitivity": "gate sensitivity",
-        "gate_specificity": "gate specificity",
-    }
-    for key, name in rows.items():
-        value, bounds = scores[key], scores["intervals"].get(key)
-        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
-        table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
-    output.print(table)
-    if scores["gain"] is not None:
-        output.print(_GATE_HELPS[scores["gate_helps"]])
-
-
-_GATE_HELPS = {
-    True: "The gate helps: the gain's interval lies above 0.",
-    False: "The gate does NOT help: its strongest rival scores better.",
-    None: "It is not certain that the gate helps: the gain's interval does not exclude 0, or"
-    " there are too few subjects for one.",
-}
+    print_scores(scores, f"{run} on {data}")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from nerveceg_tf.cli import main
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
@@ -57,6 +58,20 @@ def gray(few):
 def mask(few, gray):
     """The mask, 0 or 1, of the same frame."""
     return read_mask(few[0], gray.shape)
+
+
+@pytest.fixture
+def nerveceg(monkeypatch, capsys):
+    """Runs the command; returns its exit code, and what it wrote to its output and its errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err
+
+    return call
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from planting import plant
 from test_cine import write_pages
 
-from nerveceg_tf.cli import main
 from nerveceg_tf.data.audit import KINDS, Audit, Finding, audit
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
@@ -33,18 +32,6 @@ def planted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(planted):
     return audit(planted.folder)
-
-
-@pytest.fixture
-def nerveceg(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 def test_everything_planted_is_found_and_nothing_else(planted, found):

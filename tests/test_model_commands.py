@@ -6,21 +6,12 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, R2UNet, Run, UNet
-from nerveceg_tf.cli import main
 from nerveceg_tf.models.cost import gmac
 
 
-@pytest.fixture
-def nerveceg(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out, printed.err
-
-    return call
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def test_multiplications_are_those_published():

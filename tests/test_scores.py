@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import NoGate, SharedGate, UNet
-from nerveceg_tf.cli import main
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.demo import SAMPLES
@@ -213,18 +212,6 @@ def run(tmp_path_factory, samples):
     run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
     run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
     return run
-
-
-@pytest.fixture
-def nerveceg(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 def test_tune_writes_what_evaluate_and_predict_apply(run, nerveceg, tmp_path):

@@ -22,15 +22,12 @@ TINY = [
 
 
 @pytest.fixture
-def nerveceg(monkeypatch, capsys):
-    """Runs the command; returns its exit code and what it printed."""
+def nerveceg(nerveceg):
+    """The command's exit code, and all that it printed."""
 
     def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return caught.value.code or 0, printed.out + printed.err
+        code, out, err = nerveceg(*arguments)
+        return code, out + err
 
     return call
 
