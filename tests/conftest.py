@@ -60,6 +60,21 @@ def mask(few, gray):
     return read_mask(few[0], gray.shape)
 
 
+@pytest.fixture(scope="session")
+def subjects(samples):
+    """The subjects of the bundled frames."""
+    return sorted({frame.subject for frame in samples}, key=int)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Options with which both stages are trained in seconds."""
+    return [
+        *("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32"),
+        *("--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1"),
+    ]
+
+
 @pytest.fixture
 def nerveceg(monkeypatch, capsys):
     """Runs the command; returns its exit code, and what it wrote to its output and its errors."""

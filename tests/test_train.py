@@ -15,11 +15,6 @@ from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
 from nerveceg_tf.training.callbacks import Schedule
 
-TINY = [
-    *("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32"),
-    *("--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1"),
-]
-
 
 @pytest.fixture
 def nerveceg(nerveceg):
@@ -33,12 +28,7 @@ def nerveceg(nerveceg):
 
 
 @pytest.fixture(scope="module")
-def subjects():
-    return sorted({frame.subject for frame in find_frames(SAMPLES)}, key=int)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, subjects):
+def run(tmp_path_factory, subjects, tiny):
     """A run of both stages, made once by the command itself."""
     out = tmp_path_factory.mktemp("runs") / "run"
     arguments = [
@@ -46,7 +36,7 @@ def run(tmp_path_factory, subjects):
         str(SAMPLES),
         "--out",
         str(out),
-        *TINY,
+        *tiny,
         "--hold-out",
         ",".join(subjects[:3]),
     ]
@@ -153,10 +143,10 @@ def test_frames_are_recognised_under_other_names_and_formats(run, nerveceg, tmp_
     assert json.loads((tmp_path / "s").read_text())["frames"] == 4
 
 
-def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subjects):
+def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subjects, tiny):
     hold_out = ("--hold-out", ",".join(subjects[:3]))
     for stage in ("gate", "segmenter"):
-        arguments = ("train", SAMPLES, "--out", tmp_path / stage, *TINY, "--only", stage, *hold_out)
+        arguments = ("train", SAMPLES, "--out", tmp_path / stage, *tiny, "--only", stage, *hold_out)
         assert nerveceg(*arguments)[0] == 0
         assert Run(tmp_path / stage).stages == (stage,)
         out = tmp_path / f"{stage}.json"
@@ -177,132 +167,13 @@ def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subj
     assert both["ungated_dice"] == pytest.approx(segmenter["ungated_dice"])
 
 
-def train_tiny(nerveceg, out, subjects, *options):
-    arguments = (*options, "--epochs", "1", "--hold-out", ",".join(subjects[:3]))
-    code, printed = nerveceg("train", SAMPLES, "--out", out, *arguments)
-    assert code == 0, printed
-    scored = {row["name"] for row in csv.DictReader((out / "history.csv").open())}
-    return Run(out), scored
-
-
-def test_one_model_can_be_both_stages(nerveceg, tmp_path, subjects):
-    options = ("--gate", "shared", "--segmenter", "unet", "--width", "2", "--segmenter-size")
-    run, scored = train_tiny(nerveceg, tmp_path / "run", subjects, *options, "32x32")
-    assert {"val_presence_auc", "val_mask_nerve_dice", "val_score"} <= scored
-    assert sorted(path.name for path in run.path.glob("*.keras")) == ["shared.keras"]
-    scores = run.read("metrics.json")
-    assert 0 <= scores["gate_auc"] <= 1
-    assert scores["ungated_dice"] is not None
-    frame = next((SAMPLES / "test").glob("*.tif"))
-    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
-
-
-def test_unet_plus_plus_is_trained_at_every_depth_and_cut(nerveceg, tmp_path, subjects):
-    common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--width", "2")
-    common += ("--segmenter-size", "32x32")
-    whole, scored = train_tiny(
-        nerveceg, tmp_path / "whole", subjects, *common, "--deep-supervision"
-    )
-    assert {f"val_mask{level}_nerve_dice" for level in ("", "_l1", "_l2", "_l3")} <= scored
-    assert whole.load("segmenter").output_names == ["mask", "mask_l3", "mask_l2", "mask_l1"]
-    cut, _ = train_tiny(nerveceg, tmp_path / "cut", subjects, *common, "--prune", "2")
-    assert cut.load("segmenter").output_names == ["mask_l2"]
-    assert cut.load("segmenter").count_params() < whole.load("segmenter").count_params()
-    assert cut.read("metrics.json")["ungated_dice"] is not None
-
-
-def test_a_pretrained_encoder_is_named_in_the_run(nerveceg, tmp_path, subjects):
-    options = ("--only", "segmenter", "--segmenter", "pretrained_unet", "--encoder", "lite0")
-    options += ("--width", "2", "--segmenter-size", "32x32")
-    run, _ = train_tiny(nerveceg, tmp_path / "run", subjects, *options)
-    recipe = run.description["recipe"]
-    assert (recipe["encoder"], recipe["encoder_weights"]) == ("lite0", "imagenet")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--gate", "shared", "--only", "gate"), "a shared gate is trained with its segmenter"),
-        (
-            ("--gate", "shared", "--segmenter", "unet_plus_plus", "--prune", "2"),
-            "cannot be had with a shared gate",
-        ),
-        (("--segmenter", "unet", "--prune", "2"), "--prune need unet_plus_plus"),
-        (("--segmenter", "unet", "--encoder", "lite0"), "--encoder needs one of pretrained_unet"),
-        (
-            ("--segmenter", "pretrained_fpn"),
-            "decoder fpn: needs an encoder of",
-        ),
-    ],
-)
-def test_options_that_do_not_fit_are_refused_before_reading(nerveceg, tmp_path, options, message):
-    code, printed = nerveceg("train", SAMPLES, "--out", tmp_path / "run", *TINY, *options)
-    assert code == 2
-    assert message in " ".join(printed.split())
-    assert not (tmp_path / "run").exists()
-
-
-ONLY_UNET = ("--only", "segmenter", "--width", "1", "--segmenter-size", "32x32", "--epochs", "1")
-
-
-def sides(run):
-    split = json.loads((run / "split.json").read_text())
-    return {part: {frame["name"] for frame in split[part]} for part in split}
-
-
-def test_plan_split_and_cache_are_taken(nerveceg, tmp_path, subjects):
-    """A frame under a second subject: seen by its pixels, mended by a plan, split as before."""
-    data = tmp_path / "data"
-    shutil.copytree(SAMPLES / "train", data)
-    for suffix in ("", "_mask"):
-        shutil.copy(data / f"{subjects[0]}_1{suffix}.tif", data / f"99_1{suffix}.tif")
-    cache = ("--cache", tmp_path / "cache")
-    code, printed = nerveceg(
-        "train", data, "--out", tmp_path / "a", *ONLY_UNET, "--hold-out", "99", *cache
-    )
-    assert code == 0
-    assert f"subjects {subjects[0]} share a scan" in printed
-    first = sides(tmp_path / "a")
-    assert {f"{subjects[0]}_1", "99_1"} <= first["held_out"]
-    assert len(list((tmp_path / "cache").iterdir())) == 120  # two frames are one content
-
-    plan = tmp_path / "plan.csv"
-    plan.write_text(
-        f"name,action,source,down,right,reason\n99_1,drop,,,,\n{subjects[1]}_1,drop,,,,\n"
-    )
-    arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
-    assert nerveceg("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
-    dropped = {"99_1", f"{subjects[1]}_1"}
-    second = sides(tmp_path / "b")
-    assert second.pop("left_out") == dropped
-    del first["left_out"]
-    assert second == {part: names - dropped for part, names in first.items()}
-    code, printed = nerveceg("evaluate", tmp_path / "b", data, "--json", tmp_path / "s.json")
-    assert code == 0
-    unseen = json.loads((tmp_path / "s.json").read_text())["frames"]
-    assert unseen == len(second["held_out"])  # what was dropped is no unseen frame
-
-
-def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):
-    split = tmp_path / "split.json"
-    split.write_text(json.dumps({"train": [], "validation": [], "held_out": []}))
-    arguments = ("train", SAMPLES, "--out", tmp_path / "run", *ONLY_UNET, "--split", split)
-    code, printed = nerveceg(*arguments)
-    assert code == 2
-    assert f"{split}: does not know {samples[0].image} and 119 more" in printed
-    split.write_text("[]")
-    assert "is no split.json of a run" in nerveceg(*arguments)[1]
-    assert "pass one" in nerveceg(*arguments, "--hold-out", "1")[1]
-    assert not (tmp_path / "run").exists()
-
-
-def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path):
+def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path, tiny):
     (tmp_path / "train").mkdir()
     for frame in find_frames(SAMPLES):
         if cv2.imread(str(frame.mask), -1).any():
             for path in (frame.image, frame.mask):
                 shutil.copy(path, tmp_path / "train")
-    code, printed = nerveceg("train", tmp_path, "--out", tmp_path / "run", *TINY)
+    code, printed = nerveceg("train", tmp_path, "--out", tmp_path / "run", *tiny)
     assert code == 2
     assert "no gate can be trained; pass --only segmenter" in " ".join(printed.split())
     assert not (tmp_path / "run").exists()
@@ -317,9 +188,9 @@ def test_the_learning_rate_rises_and_falls():
     np.testing.assert_allclose(rates, [float(keras_own(step)) for step in range(200)], atol=1e-9)
 
 
-def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path):
+def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path, tiny):
     for name in ("a", "b"):
-        arguments = ("train", SAMPLES, "--out", tmp_path / name, *TINY, "--only", "segmenter")
+        arguments = ("train", SAMPLES, "--out", tmp_path / name, *tiny, "--only", "segmenter")
         assert nerveceg(*arguments)[0] == 0
     a, b = (Run(tmp_path / name).load("segmenter").get_weights() for name in ("a", "b"))
     for one, other in zip(a, b, strict=True):
@@ -327,9 +198,9 @@ def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path):
 
 
 @pytest.mark.data
-def test_kaggles_own_files_from_training_to_masks(nerveceg, shared_data, tmp_path):
+def test_kaggles_own_files_from_training_to_masks(nerveceg, shared_data, tmp_path, tiny):
     kaggle = shared_data / "kaggle-uns-tiff"
-    assert nerveceg("train", kaggle, "--out", tmp_path / "run", *TINY)[0] == 0
+    assert nerveceg("train", kaggle, "--out", tmp_path / "run", *tiny)[0] == 0
     assert nerveceg("predict", tmp_path / "run", kaggle / "test", "--out", tmp_path / "p")[0] == 0
     masks = sorted((tmp_path / "p" / "masks").iterdir())
     assert len(masks) == 20
