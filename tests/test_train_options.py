@@ -137,6 +137,7 @@ def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):
     code, printed = nerveceg(*arguments)
     assert code == 2
     assert f"{split}: does not know {samples[0].image} and 119 more" in printed
+    assert "is a file; name a folder" in nerveceg(*arguments, "--cache", split)[1]
     split.write_text("[]")
     assert "is no split.json of a run" in nerveceg(*arguments)[1]
     assert "pass one" in nerveceg(*arguments, "--hold-out", "1")[1]

@@ -13,7 +13,7 @@ from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.plan import apply_plan, read_plan
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, NervecegWarning, SubjectError
+from nerveceg_tf.errors import FrameError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.files import check_free, check_writable
 from nerveceg_tf.models import prune
 from nerveceg_tf.run import PARTS, Run, Thresholds
@@ -66,7 +66,9 @@ def train(
     out = Path(out)
     check_free(out, "run.json", force)
     if cache:
-        check_writable(cache / "any")
+        check_writable(cache)
+        if cache.is_file():
+            raise RunError(f"--cache {cache}: is a file; name a folder")
     keras.utils.set_random_seed(recipe.seed)
     models, recipe = build(recipe, only)
     sizes = {stage: model.input_shape[1:3] for stage, model in models.items()}
