@@ -80,6 +80,9 @@ def _subjects(text: str) -> list[str]:
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
 Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
+Plan = Annotated[
+    Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
 
 
@@ -182,9 +185,7 @@ def train(
     balance: Annotated[
         bool, typer.Option("--balance", help="Draw classes and subjects evenly for the gate.")
     ] = Recipe.balance,
-    plan: Annotated[
-        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
-    ] = None,
+    plan: Plan = None,
     split: Annotated[
         Path | None, typer.Option(metavar="split.json", help="Divide them as an earlier run did.")
     ] = None,
@@ -217,10 +218,8 @@ def train(
         data, out, recipe, only, hold_out, skip_bad, force, plan, split, cache
     )
     for error in bad:
-        console.print(
-            f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
-    if set(run.parts.values()) != {"train"}:
+        _say(f"left out: {error}", "yellow")
+    if {"validation", "held_out"} & set(run.parts.values()):
         scores = evaluate_run(run, frames.frames)
         run.write("metrics.json", scores)
         print_scores(scores, f"{run.path} on frames that it was not trained on")
@@ -309,9 +308,7 @@ def tune(
         Path | None,
         typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
     ] = None,
-    plan: Annotated[
-        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
-    ] = None,
+    plan: Plan = None,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
     print_tuned(str(run), *tune_run(Run(run), on, plan))
@@ -344,9 +341,7 @@ def evaluate(
         Part | None,
         typer.Option(help="Frames to score; those that the run never saw, if there are any."),
     ] = None,
-    plan: Annotated[
-        Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
-    ] = None,
+    plan: Plan = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
     if json:
@@ -360,35 +355,27 @@ def evaluate(
 
 def main() -> None:
     """Entry point: what a user can cause becomes one line and exit code 2."""
-    warnings.showwarning = lambda message, *_: console.print(
-        f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-    )
+    warnings.showwarning = lambda message, *_: _say(f"note: {message}", "yellow")
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", category=NervecegWarning)
     try:
         sys.exit(app(prog_name="nerveceg", standalone_mode=False) or 0)
     except UsageError as error:
         where = f"{error.ctx.command_path}: " if error.ctx else ""
-        console.print(
-            f"error: {where}{error.format_message()}",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        _say(f"error: {where}{error.format_message()}")
         sys.exit(2)
     except NervecegError as error:
         for line in str(error).splitlines():
-            console.print(
-                f"error: {line}", style="red", markup=False, highlight=False, soft_wrap=True
-            )
+            _say(f"error: {line}")
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        console.print(
-            f"error: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True
-        )
+        _say(f"error: {where}{error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("stopped", style="yellow")
+        _say("stopped", "yellow")
         sys.exit(130)
+
+
+def _say(line: str, style: str = "red") -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

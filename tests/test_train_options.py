@@ -142,3 +142,16 @@ def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):
     assert "is no split.json of a run" in nerveceg(*arguments)[1]
     assert "pass one" in nerveceg(*arguments, "--hold-out", "1")[1]
     assert not (tmp_path / "run").exists()
+
+
+def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(nerveceg, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in (SAMPLES / "train").glob("3_*.tif"):
+        shutil.copy(path, data)
+    plan = tmp_path / "plan.csv"
+    plan.write_text("name,action,source,down,right,reason\n3_1,drop,,,,\n")
+    arguments = ("train", data, "--out", tmp_path / "run", *ONLY_UNET, "--plan", plan)
+    code, printed = nerveceg(*arguments)
+    assert code == 0, printed
+    assert not (tmp_path / "run" / "metrics.json").exists()

@@ -1,6 +1,6 @@
 """What is left of predictions once pixels are counted: enough to score any thresholds."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,11 +64,15 @@ def mask_level(mask: float) -> int:
     return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))
 
 
-def count_pixels(predictions: Iterable[Prediction]) -> FrameCounts:
+def count_pixels(
+    predictions: Iterable[Prediction],
+    look: Callable[[Prediction, np.ndarray], None] = lambda prediction, truth: None,
+) -> FrameCounts:
     """Counts the pixels of predictions whose masks were drawn whatever the gate said.
 
     Args:
         predictions: of labelled frames; without a mask, as from a gate alone, nothing is drawn.
+        look: is shown each prediction with its true mask, for what counts cannot tell.
 
     Raises:
         RunError: the model gave something that is no number.
@@ -81,6 +85,7 @@ def count_pixels(predictions: Iterable[Prediction]) -> FrameCounts:
             probability = np.zeros(image.shape, np.float32)
         if not np.isfinite(presence) or not np.isfinite(probability).all():
             raise RunError(f"{frame.image}: the model's answer is no number (NaN); train it again")
+        look(Prediction(frame, image, presence, probability), truth)
         drawn, overlap = count_levels(probability, truth)
         row = (frame.subject or "", presence, int(truth.sum()), drawn, overlap, truth.size)
         rows.append(row)

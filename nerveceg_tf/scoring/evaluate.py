@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from nerveceg_tf.data.frame import Frame, read_mask
+from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.run import Run, Thresholds
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels
 from nerveceg_tf.scoring.distances import outline_distances
@@ -50,16 +50,22 @@ def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dic
         FrameError: a frame or mask is bad.
     """
     frames, part = frames_of_part(run, frames, part)
-    distances: list[tuple[float, float]] = []
-    counts = count_pixels(_measured(run, predict_ungated(run, frames), distances))
+    thresholds, distances = run.thresholds, []
+
+    def measure(prediction: Prediction, truth: np.ndarray) -> None:
+        if prediction.presence >= thresholds.presence:
+            distances.append(outline_distances(truth, thresholds.drawn(prediction.mask)))
+
+    counts = count_pixels(predict_ungated(run, frames), measure)
+    distances = [found for found in distances if found]
     subjects = set(counts.subjects)
     return {
         "part": part,
         "frames": len(frames),
         "nerve_frames": int(counts.present.sum()),
         "subjects": None if "" in subjects else len(subjects),
-        "thresholds": vars(run.thresholds),
-        **summarise(counts, run.stages, run.thresholds, run.segmenter_alone),
+        "thresholds": vars(thresholds),
+        **summarise(counts, run.stages, thresholds, run.segmenter_alone),
         "distance_frames": len(distances),
         "hausdorff_95": float(np.mean(distances, axis=0)[0]) if distances else None,
         "surface_distance": float(np.mean(distances, axis=0)[1]) if distances else None,
@@ -120,20 +126,6 @@ def summarise(
         "intervals": intervals,
         "by_subject": list(_by_subject(counts, each.get("kaggle_dice"))),
     }
-
-
-def _measured(
-    run: Run, predictions: Iterator[Prediction], distances: list[tuple[float, float]]
-) -> Iterator[Prediction]:
-    """Passes predictions on, and measures how far their outlines are from the true ones."""
-    limits = run.thresholds
-    for prediction in predictions:
-        if prediction.mask is not None and prediction.presence >= limits.presence:
-            drawn = prediction.mask >= limits.mask
-            truth = read_mask(prediction.frame, prediction.image.shape)
-            if drawn.mean() >= limits.area and (found := outline_distances(truth, drawn)):
-                distances.append(found)
-        yield prediction
 
 
 def _by_subject(counts: FrameCounts, dice: np.ndarray | None) -> Iterator[dict]:
