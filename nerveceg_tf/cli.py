@@ -9,12 +9,21 @@ from typing import Annotated
 
 import typer
 
+from nerveceg_tf.cross_validate import cross_validate
 from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.plan import apply_plan, make_plan, read_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError, SubjectError
+from nerveceg_tf.ensemble import open_runs
+from nerveceg_tf.errors import (
+    FrameError,
+    ModelError,
+    NervecegError,
+    NervecegWarning,
+    RunError,
+    SubjectError,
+)
 from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
@@ -82,6 +91,13 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier ca
 Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
 Plan = Annotated[
     Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+]
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Folder of a training, or of several to average."),
+]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Look at each frame four times: mirrored, shifted; average.")
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
 
@@ -192,6 +208,10 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep decoded frames for the next training.")
     ] = None,
+    cv: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="K", help="Train, tune and score K folds by subject."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Train a gate and a segmenter on frames with masks, split by subject."""
@@ -214,13 +234,20 @@ def train(
     )
     if split and hold_out:
         raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
+    if cv and (split or hold_out):
+        raise SubjectError("--cv: divides the subjects itself; leave --split and --hold-out out")
+    if cv:
+        scores, bad = cross_validate(data, out, recipe, cv, only, skip_bad, force, plan, cache)
+        _say_left_out(bad)
+        print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
+        console.print(f"folds: {out}", soft_wrap=True)
+        return
     run, frames, bad = train_run(
         data, out, recipe, only, hold_out, skip_bad, force, plan, split, cache
     )
-    for error in bad:
-        _say(f"left out: {error}", "yellow")
+    _say_left_out(bad)
     if {"validation", "held_out"} & set(run.parts.values()):
-        scores = evaluate_run(run, frames.frames)
+        scores, _ = evaluate_run(run, frames.frames)
         run.write("metrics.json", scores)
         print_scores(scores, f"{run.path} on frames that it was not trained on")
     console.print(f"run: {run.path}")
@@ -288,14 +315,15 @@ def models(
 
 @app.command()
 def predict(
-    run: RunFolder,
+    runs: RunFolders,
     frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
+    tta: Tta = False,
     force: Force = False,
 ) -> None:
     """Write a mask in its own size for each frame, presence.csv, and overlays."""
     images = find_images(frames)
-    opened = Run(run)
+    opened = open_runs(runs, tta)
     with replacing_folder(out, "presence.csv", force) as folder:
         write_predictions(opened, images, folder)
     console.print(f"{len(images)} frames: {out}")
@@ -309,16 +337,21 @@ def tune(
         typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
     ] = None,
     plan: Plan = None,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Measure the steps that mend masks; take those that gain."),
+    ] = False,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
-    print_tuned(str(run), *tune_run(Run(run), on, plan))
+    print_tuned(str(run), tune_run(Run(run), on, plan, clean))
 
 
 @app.command()
 def submit(
-    run: RunFolder,
+    runs: RunFolders,
     frames: Annotated[Path, typer.Argument(metavar="TEST_DIR", help="Folder of test frames.")],
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="File to write.")],
+    tta: Tta = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
 ) -> None:
     """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
@@ -326,17 +359,21 @@ def submit(
     if out.exists() and not force:
         raise RunError(f"--out {out}: exists; name another file, or pass --force to replace it")
     images = find_images(frames)
-    masks = write_submission(Run(run), images, out)
+    masks = write_submission(open_runs(runs, tta), images, out)
     console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
 
 
 @app.command()
 def evaluate(
-    run: RunFolder,
+    runs: RunFolders,
     data: Data,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the scores here.")
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the scores of each frame here.")
+    ] = None,
+    tta: Tta = False,
     part: Annotated[
         Part | None,
         typer.Option(help="Frames to score; those that the run never saw, if there are any."),
@@ -344,13 +381,15 @@ def evaluate(
     plan: Plan = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
-    if json:
-        check_file(json)
+    for path in filter(None, (json, csv)):
+        check_file(path)
     frames, _, _ = apply_plan(find_frames(data), read_plan(plan) if plan else [])
-    scores = evaluate_run(Run(run), frames, part)
+    scores, of_frames = evaluate_run(open_runs(runs, tta), frames, part)
     if json:
         write_json(json, scores)
-    print_scores(scores, f"{run} on {data}")
+    if csv:
+        of_frames.save(csv)
+    print_scores(scores, f"{' + '.join(map(str, runs))} on {data}")
 
 
 def main() -> None:
@@ -375,6 +414,11 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("stopped", "yellow")
         sys.exit(130)
+
+
+def _say_left_out(errors: list[FrameError]) -> None:
+    for error in errors:
+        _say(f"left out: {error}", "yellow")
 
 
 def _say(line: str, style: str = "red") -> None:

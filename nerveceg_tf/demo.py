@@ -35,7 +35,7 @@ def demo(out: Path, epochs: int = RECIPE.epochs) -> tuple[Run, dict]:
     """
     recipe = replace(RECIPE, epochs=epochs)
     run, frames, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
-    scores = evaluate(run, frames.frames)
+    scores, _ = evaluate(run, frames.frames)
     run.write("metrics.json", scores)
     with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
         write_predictions(run, find_images(SAMPLES / "test"), folder)

@@ -10,45 +10,25 @@ the new one.
 import json
 import platform
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from nerveceg_tf.errors import ModelError, RunError
 from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
+from nerveceg_tf.thresholds import Thresholds
 
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
 PARTS = ("train", "validation", "held_out")
 LEFT_OUT = "left_out"
 """Frames that a plan dropped: no part of the split, and nothing to score on."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Where presence and mask probabilities become yes or no.
-
-    Attributes:
-        presence: presence below it gives an empty mask.
-        mask: probability from which a pixel counts as nerve.
-        area: smallest share of the frame that a mask covers; less is taken for an empty mask.
-    """
-
-    presence: float = 0.5
-    mask: float = 0.5
-    area: float = 0.0
-
-    def drawn(self, probability: np.ndarray) -> np.ndarray:
-        """The mask that a frame's probabilities `(height, width)` make, bool of that shape."""
-        mask = probability >= self.mask
-        return mask if mask.mean() >= self.area else np.zeros_like(mask)
 
 
 class Run:
@@ -153,7 +133,8 @@ class Run:
         if not (self.path / "thresholds.json").is_file():
             return Thresholds()
         content = self.read("thresholds.json", "presence", "mask")
-        return Thresholds(content["presence"], content["mask"], content.get("area", 0.0))
+        area, cleaning = content.get("area", 0.0), content.get("cleaning", ())
+        return Thresholds(content["presence"], content["mask"], area, tuple(cleaning))
 
     @property
     def segmenter_alone(self) -> Thresholds | None:

@@ -9,8 +9,7 @@ from nerveceg_tf.data.audit import KINDS, Audit
 from nerveceg_tf.data.frame import Size
 from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 from nerveceg_tf.progress import output, track
-from nerveceg_tf.scoring.calibration import Calibration
-from nerveceg_tf.scoring.tune import Surface
+from nerveceg_tf.scoring.tune import Tuned
 
 
 def print_audit(found: Audit) -> None:
@@ -52,16 +51,21 @@ def print_scores(scores: dict, title: str) -> None:
         "hausdorff_95": "Hausdorff-95, pixels",
         "surface_distance": "mean distance of outlines, pixels",
         "gate_auc": "gate ROC AUC",
+        "fold_gate_auc": "  mean of the folds' own",
         "gate_sensitivity": "gate sensitivity",
         "gate_specificity": "gate specificity",
     }
     for key, name in rows.items():
+        if key not in scores:
+            continue  # of cross-validation only
         value, bounds = scores[key], scores["intervals"].get(key)
         interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
         table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
     output.print(table)
     if scores["gain"] is not None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
+    if scores["kaggle_dice"] is not None and scores["best_area_dice"] is None:
+        output.print("The thresholds were not tuned; nerveceg tune RUN chooses them.")
 
 
 _GATE_HELPS = {
@@ -72,15 +76,15 @@ _GATE_HELPS = {
 }
 
 
-def print_tuned(
-    run: str, surface: Surface, alone: Surface, calibration: Calibration | None
-) -> None:
-    """The thresholds that `tune` chose, how flat their surroundings are, and the calibration."""
+def print_tuned(run: str, tuned: Tuned) -> None:
+    """The thresholds that `tune` chose, how flat their surroundings are, the calibration, and what
+    each cleaning step gains."""
+    surface, calibration = tuned.surface, tuned.calibration
     table = Table("", title=f"{run} on its validation frames", title_justify="left")
     table.columns[0].no_wrap = True
     for column in ("presence", "mask", "smallest area, %", "Kaggle Dice"):
         table.add_column(column, justify="right")
-    for name, found in (("chosen", surface), ("segmenter alone", alone)):
+    for name, found in (("chosen", surface), ("segmenter alone", tuned.alone)):
         choice, score = found.choice, found.score[found.best]
         row = (f"{choice.presence:.2f}", f"{choice.mask:.2f}", f"{choice.area * 100:.1f}")
         table.add_row(name, *row, f"{score:.4f}")
@@ -98,6 +102,16 @@ def print_tuned(
             f" calibration error); divided by a temperature of {calibration.temperature:.2f} it"
             f" would be by {calibration.error_after:.3f}."
         )
+    if tuned.steps:
+        table = Table("cleaning", title="What mending the masks gains", title_justify="left")
+        for column in ("Kaggle Dice", "Dice, frames with a nerve", "taken"):
+            table.add_column(column, justify="right")
+        g, t, a = surface.best
+        table.add_row("area", f"{surface.score[g, t, a] - surface.score[g, t, 0]:+.4f}", "", "yes")
+        for step in tuned.steps:
+            row = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
+            table.add_row(step.name, *row, "yes" if step.taken else "no")
+        output.print(table)
 
 
 def print_models(gate_size: Size, segmenter_size: Size, width: int) -> None:

@@ -8,7 +8,8 @@ import pytest
 from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate, UNet
 from nerveceg_tf.errors import ModelError, RunError
 from nerveceg_tf.files import replacing, replacing_folder, write_json
-from nerveceg_tf.run import Run, Thresholds, combine
+from nerveceg_tf.run import Run, combine
+from nerveceg_tf.thresholds import Thresholds
 
 FRAMES = np.linspace(0, 255, 2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50, 1)
 

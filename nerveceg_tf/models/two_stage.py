@@ -1,5 +1,7 @@
 """The two stages as one model: the gate decides, the segmenter draws only where it must."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -51,14 +53,12 @@ class GatedSegmenter(keras.layers.Layer):
     ) -> tf.Tensor:
         if training:
             return self.segment(image, features, training=True)
-        passing = tf.where(presence[:, 0] >= self.threshold)
-
-        def draw() -> tf.Tensor:
-            masks = self.segment(image, [tf.gather(x, passing[:, 0]) for x in features])
-            return tf.scatter_nd(passing, masks, tf.shape(image, tf.int64))
-
-        # Not only faster where no frame passes: oneDNN's convolutions fail on an empty batch.
-        return tf.cond(tf.size(passing) > 0, draw, lambda: tf.zeros_like(image))
+        return draw_passing(
+            image,
+            presence,
+            self.threshold,
+            lambda passing: self.segment(image, [tf.gather(x, passing) for x in features]),
+        )
 
     def segment(
         self, image: tf.Tensor, features: list[tf.Tensor], training: bool = False
@@ -83,6 +83,29 @@ class GatedSegmenter(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict) -> "GatedSegmenter":
         return cls(**_with_models(config, "draw"))
+
+
+def draw_passing(
+    image: tf.Tensor,
+    presence: tf.Tensor,
+    threshold: float | keras.Variable,
+    draw: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """Masks of a batch, drawn for the frames that pass and exactly 0 for the others.
+
+    Args:
+        image: `(batch, height, width, 1)`.
+        presence: `(batch, 1)`.
+        threshold: presence from which a frame passes.
+        draw: from the positions of the passing frames to their masks, in the size of `image`.
+    """
+    passing = tf.where(presence[:, 0] >= threshold)
+
+    def drawn() -> tf.Tensor:
+        return tf.scatter_nd(passing, draw(passing[:, 0]), tf.shape(image, tf.int64))
+
+    # Not only faster where no frame passes: oneDNN's convolutions fail on an empty batch.
+    return tf.cond(tf.size(passing) > 0, drawn, lambda: tf.zeros_like(image))
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -165,7 +188,8 @@ class NerveCeg(keras.Model):
 
     def detect(self, image: tf.Tensor) -> tf.Tensor:
         """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
-        return self._look(self._fit_gate(image), training=False)[0]
+        # Called, a model of one output gives it bare, in whatever list it was declared.
+        return tf.nest.flatten(self._look(self._fit_gate(image), training=False))[0]
 
     def segment(self, image: tf.Tensor) -> tf.Tensor:
         """The segmenter alone, on every frame: mask probabilities in the images' own size."""

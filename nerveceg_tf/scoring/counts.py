@@ -1,6 +1,6 @@
 """What is left of predictions once pixels are counted: enough to score any thresholds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,7 @@ import numpy as np
 from nerveceg_tf.data.frame import read_mask
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.scoring.predict import Prediction
-
-LEVELS = 256
+from nerveceg_tf.thresholds import LEVELS, level_of, levels
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class FrameCounts:
             mask: probability from which a pixel counts as nerve.
             area: smallest share of the frame; less is taken for an empty mask.
         """
-        level = mask_level(mask)
+        level = level_of(mask)
         drawn = self.drawn[:, level]
         large = drawn >= area * self.pixels
         total = self.truth + drawn * large
@@ -59,33 +58,32 @@ class FrameCounts:
         return np.where(self.presence >= presence, self.dice(mask, area), ~self.present)
 
 
-def mask_level(mask: float) -> int:
-    """The level of a mask's threshold."""
-    return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))
+def labelled(predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, np.ndarray]]:
+    """Each prediction with its frame's true mask, uint8 `(height, width)`, 0 or 1.
 
-
-def count_pixels(
-    predictions: Iterable[Prediction],
-    look: Callable[[Prediction, np.ndarray], None] = lambda prediction, truth: None,
-) -> FrameCounts:
-    """Counts the pixels of predictions whose masks were drawn whatever the gate said.
-
-    Args:
-        predictions: of labelled frames; without a mask, as from a gate alone, nothing is drawn.
-        look: is shown each prediction with its true mask, for what counts cannot tell.
+    A prediction without a mask, as from a gate alone, is given one of zeros.
 
     Raises:
         RunError: the model gave something that is no number.
         FrameError: a mask cannot be read.
     """
-    rows = []
     for frame, image, presence, probability in predictions:
         truth = read_mask(frame, image.shape)
         if probability is None:
             probability = np.zeros(image.shape, np.float32)
         if not np.isfinite(presence) or not np.isfinite(probability).all():
             raise RunError(f"{frame.image}: the model's answer is no number (NaN); train it again")
-        look(Prediction(frame, image, presence, probability), truth)
+        yield Prediction(frame, image, presence, probability), truth
+
+
+def count_pixels(answers: Iterable[tuple[Prediction, np.ndarray]]) -> FrameCounts:
+    """Counts the pixels of predictions whose masks were drawn whatever the gate said.
+
+    Args:
+        answers: as from `labelled`.
+    """
+    rows = []
+    for (frame, _, presence, probability), truth in answers:
         drawn, overlap = count_levels(probability, truth)
         row = (frame.subject or "", presence, int(truth.sum()), drawn, overlap, truth.size)
         rows.append(row)
@@ -100,9 +98,9 @@ def count_levels(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray
         probability: float `(height, width)`, 0..1.
         truth: `(height, width)`, not 0 is nerve.
     """
-    levels = np.clip(probability * (LEVELS - 1), 0, LEVELS - 1).astype(np.int64)
+    of_pixels = levels(probability)
     everything, true = (
         np.bincount(chosen.ravel(), minlength=LEVELS)[::-1].cumsum()[::-1]
-        for chosen in (levels, levels[truth != 0])
+        for chosen in (of_pixels, of_pixels[truth != 0])
     )
     return everything, true

@@ -1,21 +1,25 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.run import Run, Thresholds
-from nerveceg_tf.scoring.counts import FrameCounts, count_pixels
-from nerveceg_tf.scoring.distances import outline_distances
-from nerveceg_tf.scoring.intervals import bootstrap
+from nerveceg_tf.ensemble import RunEnsemble
+from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.counts import labelled
+from nerveceg_tf.scoring.distances import dice_of, outline_distances
+from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.postprocess import MaskMaker
 from nerveceg_tf.scoring.predict import Prediction, predict_ungated
+from nerveceg_tf.scoring.summary import summarise
+from nerveceg_tf.thresholds import Thresholds
 
 
-def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dict:
+def evaluate(
+    run: Run | RunEnsemble, frames: Sequence[Frame], part: Part | None = None
+) -> tuple[dict, FrameScores]:
     """Scores a run on labelled frames, in the frames' own size.
 
     Args:
@@ -25,7 +29,7 @@ def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dic
             if there are none, those that it validated on. Frames are known by their pixels.
 
     Returns:
-        A dict of numbers, `None` where one has no meaning:
+        The scores of the frames, and a dict of numbers, `None` where one has no meaning:
 
         - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored, and
           `thresholds`, what with;
@@ -43,114 +47,62 @@ def evaluate(run: Run, frames: Sequence[Frame], part: Part | None = None) -> dic
           above 0, below 0 (`False`), or neither (`None`);
         - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
           subjects;
-        - `by_subject`: frames, nerve frames, Kaggle Dice and Dice on nerve frames of each.
+        - `by_subject`: frames, nerve frames, Dice and distances of each.
 
     Raises:
         RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
     frames, part = frames_of_part(run, frames, part)
-    thresholds, distances = run.thresholds, []
-
-    def measure(prediction: Prediction, truth: np.ndarray) -> None:
-        if prediction.presence >= thresholds.presence:
-            distances.append(outline_distances(truth, thresholds.drawn(prediction.mask)))
-
-    counts = count_pixels(predict_ungated(run, frames), measure)
-    distances = [found for found in distances if found]
-    subjects = set(counts.subjects)
-    return {
-        "part": part,
-        "frames": len(frames),
-        "nerve_frames": int(counts.present.sum()),
-        "subjects": None if "" in subjects else len(subjects),
-        "thresholds": vars(thresholds),
-        **summarise(counts, run.stages, thresholds, run.segmenter_alone),
-        "distance_frames": len(distances),
-        "hausdorff_95": float(np.mean(distances, axis=0)[0]) if distances else None,
-        "surface_distance": float(np.mean(distances, axis=0)[1]) if distances else None,
-    }
+    scores = score_frames(run, frames)
+    return describe(scores, run.thresholds, part), scores
 
 
-def summarise(
-    counts: FrameCounts,
-    stages: Sequence[str],
-    thresholds: Thresholds,
-    alone: Thresholds | None = None,
-) -> dict:
-    """The scores of `evaluate` from the counted pixels of its frames.
+def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> dict:
+    """The dict of `evaluate`.
 
     Args:
-        counts: of the frames.
-        stages: which of `"gate"` and `"segmenter"` the run has.
-        thresholds: the run's.
-        alone: those of the segmenter without the gate, if they were tuned.
+        scores: of each frame.
+        thresholds: what they were reached with; `None` where it was not one setting for all.
+        part: which frames they are.
     """
-    present = counts.present
-    passed = counts.presence >= thresholds.presence
-    each: dict[str, np.ndarray] = {"all_empty_dice": (~present).astype(float)}
-    if "segmenter" in stages:
-        each["kaggle_dice"] = counts.gated_dice(
-            thresholds.presence, thresholds.mask, thresholds.area
-        )
-        each["ungated_dice"] = counts.dice(0.5)
-        if alone is not None:
-            each["best_area_dice"] = counts.dice(alone.mask, alone.area)
-    scores = {name: partial(_weighted_mean, values) for name, values in each.items()}
-    if "segmenter" in stages:
-        scores["nerve_dice"] = partial(_weighted_mean, each["kaggle_dice"], chosen=present)
-    if "gate" in stages:
-        scores["gate_auc"] = partial(_weighted_auc, present, counts.presence)
-        hit = passed.astype(float)
-        scores["gate_sensitivity"] = partial(_weighted_mean, hit, chosen=present)
-        scores["gate_specificity"] = partial(_weighted_mean, 1 - hit, chosen=~present)
-    rivals = [name for name in ("all_empty_dice", "ungated_dice", "best_area_dice") if name in each]
-    if len(stages) == 2:
-        strongest = max(rivals, key=lambda name: each[name].mean())
-        scores["gain"] = partial(_weighted_mean, each["kaggle_dice"] - each[strongest])
-    once = np.ones(len(counts))
-    found = dict.fromkeys(
-        (
-            *("kaggle_dice", "nerve_dice", "gate_auc", "gate_sensitivity", "gate_specificity"),
-            *("all_empty_dice", "ungated_dice", "best_area_dice", "gain"),
-        )
-    )
-    found |= {name: score(once) for name, score in scores.items()}
-    intervals = bootstrap(counts.subjects, scores)
-    bounds = intervals.get("gain")
-    helps = None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0
+    subjects = set(scores.subject.tolist())
     return {
-        **found,
-        "gate_helps": helps,
-        "strongest_rival": strongest if len(stages) == 2 else None,
-        "intervals": intervals,
-        "by_subject": list(_by_subject(counts, each.get("kaggle_dice"))),
+        "part": part,
+        "frames": len(scores),
+        "nerve_frames": int(scores.present.sum()),
+        "subjects": None if "" in subjects else len(subjects),
+        "thresholds": thresholds and vars(thresholds),
+        **summarise(scores),
     }
 
 
-def _by_subject(counts: FrameCounts, dice: np.ndarray | None) -> Iterator[dict]:
-    for subject in np.unique(counts.subjects):
-        own = counts.subjects == subject
-        nerve = own & counts.present
-        yield {
-            "subject": str(subject) or "unknown",
-            "frames": int(own.sum()),
-            "nerve_frames": int(nerve.sum()),
-            "kaggle_dice": None if dice is None else float(dice[own].mean()),
-            "nerve_dice": float(dice[nerve].mean()) if dice is not None and nerve.any() else None,
-        }
+def score_frames(run: Run | RunEnsemble, frames: Sequence[Frame]) -> FrameScores:
+    """Scores each frame, and its rivals, whatever part it is of."""
+    make_mask, alone = MaskMaker.of(run), run.segmenter_alone
+    rivals = (MaskMaker(Thresholds(presence=0.0)), alone and MaskMaker(alone))
+    predictions = predict_ungated(run, frames)
+    return _table([_score(p, t, make_mask, rivals, run.stages) for p, t in labelled(predictions)])
 
 
-def _weighted_mean(
-    values: np.ndarray, weights: np.ndarray, chosen: np.ndarray | None = None
-) -> float | None:
-    weights = weights if chosen is None else weights * chosen
-    total = weights.sum()
-    return float((values * weights).sum() / total) if total else None
+def _score(
+    prediction: Prediction,
+    truth: np.ndarray,
+    make_mask: MaskMaker,
+    rivals: Sequence[MaskMaker | None],
+    stages: Sequence[str],
+) -> tuple:
+    frame, _, presence, probability = prediction
+    dice, distances = [np.nan] * 3, (np.nan, np.nan)
+    if "segmenter" in stages:
+        drawn = make_mask(presence, probability)
+        answers = [drawn, *(rival and rival(1.0, probability) for rival in rivals)]
+        dice = [np.nan if mask is None else dice_of(truth, mask) for mask in answers]
+        distances = outline_distances(truth, drawn) or distances
+    passed = presence >= make_mask.thresholds.presence
+    said = presence if "gate" in stages else np.nan
+    return (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *distances)
 
 
-def _weighted_auc(present: np.ndarray, presence: np.ndarray, weights: np.ndarray) -> float | None:
-    drawn = weights > 0
-    if len(set(present[drawn].tolist())) < 2:
-        return None
-    return float(roc_auc_score(present[drawn], presence[drawn], sample_weight=weights[drawn]))
+def _table(rows: Sequence[tuple]) -> FrameScores:
+    return FrameScores(*(np.array(column) for column in zip(*rows, strict=True)))

@@ -14,10 +14,12 @@ import tensorflow as tf
 from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.overlay import overlay
-from nerveceg_tf.models import NerveCeg
+from nerveceg_tf.ensemble import RunEnsemble
+from nerveceg_tf.models.averaged import Averaged
 from nerveceg_tf.progress import track
-from nerveceg_tf.run import Run, Thresholds
+from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.cine import OverlayVideo, presence_curve
+from nerveceg_tf.scoring.postprocess import MaskMaker
 
 
 class Prediction(NamedTuple):
@@ -38,14 +40,14 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: keras.Model, frames: Sequence[Frame], batch_size: int = 8
+    model: keras.Model | Averaged, frames: Sequence[Frame], batch_size: int = 8
 ) -> Iterator[Prediction]:
     """Predicts frames in the order given, while a progress bar counts them.
 
     Frames are read in parallel, and those of one size that follow each other share a batch.
 
     Args:
-        model: `NerveCeg` or `GateAlone`.
+        model: `NerveCeg`, `Averaged` or `GateAlone`.
         frames: frames on disk; masks are not needed.
         batch_size: most frames per batch.
 
@@ -69,7 +71,7 @@ def predict(
     return track(run(), "predicting", len(frames))
 
 
-def predict_ungated(run: Run, frames: Sequence[Frame]) -> Iterator[Prediction]:
+def predict_ungated(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator[Prediction]:
     """Predicts frames with a run whose gate lets everything pass, to score it with and without.
 
     Raises:
@@ -77,12 +79,12 @@ def predict_ungated(run: Run, frames: Sequence[Frame]) -> Iterator[Prediction]:
         FrameError: a frame cannot be read.
     """
     model = run.model()
-    if isinstance(model, NerveCeg):
+    if "segmenter" in run.stages:
         model.threshold = 0.0
     return predict(model, frames)
 
 
-def write_predictions(run: Run, frames: Sequence[Frame], folder: Path) -> None:
+def write_predictions(run: Run | RunEnsemble, frames: Sequence[Frame], folder: Path) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
     A cine gets, in place of overlays, one video `overlays/CINE.mp4`, and `CINE_presence.png`, the
@@ -93,9 +95,8 @@ def write_predictions(run: Run, frames: Sequence[Frame], folder: Path) -> None:
         frames: frames on disk.
         folder: an empty folder.
     """
-    model, thresholds = run.model(), run.thresholds
-    draws = isinstance(model, NerveCeg)
-    for name in ("masks", "overlays") if draws else ():
+    model, make_mask = run.model(), MaskMaker.of(run)
+    for name in ("masks", "overlays") if "segmenter" in run.stages else ():
         (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -107,41 +108,43 @@ def write_predictions(run: Run, frames: Sequence[Frame], folder: Path) -> None:
             if cine is None:
                 for prediction in group:
                     name = prediction.frame.name
-                    picture = _write_frame(prediction, thresholds, folder, rows)
+                    picture = _write_frame(prediction, make_mask, folder, rows)
                     if picture is not None:
                         _write_png(folder / "overlays" / f"{name}.png", picture)
             else:
-                _write_cine(cine, group, thresholds, folder, rows)
+                _write_cine(cine, group, make_mask, folder, rows)
 
 
 def _write_frame(
-    prediction: Prediction, thresholds: Thresholds, folder: Path, rows: Any
+    prediction: Prediction, make_mask: MaskMaker, folder: Path, rows: Any
 ) -> np.ndarray | None:
     """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
         rows.writerow((frame.name, f"{presence:.6f}", ""))
         return None
-    mask = thresholds.drawn(probabilities)
+    mask = make_mask(presence, probabilities)
     _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
     rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
     return overlay(image, mask, presence)
 
 
 def _write_cine(
-    cine: Path, predictions: Iterator[Prediction], thresholds: Thresholds, folder: Path, rows: Any
+    cine: Path, predictions: Iterator[Prediction], make_mask: MaskMaker, folder: Path, rows: Any
 ) -> None:
     rate, presence = frame_rate(cine), []
     video = OverlayVideo(folder / "overlays" / f"{cine.stem}.mp4", rate)
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
-            picture = _write_frame(prediction, thresholds, folder, rows)
+            picture = _write_frame(prediction, make_mask, folder, rows)
             if picture is not None:
                 video.add(picture)
     finally:
         video.close()
-    presence_curve(folder / f"{cine.stem}_presence.png", presence, thresholds.presence, rate)
+    presence_curve(
+        folder / f"{cine.stem}_presence.png", presence, make_mask.thresholds.presence, rate
+    )
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

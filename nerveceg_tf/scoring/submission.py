@@ -8,16 +8,18 @@ import numpy as np
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.frame import Frame, Size
+from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.files import replacing
 from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.postprocess import MaskMaker
 from nerveceg_tf.scoring.predict import predict
 
 SIZE: Size = (420, 580)
 _HEADER = ["img", "pixels"]
 
 
-def write_submission(run: Run, frames: Sequence[Frame], out: Path) -> int:
+def write_submission(run: Run | RunEnsemble, frames: Sequence[Frame], out: Path) -> int:
     """Predicts frames and writes `img,pixels` rows in the order of their numbers.
 
     The file is read back and decoded before it takes its name, so that a broken one is never left.
@@ -52,14 +54,14 @@ def write_submission(run: Run, frames: Sequence[Frame], out: Path) -> int:
     return sum(bool(mask.any()) for mask in drawn.values())
 
 
-def _masks(run: Run, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
-    thresholds = run.thresholds
-    for frame, image, _, probability in predict(run.model(), frames):
+def _masks(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
+    make_mask = MaskMaker.of(run)
+    for frame, image, presence, probability in predict(run.model(), frames):
         if image.shape != SIZE:
             raise FrameError(
                 f"{frame.image}: is {image.shape[1]}x{image.shape[0]}; Kaggle's frames are 580x420"
             )
-        yield frame.name, thresholds.drawn(probability)
+        yield frame.name, make_mask(presence, probability)
 
 
 def _check(path: Path, drawn: dict[str, np.ndarray]) -> None:

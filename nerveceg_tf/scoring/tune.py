@@ -1,111 +1,57 @@
 """The gate's threshold, the mask's and the smallest area, chosen together on validation frames."""
 
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.plan import apply_plan, read_plan
-from nerveceg_tf.errors import RunError
-from nerveceg_tf.run import Run, Thresholds
+from nerveceg_tf.errors import NervecegWarning, RunError
+from nerveceg_tf.progress import track
+from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.calibration import Calibration, calibrate
-from nerveceg_tf.scoring.counts import LEVELS, FrameCounts, count_pixels, mask_level
-from nerveceg_tf.scoring.parts import frames_of_part
-from nerveceg_tf.scoring.predict import predict_ungated
-
-_CLOSE = 0.005  # Kaggle Dice within which a setting counts as good as the best
+from nerveceg_tf.scoring.cleaning import Kept, StepGain, choose_cleaning
+from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
+from nerveceg_tf.scoring.parts import frames_by_part, no_frames
+from nerveceg_tf.scoring.postprocess import SHAPES, MaskMaker, ShapeModel
+from nerveceg_tf.scoring.predict import Prediction, predict_ungated
+from nerveceg_tf.scoring.surface import GATES, NO_GATE, Surface, search
+from nerveceg_tf.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
-class Surface:
-    """Mean Kaggle Dice for every setting.
+class Tuned:
+    """What `tune` found.
 
     Attributes:
-        presence: float `(g,)`, thresholds of the gate.
-        mask: float `(t,)`, thresholds of the mask.
-        area: float `(a,)`, smallest areas, as shares of a frame.
-        score: float `(g, t, a)`.
+        surface: what was searched.
+        alone: the same for the strongest rival, the segmenter alone with a mask threshold and a
+            smallest area of its own.
+        calibration: the gate's; `None` where the frames do not allow one.
+        steps: what each cleaning step gains, and whether it was taken; empty if not asked for.
     """
 
-    presence: np.ndarray
-    mask: np.ndarray
-    area: np.ndarray
-    score: np.ndarray
-
-    @property
-    def best(self) -> tuple[int, int, int]:
-        """Position of the choice: among settings within .005 of the best, the one whose neighbours
-        score best, so that a small shift between patients costs little."""
-        near = self.score >= self.score.max() - _CLOSE
-        chosen = np.where(near, _smoothed(self.score), -1.0)
-        return tuple(int(i) for i in np.unravel_index(chosen.argmax(), chosen.shape))
-
-    @property
-    def choice(self) -> Thresholds:
-        """The thresholds at `best`."""
-        g, t, a = self.best
-        return Thresholds(float(self.presence[g]), float(self.mask[t]), float(self.area[a]))
-
-    @property
-    def flat(self) -> dict[str, tuple[float, float]]:
-        """For each threshold, from where to where it may move alone and cost less than .005."""
-        at, found = self.best, {}
-        floor = self.score[at] - _CLOSE
-        for axis, name in enumerate(("presence", "mask", "area")):
-            along = np.moveaxis(self.score, axis, 0)
-            rest = tuple(at[i] for i in range(3) if i != axis)
-            good = along[(slice(None), *rest)] >= floor
-            low = high = at[axis]
-            while low > 0 and good[low - 1]:
-                low -= 1
-            while high < len(good) - 1 and good[high + 1]:
-                high += 1
-            values = getattr(self, name)
-            found[name] = (float(values[low]), float(values[high]))
-        return found
-
-
-def search(counts: FrameCounts, gated: bool = True, area: bool = True) -> Surface:
-    """Scores every combination of thresholds at once.
-
-    A frame that passes scores its Dice, any other scores 1 if it is truly empty; so the sum over
-    frames is one matrix product for each threshold of the mask.
-
-    Args:
-        counts: of the validation frames.
-        gated: search the gate's threshold too; otherwise every frame passes.
-        area: search the smallest area too; otherwise there is none.
-    """
-    gates = np.linspace(0, 1, 51) if gated else np.zeros(1)
-    levels = np.arange(5, LEVELS - 5, 10)
-    areas = np.linspace(0, 0.02, 21) if area else np.zeros(1)
-    empty = (counts.truth == 0).astype(float)
-    passed = (counts.presence[:, None] >= gates).astype(float)
-    score = np.empty((len(gates), len(levels), len(areas)))
-    for column, level in enumerate(levels):
-        mask = level / (LEVELS - 1)
-        gained = (counts.dice(mask) - empty)[:, None]
-        # An emptied mask scores as a refused frame does.
-        large = counts.drawn[:, mask_level(mask), None] >= areas * counts.pixels[:, None]
-        score[:, column] = passed.T @ (large * gained)
-    return Surface(gates, levels / (LEVELS - 1), areas, (score + empty.sum()) / len(empty))
+    surface: Surface
+    alone: Surface
+    calibration: Calibration | None
+    steps: list[StepGain]
 
 
 def tune(
-    run: Run, data: Path | None = None, plan: Path | None = None
-) -> tuple[Surface, Surface, Calibration | None]:
+    run: Run, data: Path | None = None, plan: Path | None = None, clean: bool = False
+) -> Tuned:
     """Chooses a run's thresholds on its validation frames, and writes them to `thresholds.json`.
 
     Args:
         run: a run with a segmenter.
-        data: folder of its validation frames; by default the one it was trained on.
+        data: folder of its frames; by default the one it was trained on.
         plan: how to mend the frames, as for the training.
-
-    Returns:
-        The surface that was searched; that of its strongest rival, the segmenter alone with a mask
-        threshold and a smallest area of its own; and the gate's calibration, `None` where the
-        frames do not allow one.
+        clean: also measure the steps that mend masks, and take those that gain. The shapes of
+            nerves are learned from the run's training frames in `data`.
 
     Raises:
         RunError: the run has no segmenter, or no validation frames are found.
@@ -116,21 +62,48 @@ def tune(
     if folder is None:
         raise RunError(f"{run.path}: does not say what it was trained on; pass --on DATA")
     found, _, _ = apply_plan(find_frames(folder), read_plan(plan) if plan else [])
-    frames, _ = frames_of_part(run, found, "validation")
-    counts = count_pixels(predict_ungated(run, frames))
-    gated = "gate" in run.stages
-    surface, alone = search(counts, gated), search(counts, gated=False)
-    calibration = calibrate(counts.presence, counts.present) if gated else None
+    parts = frames_by_part(run, found)
+    if not parts["validation"]:
+        raise no_frames(run, "validation", parts)
+    return tune_on(run, parts["validation"], parts["train"] if clean else None)
+
+
+def tune_on(
+    run: Run, validation: Sequence[Frame], training: Sequence[Frame] | None = None
+) -> Tuned:
+    """The same on given frames.
+
+    Args:
+        run: a run with a segmenter.
+        validation: frames to choose on.
+        training: frames to learn shapes from; `None` to measure no cleaning.
+    """
+    kept: list[Kept] = []
+    counts = count_pixels(_keeping(kept, labelled(predict_ungated(run, validation)), training))
+    surface, alone = search(counts, _gates(run, counts)), search(counts, NO_GATE)
+    calibration = None
+    if "gate" in run.stages:
+        calibration = calibrate(counts.presence, counts.present)
+    choice, steps, cleaning = surface.choice, [], ()
+    shapes = ShapeModel.fit(_nerve_masks(training)) if training else None
+    if shapes:
+        make_mask = MaskMaker(choice)
+        steps = choose_cleaning([k.drawn(make_mask) for k in kept], shapes)
+        cleaning = tuple(step.name for step in steps if step.taken)
+        if "shape" in cleaning:
+            shapes.save(run.path / SHAPES)
     at = surface.best
     run.write(
         "thresholds.json",
         {
-            **vars(surface.choice),
+            **vars(choice),
+            "cleaning": cleaning,
             "score": float(surface.score[at]),
             "flat": surface.flat,
             "frames": len(counts),
             "segmenter_alone": {**vars(alone.choice), "score": float(alone.score[alone.best])},
             "calibration": vars(calibration) if calibration else None,
+            "steps": [vars(step) for step in steps],
             "surface": {
                 "presence": surface.presence.tolist(),
                 "mask": surface.mask.tolist(),
@@ -139,17 +112,44 @@ def tune(
             },
         },
     )
-    return surface, alone, calibration
+    return Tuned(surface, alone, calibration, steps)
 
 
-def _smoothed(score: np.ndarray) -> np.ndarray:
-    """Mean over each setting and its neighbours along every axis."""
-    padded = np.pad(score, 1, mode="edge")
-    total, count = score.copy(), 1
-    for axis in range(3):
-        for start in (0, 2):
-            window = [slice(1, -1)] * 3
-            window[axis] = slice(start, start + score.shape[axis])
-            total += padded[tuple(window)]
-            count += 1
-    return total / count
+def _gates(run: Run, counts: FrameCounts) -> Sequence[float]:
+    """The gate's thresholds to try, if its frames allow a choice.
+
+    Raises:
+        RunError: no frame holds a nerve.
+    """
+    if not counts.present.any():
+        raise RunError(
+            f"{run.path}: no validation frame holds a nerve, so no threshold can be chosen; train"
+            " on more subjects"
+        )
+    if "gate" not in run.stages:
+        return NO_GATE
+    if counts.present.all():
+        warnings.warn(
+            f"{run.path}: every validation frame holds a nerve, which says nothing of the gate; its"
+            " threshold stays at .5",
+            NervecegWarning,
+            stacklevel=3,
+        )
+        return (Thresholds.presence,)
+    return GATES
+
+
+def _keeping(
+    kept: list[Kept],
+    answers: Iterable[tuple[Prediction, np.ndarray]],
+    training: Sequence[Frame] | None,
+) -> Iterator[tuple[Prediction, np.ndarray]]:
+    for prediction, truth in answers:
+        if training:
+            kept.append(Kept.of(prediction, truth))
+        yield prediction, truth
+
+
+def _nerve_masks(frames: Sequence[Frame]) -> list[np.ndarray]:
+    masks = map_frames(lambda frame, read: read_mask(frame, read().shape), frames)
+    return [mask for mask in track(masks, "learning shapes", len(frames)) if mask.any()]

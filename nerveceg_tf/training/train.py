@@ -4,20 +4,19 @@ import time
 import warnings
 from collections.abc import Collection
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import keras
 
-from nerveceg_tf.data.datasets import FrameSet, read_frames
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.plan import apply_plan, read_plan
+from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, NervecegWarning, RunError, SubjectError
-from nerveceg_tf.files import check_free, check_writable
+from nerveceg_tf.errors import FrameError, NervecegWarning, SubjectError
+from nerveceg_tf.files import check_free
 from nerveceg_tf.models import prune
-from nerveceg_tf.run import PARTS, Run, Thresholds
+from nerveceg_tf.run import PARTS, Run
+from nerveceg_tf.thresholds import Thresholds
 from nerveceg_tf.training.build import build
+from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.fit import fit
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.split_file import (
@@ -62,52 +61,70 @@ def train(
     Raises:
         NervecegError: frames, subjects, recipe or `out` do not allow it.
     """
-    started = time.time()
     out = Path(out)
     check_free(out, "run.json", force)
-    if cache:
-        check_writable(cache)
-        if cache.is_file():
-            raise RunError(f"--cache {cache}: is a file; name a folder")
-    keras.utils.set_random_seed(recipe.seed)
-    models, recipe = build(recipe, only)
-    sizes = {stage: model.input_shape[1:3] for stage, model in models.items()}
-    found, dropped, together = apply_plan(find_frames(data), read_plan(plan) if plan else [])
-    frames, bad = read_frames(found, sizes.values(), skip_bad, cache)
+    models, recipe = build_seeded(recipe, only)
+    found = read_data(data, models, skip_bad, plan, cache)
     if split:
-        parts = recall_split(split, frames)
-        _warn_if_apart(parts, _positions(together, frames), frames)
+        parts = recall_split(split, found.frames)
+        _warn_if_apart(parts, found.together, found.frames)
     else:
         parts = split_by_subject(
-            frames.frames,
-            frames.present,
+            found.frames.frames,
+            found.frames.present,
             recipe.validation,
             hold_out,
             recipe.seed,
-            [*_positions(together, frames), *equal_frames(frames)],
+            [*found.together, *equal_frames(found.frames)],
         )
-    _check_labels(frames, parts, only, Path(data))
+    return train_on(found, parts, out, models, recipe, force), found.frames, found.bad
 
+
+def build_seeded(recipe: Recipe, only: str | None) -> tuple[dict[str, keras.Model], Recipe]:
+    """`build` after the recipe's seed, so that a recipe always starts from the same weights."""
+    keras.utils.set_random_seed(recipe.seed)
+    return build(recipe, only)
+
+
+def train_on(
+    data: TrainingData,
+    split: Split,
+    out: Path,
+    models: dict[str, keras.Model],
+    recipe: Recipe,
+    force: bool = False,
+) -> Run:
+    """Trains models on a split of the data, and leaves a run at `out`.
+
+    Args:
+        data: the frames.
+        split: which of them to train on, to choose the epoch on, and to hold out.
+        out: the run's folder.
+        models: as `build` made them.
+        recipe: as `build` gave it back.
+        force: replace a run that is at `out`.
+    """
+    started = time.time()
+    _check_labels(data.frames, split, models, data.folder)
     description = {
         "recipe": _used(recipe, models),
-        "data": {"folder": str(data), "frames": len(frames), "fingerprint": _fingerprint(frames)},
-        "plan": str(plan) if plan else None,
-        "bad_frames": [str(error) for error in bad],
+        "data": {
+            "folder": str(data.folder),
+            "frames": len(data.frames),
+            "fingerprint": data.fingerprint,
+        },
+        "plan": str(data.plan) if data.plan else None,
+        "bad_frames": [str(error) for error in data.bad],
     }
     run = Run.create(out, description, force)
-    run.write("split.json", describe_split(parts, frames, dropped))
-    train_set, validation_set = frames.take(parts.train), frames.take(parts.validation)
+    run.write("split.json", describe_split(split, data.frames, data.dropped))
+    train_set, validation_set = (data.frames.take(p) for p in (split.train, split.validation))
     for stage, model in models.items():
         fit(run, stage, model, train_set, validation_set, recipe)
         run.save(stage, prune(model, recipe.prune) if recipe.prune and stage != "gate" else model)
     run.thresholds = Thresholds()
     run.describe(seconds=round(time.time() - started, 1))
-    return run, frames, bad
-
-
-def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:
-    at = {frame.name: i for i, frame in enumerate(frames.frames)}
-    return [(at[a], at[b]) for a, b in names if a in at and b in at]
+    return run
 
 
 def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
@@ -123,16 +140,17 @@ def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: Fra
         )
 
 
-def _check_labels(frames: FrameSet, split: Split, only: str | None, data: Path) -> None:
+def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data: Path) -> None:
     present = frames.present[split.train]
-    if only != "gate" and not present.any():
+    gate_only, segments_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
+    if not gate_only and not present.any():
         raise SubjectError(f"{data}: no training frame holds a nerve; there is nothing to segment")
-    if only != "segmenter" and present.all():
+    if not segments_only and present.all():
         raise SubjectError(
             f"{data}: every training frame holds a nerve, so no gate can be trained; pass --only"
             " segmenter (and no --gate), or add frames without a nerve"
         )
-    if only == "gate" and not present.any():
+    if gate_only and not present.any():
         raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
 
 
@@ -145,7 +163,3 @@ def _used(recipe: Recipe, models: dict) -> dict:
     if "shared" in models:
         dropped = set(unused["gate"][1:])
     return {name: value for name, value in asdict(recipe).items() if name not in dropped}
-
-
-def _fingerprint(frames: FrameSet) -> str:
-    return sha256("".join(sorted(frames.digests)).encode()).hexdigest()[:20]

@@ -1,0 +1,94 @@
+"""Several runs asked as one, with or without test-time augmentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.models.averaged import AS_IT_IS, VIEWS, Averaged
+from nerveceg_tf.run import LEFT_OUT, PARTS, Run
+from nerveceg_tf.thresholds import Thresholds
+
+
+class RunEnsemble:
+    """Runs whose presences and masks are averaged before one gate; scored and asked like a run.
+
+    Args:
+        runs: one or more runs, each with a segmenter. Without a gate, a run's presence is 1.
+        augmented: let each look at every frame four times: as it is, mirrored, shifted twice.
+
+    Raises:
+        RunError: a run has no segmenter, or only some have a gate.
+    """
+
+    def __init__(self, runs: Sequence[Run], augmented: bool = False):
+        for run in runs:
+            if "segmenter" not in run.stages:
+                raise RunError(f"{run.path}: has no segmenter, whose masks could be averaged")
+        if len({run.stages for run in runs}) > 1:
+            raise RunError(
+                f"{' and '.join(str(run.path) for run in runs)}: only some have a gate; combine"
+                " runs that have both stages"
+            )
+        self.runs, self.augmented = runs, augmented
+
+    @property
+    def path(self) -> Path:
+        """The folder of the first run."""
+        return self.runs[0].path
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Which of `"gate"` and `"segmenter"` the runs have."""
+        return self.runs[0].stages
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The means of the runs' thresholds, and the cleaning of the first if all agree on it."""
+        return _mean([run.thresholds for run in self.runs])
+
+    @property
+    def segmenter_alone(self) -> Thresholds | None:
+        """The means of the best thresholds without a gate; `None` where one was not tuned."""
+        alone = [run.segmenter_alone for run in self.runs]
+        return None if None in alone else _mean(alone)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """As of a run; a frame that any run was trained on counts as trained on."""
+        known = [run.parts for run in self.runs]
+        order = [LEFT_OUT, *reversed(PARTS)]
+        return {
+            digest: max((k[digest] for k in known if digest in k), key=order.index)
+            for digest in set().union(*known)
+        }
+
+    def model(self) -> Averaged:
+        """The runs' models as one, that answers like `NerveCeg`."""
+        models = [run.model() for run in self.runs]
+        views = VIEWS if self.augmented else AS_IT_IS
+        return Averaged(models, self.thresholds.presence, views)
+
+
+def open_runs(paths: Sequence[Path], augmented: bool = False) -> Run | RunEnsemble:
+    """Opens a run, or several as one.
+
+    Args:
+        paths: folders of runs.
+        augmented: use test-time augmentation.
+
+    Raises:
+        RunError: a folder is no run, or they do not go together.
+    """
+    runs = [Run(path) for path in paths]
+    return runs[0] if len(runs) == 1 and not augmented else RunEnsemble(runs, augmented)
+
+
+def _mean(settings: Sequence[Thresholds]) -> Thresholds:
+    presence, mask, area = (
+        float(np.mean([getattr(s, name) for s in settings]))
+        for name in ("presence", "mask", "area")
+    )
+    cleaning = {s.cleaning for s in settings}
+    return Thresholds(presence, mask, area, cleaning.pop() if len(cleaning) == 1 else ())

@@ -1,0 +1,92 @@
+"""From the scores of frames to those of a run: means, rivals, intervals, subjects."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.intervals import bootstrap
+
+RIVALS = ("all_empty_dice", "ungated_dice", "best_area_dice")
+NAMES = (
+    *("kaggle_dice", *RIVALS, "gain", "nerve_dice", "hausdorff_95", "surface_distance"),
+    *("gate_auc", "gate_sensitivity", "gate_specificity"),
+)
+
+
+def summarise(scores: FrameScores) -> dict:
+    """The scores that `evaluate` describes, from those of its frames.
+
+    Args:
+        scores: of the frames.
+    """
+    present, stages = scores.present, scores.stages
+    each = {"all_empty_dice": (~present).astype(float)}
+    means: dict[str, partial] = {}
+    if "segmenter" in stages:
+        each |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
+        if not np.isnan(scores.alone_dice).any():
+            each["best_area_dice"] = scores.alone_dice
+        means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
+        for name in ("hausdorff_95", "surface_distance"):
+            values = getattr(scores, name)
+            means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
+    means |= {name: partial(_mean, values) for name, values in each.items()}
+    if "gate" in stages:
+        means["gate_auc"] = partial(_auc, present, scores.presence)
+        hit = scores.passed.astype(float)
+        means["gate_sensitivity"] = partial(_mean, hit, chosen=present)
+        means["gate_specificity"] = partial(_mean, 1 - hit, chosen=~present)
+    strongest = None
+    if len(stages) == 2:
+        strongest = max((name for name in RIVALS if name in each), key=lambda n: each[n].mean())
+        means["gain"] = partial(_mean, scores.dice - each[strongest])
+    once = np.ones(len(scores))
+    intervals = bootstrap(scores.subject, means)
+    bounds = intervals.get("gain")
+    return {
+        **dict.fromkeys(NAMES),
+        **{name: mean(once) for name, mean in means.items()},
+        "distance_frames": int((~np.isnan(scores.hausdorff_95)).sum()),
+        "gate_helps": None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0,
+        "strongest_rival": strongest,
+        "intervals": intervals,
+        "by_subject": list(_by_subject(scores)),
+    }
+
+
+def _by_subject(scores: FrameScores) -> Iterator[dict]:
+    for subject in np.unique(scores.subject):
+        own = scores.subject == subject
+        nerve = own & scores.present
+        yield {
+            "subject": str(subject) or "unknown",
+            "frames": int(own.sum()),
+            "nerve_frames": int(nerve.sum()),
+            "kaggle_dice": _mean_of(scores.dice[own]),
+            "nerve_dice": _mean_of(scores.dice[nerve]),
+            "hausdorff_95": _mean_of(scores.hausdorff_95[own]),
+            "surface_distance": _mean_of(scores.surface_distance[own]),
+        }
+
+
+def _mean_of(values: np.ndarray) -> float | None:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def _mean(
+    values: np.ndarray, weights: np.ndarray, chosen: np.ndarray | None = None
+) -> float | None:
+    weights = weights if chosen is None else weights * chosen
+    total = weights.sum()
+    return float((values * weights).sum() / total) if total else None
+
+
+def _auc(present: np.ndarray, presence: np.ndarray, weights: np.ndarray) -> float | None:
+    drawn = weights > 0
+    if len(set(present[drawn].tolist())) < 2:
+        return None
+    return float(roc_auc_score(present[drawn], presence[drawn], sample_weight=weights[drawn]))
