@@ -33,6 +33,8 @@ from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.audit_page import audit_page
 from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
 from nerveceg_tf.scoring.predict import write_predictions
+from nerveceg_tf.scoring.report import write_report
+from nerveceg_tf.scoring.report.page import MOST
 from nerveceg_tf.scoring.submission import write_submission
 from nerveceg_tf.scoring.tune import tune as tune_run
 from nerveceg_tf.tables import print_audit, print_models, print_scores, print_tuned
@@ -291,8 +293,7 @@ def import_torch(
     """Turn a checkpoint of the PyTorch original into the Keras model of the same answers."""
     if out.suffix != ".keras":
         raise ModelError(f"--out {out}: name a file that ends in .keras")
-    if out.exists() and not force:
-        raise ModelError(f"--out {out}: exists; name another file, or pass --force to replace it")
+    _check_new_file(out, force)
     model = import_checkpoint(checkpoint, size, recurrences)
     with replacing(out) as temporary:
         model.save(temporary)
@@ -355,9 +356,7 @@ def submit(
     force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
 ) -> None:
     """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
-    check_file(out)
-    if out.exists() and not force:
-        raise RunError(f"--out {out}: exists; name another file, or pass --force to replace it")
+    _check_new_file(out, force)
     images = find_images(frames)
     masks = write_submission(open_runs(runs, tta), images, out)
     console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
@@ -392,6 +391,31 @@ def evaluate(
     print_scores(scores, f"{' + '.join(map(str, runs))} on {data}")
 
 
+@app.command()
+def report(
+    runs: RunFolders,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Folder of labelled frames; else that of its training."),
+    ] = None,
+    part: Annotated[
+        Part | None,
+        typer.Option(help="Frames to score; those that the run never saw, if there are any."),
+    ] = None,
+    plan: Plan = None,
+    tta: Tta = False,
+    most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+) -> None:
+    """Write a page with scores, curves, and frames whose thresholds can be moved."""
+    _check_new_file(out, force)
+    run = open_runs(runs, tta)
+    frames, _, _ = apply_plan(find_frames(data or run.data), read_plan(plan) if plan else [])
+    write_report(run, frames, out, part, most)
+    console.print(f"page: {out}", soft_wrap=True)
+
+
 def main() -> None:
     """Entry point: what a user can cause becomes one line and exit code 2."""
     warnings.showwarning = lambda message, *_: _say(f"note: {message}", "yellow")
@@ -414,6 +438,12 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("stopped", "yellow")
         sys.exit(130)
+
+
+def _check_new_file(out: Path, force: bool) -> None:
+    check_file(out)
+    if out.exists() and not force:
+        raise RunError(f"--out {out}: exists; name another file, or pass --force to replace it")
 
 
 def _say_left_out(errors: list[FrameError]) -> None:

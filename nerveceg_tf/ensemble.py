@@ -39,6 +39,11 @@ class RunEnsemble:
         return self.runs[0].path
 
     @property
+    def data(self) -> str:
+        """The folder that the first run was trained on."""
+        return self.runs[0].data
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Which of `"gate"` and `"segmenter"` the runs have."""
         return self.runs[0].stages

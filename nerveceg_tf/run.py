@@ -75,6 +75,18 @@ class Run:
         """The content of `run.json`."""
         return self.read("run.json")
 
+    @property
+    def data(self) -> str:
+        """The folder that the run was trained on.
+
+        Raises:
+            RunError: it is not known, as of stages that were combined.
+        """
+        folder = self.description.get("data", {}).get("folder")
+        if folder is None:
+            raise RunError(f"{self.path}: does not say what it was trained on; name the folder")
+        return folder
+
     def describe(self, **facts: Any) -> None:
         """Adds to `run.json`."""
         self.write("run.json", {**self.description, **facts})

@@ -36,12 +36,17 @@ class Kept:
         packed = (zlib.compress(x.tobytes(), 1) for x in (levels(prediction.mask), truth))
         return cls(prediction.presence, *packed, truth.shape)
 
-    def drawn(self, make_mask: MaskMaker) -> tuple[np.ndarray, np.ndarray]:
-        """The mask that it makes, and the true one, bool `(height, width)`."""
+    def unpacked(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mask's levels 0..255, and the true mask 0 or 1, uint8 `(height, width)`."""
         level, truth = (
             np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.shape)
             for packed in (self.probability, self.truth)
         )
+        return level, truth
+
+    def drawn(self, make_mask: MaskMaker) -> tuple[np.ndarray, np.ndarray]:
+        """The mask that it makes, and the true one, bool `(height, width)`."""
+        level, truth = self.unpacked()
         return make_mask(self.presence, level / np.float64(LEVELS - 1)), truth > 0
 
 

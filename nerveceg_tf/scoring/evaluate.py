@@ -79,30 +79,40 @@ def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> d
 
 def score_frames(run: Run | RunEnsemble, frames: Sequence[Frame]) -> FrameScores:
     """Scores each frame, and its rivals, whatever part it is of."""
-    make_mask, alone = MaskMaker.of(run), run.segmenter_alone
-    rivals = (MaskMaker(Thresholds(presence=0.0)), alone and MaskMaker(alone))
-    predictions = predict_ungated(run, frames)
-    return _table([_score(p, t, make_mask, rivals, run.stages) for p, t in labelled(predictions)])
+    scorer = FrameScorer(run)
+    for prediction, truth in labelled(predict_ungated(run, frames)):
+        scorer.add(prediction, truth)
+    return scorer.scores
 
 
-def _score(
-    prediction: Prediction,
-    truth: np.ndarray,
-    make_mask: MaskMaker,
-    rivals: Sequence[MaskMaker | None],
-    stages: Sequence[str],
-) -> tuple:
-    frame, _, presence, probability = prediction
-    dice, distances = [np.nan] * 3, (np.nan, np.nan)
-    if "segmenter" in stages:
-        drawn = make_mask(presence, probability)
-        answers = [drawn, *(rival and rival(1.0, probability) for rival in rivals)]
-        dice = [np.nan if mask is None else dice_of(truth, mask) for mask in answers]
-        distances = outline_distances(truth, drawn) or distances
-    passed = presence >= make_mask.thresholds.presence
-    said = presence if "gate" in stages else np.nan
-    return (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *distances)
+class FrameScorer:
+    """Scores predictions one by one, as a run's thresholds and those of its rivals draw them.
 
+    Args:
+        run: the run that they are of.
+    """
 
-def _table(rows: Sequence[tuple]) -> FrameScores:
-    return FrameScores(*(np.array(column) for column in zip(*rows, strict=True)))
+    def __init__(self, run: Run | RunEnsemble):
+        alone = run.segmenter_alone
+        self._stages, self._make_mask = run.stages, MaskMaker.of(run)
+        self._rivals = MaskMaker(Thresholds(presence=0.0)), alone and MaskMaker(alone)
+        self._rows: list[tuple] = []
+
+    def add(self, prediction: Prediction, truth: np.ndarray) -> None:
+        """Scores a prediction that was drawn whatever the gate said, as from `labelled`."""
+        frame, _, presence, probability = prediction
+        dice, distances = [np.nan] * 3, (np.nan, np.nan)
+        if "segmenter" in self._stages:
+            drawn = self._make_mask(presence, probability)
+            masks = [drawn, *(rival and rival(1.0, probability) for rival in self._rivals)]
+            dice = [np.nan if mask is None else dice_of(truth, mask) for mask in masks]
+            distances = outline_distances(truth, drawn) or distances
+        passed = presence >= self._make_mask.thresholds.presence
+        said = presence if "gate" in self._stages else np.nan
+        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *distances)
+        self._rows.append(row)
+
+    @property
+    def scores(self) -> FrameScores:
+        """The scores of all that was added."""
+        return FrameScores(*(np.array(column) for column in zip(*self._rows, strict=True)))

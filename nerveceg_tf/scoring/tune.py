@@ -58,10 +58,7 @@ def tune(
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter, whose masks thresholds are tuned on")
-    folder = data or run.description.get("data", {}).get("folder")
-    if folder is None:
-        raise RunError(f"{run.path}: does not say what it was trained on; pass --on DATA")
-    found, _, _ = apply_plan(find_frames(folder), read_plan(plan) if plan else [])
+    found, _, _ = apply_plan(find_frames(data or run.data), read_plan(plan) if plan else [])
     parts = frames_by_part(run, found)
     if not parts["validation"]:
         raise no_frames(run, "validation", parts)

@@ -1,0 +1,165 @@
+"""Everything that a report shows, gathered in one pass over the frames and written as one file."""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.ensemble import RunEnsemble
+from nerveceg_tf.files import replacing
+from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.cleaning import Kept
+from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
+from nerveceg_tf.scoring.evaluate import FrameScorer, describe
+from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.predict import Prediction, predict_ungated
+from nerveceg_tf.scoring.report.charts import gate_charts
+from nerveceg_tf.scoring.report.pictures import choose, pictures
+
+MOST = 300
+"""Frames with a picture, unless asked otherwise."""
+
+
+def write_report(
+    run: Run | RunEnsemble,
+    frames: Sequence[Frame],
+    out: Path,
+    part: Part | None = None,
+    most: int = MOST,
+) -> dict:
+    """Scores a run as `evaluate` does, and writes a page that needs no network.
+
+    In the page the thresholds can be moved: masks and scores follow, from the probabilities and
+    pixel counts that it carries.
+
+    Args:
+        run: a run with a segmenter, a gate, or both.
+        frames: labelled frames, as from `find_frames`.
+        out: the file to write.
+        part: which of the frames, as in `evaluate`.
+        most: how many frames get a picture. All are scored.
+
+    Returns:
+        The scores that the page begins with.
+
+    Raises:
+        RunError: no frame belongs to `part`.
+        FrameError: a frame or mask is bad.
+    """
+    frames, part = frames_of_part(run, frames, part)
+    scorer, kept = FrameScorer(run), []
+    answers = labelled(predict_ungated(run, frames))
+    counts = count_pixels(_looked_at(answers, scorer, kept))
+    scores = scorer.scores
+    summary = describe(scores, run.thresholds, part)
+    shown = choose(scores, most)
+    drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown])
+    page = _environment().get_template("page.html")
+    with replacing(out) as temporary:
+        temporary.write_text(
+            page.render(
+                run=_name(run),
+                scores=summary,
+                stages=scores.stages,
+                charts=gate_charts(scores),
+                surface=_surface(run),
+                subjects=sorted(
+                    summary["by_subject"],
+                    key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
+                ),
+                pictures=len(shown),
+                data=_data(run, scores, counts, dict(zip(shown.tolist(), drawn, strict=True))),
+                style=_text("page.css"),
+                script=_text("page.js"),
+            ),
+            "utf-8",
+        )
+    return summary
+
+
+def _looked_at(
+    answers: Iterable[tuple[Prediction, np.ndarray]], scorer: FrameScorer, kept: list[Kept]
+) -> Iterator[tuple[Prediction, np.ndarray]]:
+    for prediction, truth in answers:
+        scorer.add(prediction, truth)
+        kept.append(Kept.of(prediction, truth))
+        yield prediction, truth
+
+
+def _name(run: Run | RunEnsemble) -> str:
+    if isinstance(run, Run):
+        return str(run.path)
+    names = " + ".join(str(member.path) for member in run.runs)
+    return f"{names}, each frame seen four times" if run.augmented else names
+
+
+def _surface(run: Run | RunEnsemble) -> dict | None:
+    """The thresholds' surface at the chosen smallest area, on the validation frames of `tune`."""
+    if isinstance(run, RunEnsemble):
+        return None
+    content = run.read("thresholds.json") if (run.path / "thresholds.json").is_file() else {}
+    surface = content.get("surface")
+    if not surface or len(surface["presence"]) < 2:
+        return None
+    at = int(np.argmin(np.abs(np.array(surface["area"]) - content["area"])))
+    score = np.array(surface["score"])[:, :, at]
+    low, high = float(score.min()), float(score.max())
+    return {
+        "low": low,
+        "high": high,
+        "mask": surface["mask"],
+        "presence": surface["presence"],
+        "shade": ((score - low) / (high - low or 1)).round(3).tolist(),
+        "frames": content["frames"],
+        "area": surface["area"][at],
+    }
+
+
+def _data(
+    run: Run | RunEnsemble,
+    scores: FrameScores,
+    counts: FrameCounts,
+    drawn: dict[int, dict[str, str]],
+) -> Markup:
+    """What the page's script computes with, as JSON that may stand in HTML."""
+    # Pixels at each level, and not at or above it: mostly zeros, which pack well.
+    cumulated = np.stack([counts.drawn, counts.overlap], axis=1)
+    at_level = -np.diff(cumulated, axis=2, append=0)
+    packed = gzip.compress(at_level.astype("<u4").tobytes(), mtime=0)
+    content = {
+        "stages": scores.stages,
+        "thresholds": vars(run.thresholds),
+        "counts": base64.b64encode(packed).decode(),
+        "frames": [
+            {
+                "name": str(scores.name[i]),
+                "subject": str(scores.subject[i]),
+                "presence": float(counts.presence[i]),
+                "truth": int(counts.truth[i]),
+                "pixels": int(counts.pixels[i]),
+                **drawn.get(i, {}),
+            }
+            for i in range(len(scores))
+        ],
+    }
+    return Markup(json.dumps(content, separators=(",", ":")).replace("</", "<\\/"))
+
+
+def _text(name: str) -> Markup:
+    return Markup(files("nerveceg_tf.scoring.report").joinpath(name).read_text("utf-8"))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nerveceg_tf.scoring.report", ""), autoescape=True, trim_blocks=True
+    )
+    environment.filters["number"] = lambda x, digits=3: "–" if x is None else f"{x:.{digits}f}"
+    return environment
