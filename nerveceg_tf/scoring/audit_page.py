@@ -1,6 +1,5 @@
 """An audit as one HTML page that needs nothing else: pairs side by side, with their outlines."""
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,8 +13,10 @@ from nerveceg_tf.data.frame import Frame, read_image, read_mask, resize
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track
+from nerveceg_tf.scoring.pictures import data_url
 
 _WIDTH = 256
+_JPEG = ("jpg", cv2.IMWRITE_JPEG_QUALITY, 82)
 _MOST = 150  # findings of a kind with pictures; the rest are in the JSON
 _MASK = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
 
@@ -78,20 +79,15 @@ def _pictures(frames: list[Frame], finding: Finding) -> Iterator[tuple[str, str]
         back = np.float32([[1, 0, -right], [0, 1, -down]])
         moved = cv2.warpAffine(images[1], back, images[1].shape[::-1])
         difference = cv2.absdiff(images[0], moved)
-        yield "difference, aligned", _data_url(_small(difference))
+        yield "difference, aligned", data_url(_small(difference), *_JPEG)
 
 
 def _outlined(image: np.ndarray, mask: np.ndarray) -> str:
     canvas = cv2.cvtColor(_small(image), cv2.COLOR_GRAY2BGR)
     small = (resize(mask * 255, canvas.shape[:2]) > 127).astype(np.uint8)
     contours, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return _data_url(cv2.drawContours(canvas, contours, -1, _MASK, 1, cv2.LINE_AA))
+    return data_url(cv2.drawContours(canvas, contours, -1, _MASK, 1, cv2.LINE_AA), *_JPEG)
 
 
 def _small(image: np.ndarray) -> np.ndarray:
     return resize(image, (max(1, round(image.shape[0] * _WIDTH / image.shape[1])), _WIDTH))
-
-
-def _data_url(picture: np.ndarray) -> str:
-    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
+from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.calibration import Calibration, calibrate
 from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.pictures import data_url
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,39 @@ def gate_charts(scores: FrameScores) -> GateCharts | None:
         calibration,
         path(np.array(calibration.centres), np.array(calibration.shares)),
     )
+
+
+@dataclass(frozen=True)
+class SurfaceChart:
+    """Kaggle Dice over the thresholds of presence (to the right) and mask (upwards).
+
+    Attributes:
+        picture: data URL, bright where the score is high.
+        low: the lowest score.
+        high: the highest.
+        area: the smallest area that it is for, as a share of the frame.
+        frames: how many validation frames it is of.
+    """
+
+    picture: str
+    low: float
+    high: float
+    area: float
+    frames: int
+
+
+def surface_chart(run: Run) -> SurfaceChart | None:
+    """The surface that `tune` searched, at the smallest area that it chose; `None` before that."""
+    content = run.read("thresholds.json") if (run.path / "thresholds.json").is_file() else {}
+    surface = content.get("surface")
+    if not surface or len(surface["presence"]) < 2:
+        return None
+    at = int(np.argmin(np.abs(np.array(surface["area"]) - content["area"])))
+    score = np.array(surface["score"])[:, :, at].T[::-1]
+    low, high = float(score.min()), float(score.max())
+    shade = ((score - low) / (high - low or 1) * 255).astype(np.uint8)
+    picture = data_url(cv2.applyColorMap(shade, cv2.COLORMAP_VIRIDIS), "png")
+    return SurfaceChart(picture, low, high, surface["area"][at], content["frames"])
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:

@@ -238,6 +238,7 @@ function mark(id, x, y) {
   const dot = find(id);
   if (!dot) return;
   dot.toggleAttribute("hidden", Number.isNaN(x + y));
+  if (Number.isNaN(x + y)) return;
   dot.setAttribute("cx", 100 * x);
   dot.setAttribute("cy", 100 - 100 * y);
 }

@@ -21,7 +21,7 @@ from nerveceg_tf.scoring.evaluate import FrameScorer, describe
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.parts import Part, frames_of_part
 from nerveceg_tf.scoring.predict import Prediction, predict_ungated
-from nerveceg_tf.scoring.report.charts import gate_charts
+from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
 
 MOST = 300
@@ -70,7 +70,7 @@ def write_report(
                 scores=summary,
                 stages=scores.stages,
                 charts=gate_charts(scores),
-                surface=_surface(run),
+                surface=surface_chart(run) if isinstance(run, Run) else None,
                 subjects=sorted(
                     summary["by_subject"],
                     key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
@@ -99,28 +99,6 @@ def _name(run: Run | RunEnsemble) -> str:
         return str(run.path)
     names = " + ".join(str(member.path) for member in run.runs)
     return f"{names}, each frame seen four times" if run.augmented else names
-
-
-def _surface(run: Run | RunEnsemble) -> dict | None:
-    """The thresholds' surface at the chosen smallest area, on the validation frames of `tune`."""
-    if isinstance(run, RunEnsemble):
-        return None
-    content = run.read("thresholds.json") if (run.path / "thresholds.json").is_file() else {}
-    surface = content.get("surface")
-    if not surface or len(surface["presence"]) < 2:
-        return None
-    at = int(np.argmin(np.abs(np.array(surface["area"]) - content["area"])))
-    score = np.array(surface["score"])[:, :, at]
-    low, high = float(score.min()), float(score.max())
-    return {
-        "low": low,
-        "high": high,
-        "mask": surface["mask"],
-        "presence": surface["presence"],
-        "shade": ((score - low) / (high - low or 1)).round(3).tolist(),
-        "frames": content["frames"],
-        "area": surface["area"][at],
-    }
 
 
 def _data(
@@ -161,5 +139,5 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("nerveceg_tf.scoring.report", ""), autoescape=True, trim_blocks=True
     )
-    environment.filters["number"] = lambda x, digits=3: "–" if x is None else f"{x:.{digits}f}"
+    environment.filters["number"] = lambda x, digits=3: "-" if x is None else f"{x:.{digits}f}"
     return environment

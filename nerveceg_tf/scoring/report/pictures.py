@@ -1,6 +1,5 @@
 """The pictures of the report's gallery: small frames, and what was and should be drawn on them."""
 
-import base64
 from collections.abc import Sequence
 
 import cv2
@@ -10,15 +9,17 @@ from nerveceg_tf.data.frame import Frame, map_frames, resize
 from nerveceg_tf.progress import track
 from nerveceg_tf.scoring.cleaning import Kept
 from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.pictures import data_url
 
 _IMAGE_WIDTH = 480
 _ANSWER_WIDTH = 320
-_QUALITY = 60
+_WEBP = ("webp", cv2.IMWRITE_WEBP_QUALITY, 60)
+_PNG = ("png", cv2.IMWRITE_PNG_COMPRESSION, 9)
 
 
 def choose(scores: FrameScores, most: int) -> np.ndarray:
-    """Positions of the frames that get a picture: all, or half of `most` the worst, and half an even
-    sample of the others."""
+    """Positions of the frames that get a picture: all of them, or half of `most` the worst ones and
+    half an even sample of the others."""
     if len(scores) <= most:
         return np.arange(len(scores))
     badness = scores.dice if "segmenter" in scores.stages else scores.passed == scores.present
@@ -41,10 +42,8 @@ def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, st
         blank = np.zeros(level.shape, np.uint8)
         answer = np.dstack([blank, truth * 255, level])  # OpenCV's blue, green, red
         return {
-            "image": _url(
-                _at_most(image, _IMAGE_WIDTH), ".webp", cv2.IMWRITE_WEBP_QUALITY, _QUALITY
-            ),
-            "answer": _url(_at_most(answer, _ANSWER_WIDTH), ".png", cv2.IMWRITE_PNG_COMPRESSION, 9),
+            "image": _url(image, _IMAGE_WIDTH, *_WEBP),
+            "answer": _url(answer, _ANSWER_WIDTH, *_PNG),
         }
 
     by_frame = dict(zip(frames, kept, strict=True))
@@ -52,13 +51,8 @@ def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, st
     return list(track(drawn, "drawing frames", len(frames)))
 
 
-def _at_most(pixels: np.ndarray, width: int) -> np.ndarray:
-    if pixels.shape[1] <= width:
-        return pixels
-    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
-    return resize(pixels, (height, width))
-
-
-def _url(pixels: np.ndarray, kind: str, *options: int) -> str:
-    encoded = cv2.imencode(kind, pixels, options)[1].tobytes()
-    return f"data:image/{kind[1:]};base64,{base64.b64encode(encoded).decode()}"
+def _url(pixels: np.ndarray, width: int, kind: str, *options: int) -> str:
+    """A picture, made smaller where it is wider than `width`."""
+    if pixels.shape[1] > width:
+        pixels = resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width))
+    return data_url(pixels, kind, *options)
