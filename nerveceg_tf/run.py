@@ -226,7 +226,10 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
         for stage, model in models.items():
             run.save(stage, model)
-        run.thresholds = replace(thresholds["segmenter"], presence=thresholds["gate"].presence)
+        # Steps that mend masks were chosen behind another gate.
+        run.thresholds = replace(
+            thresholds["segmenter"], presence=thresholds["gate"].presence, cleaning=()
+        )
     return Run(out)
 
 

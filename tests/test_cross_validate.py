@@ -1,0 +1,111 @@
+"""Folds by subject: every frame scored once, by a run that never saw its subject; and resumed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.frame_scores import FrameScores
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, samples):
+    """Real frames of ten subjects, one of which has a single frame."""
+    folder = tmp_path_factory.mktemp("data") / "frames"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    rows = ["name,subject"]
+    chosen = [f for f in samples if int(f.subject) in range(13, 23)]
+    single = [f for f in chosen if f.subject == "14"]
+    chosen = [f for f in chosen if f not in single[1:]]
+    for frame in chosen:
+        shutil.copy(frame.image, folder / "images" / frame.image.name)
+        shutil.copy(frame.mask, folder / "masks" / f"{frame.name}.tif")
+        rows.append(f"{frame.name},{frame.subject}")
+    (folder / "frames.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def call(nerveceg, data, tiny):
+    def call(out, *options):
+        small = [option if option != "lite0" else "shared" for option in tiny]
+        return nerveceg("train", data, "--out", out, *small, "--cv", "2", *options)
+
+    return call
+
+
+def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(call, data, tmp_path):
+    out = tmp_path / "cv"
+    code, printed, err = call(out)
+    assert code == 0, err
+    assert "each frame scored by a run that never saw its subject" in " ".join(printed.split())
+    result = json.loads((out / "metrics.json").read_text())
+    scores = FrameScores.load(out / "frames.csv")
+    names = sorted(path.stem for path in (data / "images").iterdir())
+    assert sorted(scores.name.tolist()) == names
+    assert result["frames"] == len(names) == sum(f["frames"] for f in result["folds"])
+    assert result["kaggle_dice"] == pytest.approx(scores.dice.mean())
+    assert result["best_area_dice"] is not None
+    assert 1 in [subject["frames"] for subject in result["by_subject"]]
+    for number in (1, 2):
+        fold = Run(out / f"fold_{number}")
+        split = fold.read("split.json")
+        trained = {f["subject"] for part in ("train", "validation") for f in split[part]}
+        assert not trained & {f["subject"] for f in split["held_out"]}
+
+    # As a kill in the second fold leaves it: its run is there, its scores are not.
+    first = (out / "fold_1" / "shared.keras").stat().st_mtime_ns
+    (out / "fold_2" / "frames.csv").unlink()
+    (out / "metrics.json").unlink()
+    code, _, err = call(out)
+    assert code == 0, err
+    assert "fold 1 of 2: was finished before" in err
+    assert "fold 2 of 2: was finished before" not in err
+    assert (out / "fold_1" / "shared.keras").stat().st_mtime_ns == first
+    again = json.loads((out / "metrics.json").read_text())
+    assert again["frames"] == result["frames"]
+
+    code, _, err = call(out, "--seed", "3")
+    assert (code, "holds folds of another recipe" in err) == (2, True)
+    assert (out / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--hold-out", "13"), "leave --split and --hold-out out"),
+        (("--cv", "11"), "11 folds: 10 subjects allow from 2 to 10"),
+    ],
+)
+def test_what_cannot_be_folded_is_said(call, tmp_path, options, message):
+    code, _, err = call(tmp_path / "cv", *options)
+    assert (code, message in err) == (2, True), err
+    assert not (tmp_path / "cv").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(call, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    code, _, err = call(tmp_path, "--force")
+    assert (code, "no cv.json" in err) == (2, True)
+    assert (tmp_path / "note.txt").read_text() == "mine"
+
+
+def test_frame_scores_read_back_exactly(tmp_path, samples):
+    n = 5
+    random = np.random.default_rng(0)
+    columns = {name: random.random(n) for name in FrameScores.__dataclass_fields__}
+    columns |= {
+        "name": np.array([f.name for f in samples[:n]]),
+        "subject": np.array(["a,b", "", 'q"', "3", "4"]),
+        "present": random.random(n) > 0.5,
+        "passed": random.random(n) > 0.5,
+        "hausdorff_95": np.array([np.nan, 1 / 3, 2.0, np.nan, 1e-9]),
+    }
+    scores = FrameScores(**columns)
+    scores.save(tmp_path / "frames.csv")
+    again = FrameScores.load(tmp_path / "frames.csv")
+    for name, values in columns.items():
+        np.testing.assert_array_equal(getattr(again, name), values)

@@ -1,0 +1,128 @@
+"""Several runs, or several looks at a frame, as one answer behind one gate."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nerveceg_tf import NerveCeg, NoGate, SharedGate, UNet
+from nerveceg_tf.data.frame import digest, read_image
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.ensemble import RunEnsemble, open_runs
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.models.averaged import VIEWS, Averaged, View
+from nerveceg_tf.run import PARTS, Run
+from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.thresholds import Thresholds
+
+
+@pytest.fixture(scope="module")
+def frames(few):
+    images = [read_image(frame.image) for frame in few]
+    return np.stack([x[:64, :96] for x in images]).astype("float32")[..., None]
+
+
+def model(seed, size=(32, 32)):
+    keras.utils.set_random_seed(seed)
+    return NerveCeg(SharedGate(UNet((*size, 1), width=2)), threshold=0.0)
+
+
+def test_the_mean_of_two_models_is_what_they_say_on_average(frames):
+    members = [model(1), model(2, (48, 32))]
+    says = [member(frames) for member in members]
+    both = Averaged(members, 0.0)(tf.constant(frames))
+    for name in ("presence", "mask"):
+        expected = (says[0][name] + says[1][name]) / 2
+        np.testing.assert_allclose(both[name], expected, atol=1e-5)
+
+
+def test_the_gate_is_that_of_the_mean(frames):
+    members = [model(1), model(2)]
+    presence = Averaged(members, 0.0)(tf.constant(frames))["presence"].numpy()[:, 0]
+    threshold = float(np.sort(presence)[3:5].mean())
+    gated = tf.function(Averaged(members, threshold))(tf.constant(frames), training=False)
+    drawn = gated["mask"].numpy().reshape(len(frames), -1).any(1)
+    np.testing.assert_array_equal(drawn, presence >= threshold)
+    assert 0 < drawn.sum() < len(frames)
+    none = Averaged(members, 1.1)(tf.constant(frames))["mask"]
+    assert not none.numpy().any()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_undone(view, frames):
+    there = view.look(tf.constant(frames))
+    back = view.undo(there).numpy()
+    inner = (slice(None), slice(4, -4), slice(4, -4))
+    np.testing.assert_array_equal(back[inner], frames[inner])
+    if view != View():
+        assert np.abs(there.numpy() - frames).max() > 10
+
+
+def test_a_view_moves_by_its_share(frames):
+    there = View(down=0.125, right=0.25).look(tf.constant(frames)).numpy()
+    np.testing.assert_array_equal(there[:, 8:, 24:], frames[:, :-8, :-24])
+
+
+def test_augmentation_makes_a_mirrored_frame_no_news(frames):
+    """The mean over a frame and its mirror image is the same for the mirror image."""
+    looks = Averaged([model(1)], 0.0, VIEWS[:2])
+    straight, mirrored = looks(tf.constant(frames)), looks(tf.constant(frames[:, :, ::-1]))
+    np.testing.assert_allclose(straight["presence"], mirrored["presence"], atol=1e-5)
+    np.testing.assert_allclose(straight["mask"], mirrored["mask"].numpy()[:, :, ::-1], atol=1e-4)
+
+
+@pytest.fixture
+def runs(tmp_path, samples):
+    """Two untrained runs: one trained on the first frame, the other validated on it."""
+    row = {"name": "x", "subject": None, "digest": digest(read_image(samples[0].image))}
+    for name, part in (("a", "train"), ("b", "validation")):
+        run = Run.create(tmp_path / name, {"data": {"folder": str(SAMPLES)}})
+        run.write("split.json", {**{p: [] for p in PARTS}, part: [row]})
+        keras.utils.set_random_seed(ord(name))
+        run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
+    Run(tmp_path / "a").thresholds = Thresholds(0.2, 0.4, 0.0)
+    Run(tmp_path / "b").thresholds = Thresholds(0.4, 0.6, 0.02)
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def test_an_ensemble_speaks_for_its_runs(runs):
+    both = open_runs(runs)
+    assert both.stages == ("gate", "segmenter")
+    found = both.thresholds
+    assert (found.presence, found.mask, found.area) == pytest.approx((0.3, 0.5, 0.01))
+    assert list(both.parts.values()) == ["train"]
+    assert both.segmenter_alone is None
+    assert isinstance(open_runs(runs[:1]), Run)
+    assert isinstance(open_runs(runs[:1], augmented=True), RunEnsemble)
+
+
+def test_predict_takes_several_runs(runs, nerveceg, tmp_path):
+    test = SAMPLES / "test"
+    code, _, err = nerveceg("predict", *runs, test, "--out", tmp_path / "p")
+    assert code == 0, err
+    rows = list(csv.DictReader((tmp_path / "p" / "presence.csv").open()))
+    assert len(rows) == len(list(test.glob("*.tif")))
+
+
+def test_evaluate_takes_several_runs_and_looks_again(runs, nerveceg, tmp_path):
+    plain, looked = tmp_path / "plain.csv", tmp_path / "looked.csv"
+    for out, options in ((plain, ()), (looked, ("--tta",))):
+        code, printed, err = nerveceg("evaluate", *runs, SAMPLES, "--csv", out, *options)
+        assert code == 0, err
+        assert "119 (unseen)" in printed
+    plain, looked = (FrameScores.load(path).presence for path in (plain, looked))
+    assert len(plain) == len(looked) == 119
+    assert 0 < np.abs(plain - looked).max() < 0.2
+
+
+def test_runs_that_do_not_go_together_are_named(runs, tmp_path):
+    gate = Run.create(tmp_path / "gate", {})
+    gate.save("gate", NoGate())
+    with pytest.raises(RunError, match="gate: has no segmenter"):
+        open_runs([runs[0], gate.path])
+    alone = Run.create(tmp_path / "alone", {})
+    alone.save("segmenter", UNet((32, 32, 1), width=1))
+    with pytest.raises(RunError, match="only some have a gate"):
+        open_runs([runs[0], alone.path])
