@@ -84,7 +84,7 @@ async function paint(canvas, index) {
   const { width, height, data } = source;
   const shown = outcomes[index].drawn > 0 && find("show-mask").checked;
   const truth = find("show-truth").checked;
-  const from = Math.max(state.level, 1);
+  const from = state.level ? Math.max(4, state.level - (state.level % 4)) : 0; // as they are packed
   const context = canvas.getContext("2d");
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const picture = context.createImageData(width, height);

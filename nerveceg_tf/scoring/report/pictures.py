@@ -13,8 +13,10 @@ from nerveceg_tf.scoring.pictures import data_url
 
 _IMAGE_WIDTH = 480
 _ANSWER_WIDTH = 320
-_WEBP = ("webp", cv2.IMWRITE_WEBP_QUALITY, 60)
-_PNG = ("png", cv2.IMWRITE_PNG_COMPRESSION, 9)
+_LOSSY = ("webp", cv2.IMWRITE_WEBP_QUALITY, 60)
+_LOSSLESS = ("webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+_STEP = 4
+"""Levels of probability that are drawn as one. Scores are computed from pixel counts, with all."""
 
 
 def choose(scores: FrameScores, most: int) -> np.ndarray:
@@ -31,7 +33,7 @@ def choose(scores: FrameScores, most: int) -> np.ndarray:
 
 def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, str]]:
     """For each frame two data URLs: `image`, and `answer`, whose red is the mask's probability in
-    255ths and whose green is the true mask.
+    255ths, rounded down to a fourth one, and whose green is the true mask.
 
     Raises:
         FrameError: a frame cannot be read.
@@ -39,11 +41,12 @@ def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, st
 
     def draw(pair: tuple[Frame, Kept], image: np.ndarray) -> dict[str, str]:
         level, truth = pair[1].unpacked()
-        blank = np.zeros(level.shape, np.uint8)
-        answer = np.dstack([blank, truth * 255, level])  # OpenCV's blue, green, red
+        level, truth = (_at_most(x, _ANSWER_WIDTH) for x in (level, truth * 255))
+        drawn = level // _STEP * _STEP
+        answer = np.dstack([np.zeros_like(drawn), (truth > 127) * np.uint8(255), drawn])
         return {
-            "image": _url(image, _IMAGE_WIDTH, *_WEBP),
-            "answer": _url(answer, _ANSWER_WIDTH, *_PNG),
+            "image": data_url(_at_most(image, _IMAGE_WIDTH), *_LOSSY),
+            "answer": data_url(answer, *_LOSSLESS),  # OpenCV's blue, green, red
         }
 
     by_frame = dict(zip(frames, kept, strict=True))
@@ -51,8 +54,7 @@ def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, st
     return list(track(drawn, "drawing frames", len(frames)))
 
 
-def _url(pixels: np.ndarray, width: int, kind: str, *options: int) -> str:
-    """A picture, made smaller where it is wider than `width`."""
-    if pixels.shape[1] > width:
-        pixels = resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width))
-    return data_url(pixels, kind, *options)
+def _at_most(pixels: np.ndarray, width: int) -> np.ndarray:
+    if pixels.shape[1] <= width:
+        return pixels
+    return resize(pixels, (max(1, round(pixels.shape[0] * width / pixels.shape[1])), width))
