@@ -1,5 +1,6 @@
 """The `nerveceg` command: thin, every command calls one function of the package."""
 
+import logging
 import re
 import sys
 import warnings
@@ -132,11 +133,7 @@ def audit(
     ] = 0.5,
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
-    written = [path for path in (report, json, fix) if path]
-    for path in written:
-        check_file(path)
-    if len(set(written)) < len(written):
-        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
+    _check_files(report, json, fix)
     found = audit_folder(data, least_dice)
     print_audit(found)
     if report:
@@ -380,8 +377,7 @@ def evaluate(
     plan: Plan = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
-    for path in filter(None, (json, csv)):
-        check_file(path)
+    _check_files(json, csv)
     frames, _, _ = apply_plan(find_frames(data), read_plan(plan) if plan else [])
     scores, of_frames = evaluate_run(open_runs(runs, tta), frames, part)
     if json:
@@ -421,6 +417,8 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _say(f"note: {message}", "yellow")
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", category=NervecegWarning)
+    # Several models in one process are meant, and its advice on that is not for a user.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         sys.exit(app(prog_name="nerveceg", standalone_mode=False) or 0)
     except UsageError as error:
@@ -438,6 +436,14 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("stopped", "yellow")
         sys.exit(130)
+
+
+def _check_files(*paths: Path | None) -> None:
+    written = [path for path in paths if path]
+    for path in written:
+        check_file(path)
+    if len(set(written)) < len(written):
+        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
 
 
 def _check_new_file(out: Path, force: bool) -> None:

@@ -143,9 +143,10 @@ def _start(out: Path, asked: dict, force: bool) -> None:
         if force:
             shutil.rmtree(out)
         elif before != asked:
-            others = [name for name in asked if before.get(name) != asked[name]]
+            options = {"folds": "--cv", "only": "--only", "data": "data", "recipe": "recipe"}
+            others = [option for name, option in options.items() if before.get(name) != asked[name]]
             raise RunError(
-                f"--out {out}: holds folds of another {' and '.join(others)}; name another folder,"
+                f"--out {out}: was begun with another {' and '.join(others)}; name another folder,"
                 " or pass --force to start anew"
             )
     write_json(marker, asked)

@@ -1,11 +1,12 @@
 """Several runs asked as one, with or without test-time augmentation."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.errors import RunError
+from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.averaged import AS_IT_IS, VIEWS, Averaged
 from nerveceg_tf.run import LEFT_OUT, PARTS, Run
 from nerveceg_tf.thresholds import Thresholds
@@ -32,6 +33,13 @@ class RunEnsemble:
                 " runs that have both stages"
             )
         self.runs, self.augmented = runs, augmented
+        if len({run.thresholds.cleaning for run in runs}) > 1:
+            warnings.warn(
+                f"{' and '.join(str(run.path) for run in runs)} mend their masks in different ways;"
+                " together they do not mend them",
+                NervecegWarning,
+                stacklevel=2,
+            )
 
     @property
     def path(self) -> Path:

@@ -43,6 +43,8 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        if (self.path / "cv.json").is_file():
+            raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not (self.path / "run.json").is_file():
             mend = {
                 ".keras": "join it with another by nerveceg combine",
@@ -144,9 +146,16 @@ class Run:
         """The run's thresholds, or the defaults where none were tuned."""
         if not (self.path / "thresholds.json").is_file():
             return Thresholds()
-        content = self.read("thresholds.json", "presence", "mask")
-        area, cleaning = content.get("area", 0.0), content.get("cleaning", ())
-        return Thresholds(content["presence"], content["mask"], area, tuple(cleaning))
+        return self._thresholds(self.read("thresholds.json"))
+
+    def _thresholds(self, content: dict) -> Thresholds:
+        try:
+            numbers = [float(content.get(name, 0.0)) for name in ("presence", "mask", "area")]
+            return Thresholds(*numbers, tuple(content.get("cleaning", ())))
+        except (AttributeError, TypeError, ValueError):
+            raise RunError(
+                f"{self.path / 'thresholds.json'}: is damaged; nerveceg tune writes it anew"
+            ) from None
 
     @property
     def segmenter_alone(self) -> Thresholds | None:
@@ -154,11 +163,18 @@ class Run:
         if not (self.path / "thresholds.json").is_file():
             return None
         content = self.read("thresholds.json").get("segmenter_alone")
-        return content and Thresholds(0.0, content["mask"], content["area"])
+        return content and replace(self._thresholds(content), presence=0.0)
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
         self.write("thresholds.json", asdict(value))
+
+    def forget_damaged_thresholds(self) -> None:
+        """Removes a `thresholds.json` that cannot be read, so that it can be made anew."""
+        try:
+            _ = self.thresholds, self.segmenter_alone
+        except RunError:
+            (self.path / "thresholds.json").unlink()
 
     @cached_property
     def parts(self) -> dict[str, str]:
@@ -180,7 +196,8 @@ class Run:
             if not set(keys) <= content.keys():
                 raise ValueError
         except (OSError, ValueError, AttributeError):
-            raise RunError(f"{self.path / name}: is missing or damaged; train again") from None
+            mend = "nerveceg tune writes it anew" if name == "thresholds.json" else "train again"
+            raise RunError(f"{self.path / name}: is missing or damaged; {mend}") from None
         return content
 
     def write(self, name: str, content: Any) -> None:

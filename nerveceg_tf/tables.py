@@ -59,7 +59,8 @@ def print_scores(scores: dict, title: str) -> None:
         if key not in scores:
             continue  # of cross-validation only
         value, bounds = scores[key], scores["intervals"].get(key)
-        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        digits = 4 if key == "gain" else 3  # which must tell a small gain from none
+        interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
         table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
     output.print(table)
     if scores["gain"] is not None:
@@ -99,15 +100,17 @@ def print_tuned(run: str, tuned: Tuned) -> None:
     if calibration:
         output.print(
             f"The gate's presence is off by {calibration.error:.3f} on average (expected"
-            f" calibration error); divided by a temperature of {calibration.temperature:.2f} it"
-            f" would be by {calibration.error_after:.3f}."
+            f" calibration error), and by {calibration.error_after:.3f} if its log-odds are divided"
+            f" by a temperature of {calibration.temperature:.2f}."
         )
     if tuned.steps:
         table = Table("cleaning", title="What mending the masks gains", title_justify="left")
         for column in ("Kaggle Dice", "Dice, frames with a nerve", "taken"):
             table.add_column(column, justify="right")
         g, t, a = surface.best
-        table.add_row("area", f"{surface.score[g, t, a] - surface.score[g, t, 0]:+.4f}", "", "yes")
+        table.add_row(
+            "smallest area", f"{surface.score[g, t, a] - surface.score[g, t, 0]:+.4f}", "", "yes"
+        )
         for step in tuned.steps:
             row = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
             table.add_row(step.name, *row, "yes" if step.taken else "no")

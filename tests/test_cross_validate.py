@@ -37,7 +37,7 @@ def call(nerveceg, data, tiny):
     return call
 
 
-def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(call, data, tmp_path):
+def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(call, nerveceg, data, tmp_path):
     out = tmp_path / "cv"
     code, printed, err = call(out)
     assert code == 0, err
@@ -69,8 +69,10 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(call, data, tmp_p
     assert again["frames"] == result["frames"]
 
     code, _, err = call(out, "--seed", "3")
-    assert (code, "holds folds of another recipe" in err) == (2, True)
+    assert (code, "was begun with another recipe" in err) == (2, True)
     assert (out / "metrics.json").exists()
+    code, _, err = nerveceg("report", out, "--out", tmp_path / "r.html")
+    assert (code, "holds folds; name one of them" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

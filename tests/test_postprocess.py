@@ -161,6 +161,12 @@ def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
     run.write("thresholds.json", {**content, "cleaning": ["polish"]})
     code, _, err = nerveceg("predict", run.path, SAMPLES / "test", "--out", tmp_path / "p")
     assert (code, "names the cleaning polish" in err) == (2, True)
+    for damaged in ('{"presence": "high", "mask": 0.5}', '{"presence":', "[]"):
+        (run.path / "thresholds.json").write_text(damaged)
+        code, _, err = nerveceg("evaluate", run.path, SAMPLES)
+        assert (code, "nerveceg tune writes it anew" in err) == (2, True), err
+    assert nerveceg("tune", run.path)[0] == 0
+    assert run.thresholds.cleaning == ()
 
 
 def test_one_class_of_validation_frames_has_a_clear_outcome(run, samples, nerveceg, tmp_path):

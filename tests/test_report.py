@@ -165,8 +165,8 @@ def test_any_setting_scores_as_python_does(page, run, samples, monkeypatch):
             slide(page, name, value)
         assert live_dice(page) == round(expected["kaggle_dice"], 4)
         said = page.inner_text("#live")
-        assert f"sensitivity {expected['gate_sensitivity']:.3f}" in said
-        assert f"specificity {expected['gate_specificity']:.3f}" in said
+        assert f"gate sensitivity {expected['gate_sensitivity']:.3f}" in said
+        assert f"gate specificity {expected['gate_specificity']:.3f}" in said
 
 
 @pytest.mark.browser
@@ -228,6 +228,20 @@ def test_the_full_size_view_is_walked_by_keyboard(page):
     assert not page.locator("#large").is_visible()
     focused = page.evaluate("document.activeElement.innerText")
     assert title.split(" (")[0] in focused
+
+
+@pytest.mark.browser
+def test_turning_the_pages_fast_troubles_nobody(page):
+    to_gallery(page)
+    page.locator(".frame").first.click()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    page.click(".switch[data-for=show-mask]")
+    page.wait_for_timeout(400)
+    assert "(21 of " in page.inner_text("#large-title")
+    pressed = page.locator(".switch[data-for=show-mask]").get_attribute("aria-pressed")
+    assert pressed == "false"
+    assert not page.is_checked("#show-mask")
 
 
 @pytest.mark.browser

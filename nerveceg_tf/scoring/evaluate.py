@@ -1,6 +1,7 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def evaluate(
         - the rivals on the same frames: `all_empty_dice`, if every mask were left empty;
           `ungated_dice`, the segmenter alone at a mask threshold of .5; `best_area_dice`, the
           segmenter alone with the mask threshold and smallest area that were best for it on the
-          validation frames (`None` before `tune`);
+          validation frames, and the run's cleaning (`None` before `tune`);
         - `gain`: Kaggle Dice over the strongest rival, and `gate_helps`: whether its interval lies
           above 0, below 0 (`False`), or neither (`None`);
         - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
@@ -93,9 +94,12 @@ class FrameScorer:
     """
 
     def __init__(self, run: Run | RunEnsemble):
-        alone = run.segmenter_alone
         self._stages, self._make_mask = run.stages, MaskMaker.of(run)
-        self._rivals = MaskMaker(Thresholds(presence=0.0)), alone and MaskMaker(alone)
+        alone = run.segmenter_alone
+        if alone:  # with every means but the gate
+            alone = replace(alone, cleaning=run.thresholds.cleaning)
+        rivals = Thresholds(presence=0.0), alone
+        self._rivals = [t and MaskMaker(t, self._make_mask.shapes) for t in rivals]
         self._rows: list[tuple] = []
 
     def add(self, prediction: Prediction, truth: np.ndarray) -> None:

@@ -1,11 +1,12 @@
 """Which of a folder's frames a run was trained on, validated on, or never saw."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
 from nerveceg_tf.data.frame import Frame, digest, map_frames
 from nerveceg_tf.ensemble import RunEnsemble
-from nerveceg_tf.errors import RunError
+from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.progress import track
 from nerveceg_tf.run import LEFT_OUT, Run
 
@@ -36,6 +37,13 @@ def frames_of_part(
             raise RunError(
                 f"{run.path}: was trained on every frame of the data, which gives no score; pass"
                 " other frames, or --part train to see how well it remembers"
+            )
+        if part == "validation":
+            warnings.warn(
+                f"{run.path}: no frame of the data is new to it; the scores are of those that its"
+                " epochs and thresholds were chosen on, and may be too good",
+                NervecegWarning,
+                stacklevel=3,
             )
     if not by_part[part]:
         raise no_frames(run, part, by_part)

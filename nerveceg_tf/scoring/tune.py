@@ -71,10 +71,11 @@ def tune_on(
     """The same on given frames.
 
     Args:
-        run: a run with a segmenter.
+        run: a run with a segmenter. Thresholds that it has and that cannot be read are removed.
         validation: frames to choose on.
         training: frames to learn shapes from; `None` to measure no cleaning.
     """
+    run.forget_damaged_thresholds()
     kept: list[Kept] = []
     counts = count_pixels(_keeping(kept, labelled(predict_ungated(run, validation)), training))
     surface, alone = search(counts, _gates(run, counts)), search(counts, NO_GATE)

@@ -37,7 +37,7 @@ function outcome(frame, index) {
   }
   const total = drawn + frame.truth;
   const says = draws ? drawn > 0 : passes;
-  const kind = frame.truth ? (says ? "found" : "miss") : says ? "false alarm" : "rightly empty";
+  const kind = frame.truth ? (says ? "nerve drawn" : "miss") : says ? "false alarm" : "rightly empty";
   return { passes, drawn, dice: total ? (2 * overlap) / total : 1, kind };
 }
 
@@ -80,7 +80,9 @@ async function answer(index) {
 const MASK = [255, 201, 64], TRUTH = [47, 208, 127];
 
 async function paint(canvas, index) {
+  canvas.dataset.index = index;
   const source = await answer(index);
+  if (canvas.dataset.index !== String(index)) return; // another frame was opened meanwhile
   const { width, height, data } = source;
   const shown = outcomes[index].drawn > 0 && find("show-mask").checked;
   const truth = find("show-truth").checked;
@@ -195,15 +197,18 @@ function showLarge() {
   find("large-title").textContent = `${titleOf(frame)} (${open + 1} of ${listed.length})`;
   find("large-facts").textContent = `${text}: ${kind}`;
   canvas.setAttribute("aria-label", `${titleOf(frame)}: ${text}, ${kind}`);
-  if (image.src !== frame.image) {
-    image.src = frame.image;
+  const isNew = image.src !== frame.image;
+  if (isNew) {
     canvas.width = canvas.width; // not the last frame's mask on this one
   }
-  image.decode().then(() => {
+  image.onload = () => {
     stack.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
     stack.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
-  });
+  };
   if (draws) paint(canvas, index);
+  for (const element of document.querySelectorAll(".switch"))
+    element.setAttribute("aria-pressed", find(element.dataset.for).checked);
+  if (isNew) image.src = frame.image;
   find("previous").disabled = open === 0;
   find("next").disabled = open === listed.length - 1;
 }
@@ -214,6 +219,8 @@ large.addEventListener("close", () => {
   element?.focus();
 });
 find("close").addEventListener("click", () => large.close());
+for (const element of document.querySelectorAll(".switch"))
+  element.addEventListener("click", () => toggle(element.dataset.for));
 find("previous").addEventListener("click", () => enlarge(open - 1));
 find("next").addEventListener("click", () => enlarge(open + 1));
 
@@ -226,8 +233,7 @@ document.addEventListener("keydown", (event) => {
     const next = step > 0 ? "nextElementSibling" : "previousElementSibling";
     document.activeElement[next]?.focus();
   } else if (box && find(box) && document.activeElement.tagName !== "SELECT") {
-    find(box).checked = !find(box).checked;
-    repaint();
+    toggle(box);
   } else return;
   event.preventDefault();
 });
@@ -243,6 +249,11 @@ function mark(id, x, y) {
   dot.setAttribute("cy", 100 - 100 * y);
 }
 
+function toggle(box) {
+  find(box).checked = !find(box).checked;
+  repaint();
+}
+
 function repaint() {
   visible.forEach(refresh);
   if (open >= 0) showLarge();
@@ -250,14 +261,18 @@ function repaint() {
 
 function update() {
   const found = score();
-  const set = (id, text) => find(id) && (find(id).textContent = text);
-  set("gate-value", state.gate.toFixed(3));
-  set("mask-value", (state.level / (LEVELS - 1)).toFixed(3));
-  set("area-value", `${(100 * state.area).toFixed(1)}%`);
+  const say = (id, text) => {
+    if (!find(id)) return;
+    find(`${id}-value`).textContent = text;
+    find(id).setAttribute("aria-valuetext", text);
+  };
+  say("gate", state.gate.toFixed(3));
+  say("mask", (state.level / (LEVELS - 1)).toFixed(3));
+  say("area", `${(100 * state.area).toFixed(1)}%`);
   const live = [];
   if (draws) live.push(`<b id="live-dice">${number(found.dice, 4)}</b> Kaggle Dice`, `${number(found.nerveDice, 3)} on frames with a nerve`);
-  if (gated) live.push(`sensitivity ${number(found.sensitivity, 3)}`, `specificity ${number(found.specificity, 3)}`);
-  live.push(`${found.kinds("miss")} missed`, `${found.kinds("false alarm")} false alarms`);
+  if (gated) live.push(`gate sensitivity ${number(found.sensitivity, 3)}`, `gate specificity ${number(found.specificity, 3)}`);
+  live.push(`in the end ${found.kinds("miss")} missed, ${found.kinds("false alarm")} false alarms`);
   find("live").innerHTML = live.join(" · ");
   mark("on-roc", 1 - found.specificity, found.sensitivity);
   mark("on-pr", found.sensitivity, found.precision);
@@ -293,7 +308,6 @@ for (const id of ["filter", "subject", "order"])
     list();
     repaint();
   });
-find("controls").addEventListener("submit", (event) => event.preventDefault());
 
 for (const subject of [...new Set(frames.filter((f) => f.image).map((f) => f.subject))].filter(Boolean))
   find("subject").append(new Option(subject, subject));
