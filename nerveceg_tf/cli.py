@@ -420,7 +420,10 @@ def main() -> None:
     # Several models in one process are meant, and its advice on that is not for a user.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        sys.exit(app(prog_name="nerveceg", standalone_mode=False) or 0)
+        code = app(prog_name="nerveceg", standalone_mode=False) or 0
+        if code == 130:
+            raise KeyboardInterrupt  # which Typer keeps for itself
+        sys.exit(code)
     except UsageError as error:
         where = f"{error.ctx.command_path}: " if error.ctx else ""
         _say(f"error: {where}{error.format_message()}")

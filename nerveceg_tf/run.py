@@ -150,11 +150,12 @@ class Run:
 
     def _thresholds(self, content: dict) -> Thresholds:
         try:
-            numbers = [float(content.get(name, 0.0)) for name in ("presence", "mask", "area")]
-            return Thresholds(*numbers, tuple(content.get("cleaning", ())))
-        except (AttributeError, TypeError, ValueError):
+            numbers = content["presence"], content["mask"], content.get("area", 0.0)
+            return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
+        except (KeyError, AttributeError, TypeError, ValueError):
             raise RunError(
-                f"{self.path / 'thresholds.json'}: is damaged; nerveceg tune writes it anew"
+                f"{self.path / 'thresholds.json'}: is missing or damaged; nerveceg tune writes it"
+                " anew"
             ) from None
 
     @property

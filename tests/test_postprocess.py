@@ -183,6 +183,14 @@ def test_one_class_of_validation_frames_has_a_clear_outcome(run, samples, nervec
     assert (code, "no validation frame holds a nerve" in err) == (2, True)
 
 
+def test_shapes_are_not_learned_from_nothing(run, nerveceg):
+    split = run.read("split.json")
+    run.write("split.json", {**split, "train": []})
+    code, _, err = nerveceg("tune", run.path, "--clean")
+    assert (code, "the data holds no train frames of it" in err) == (2, True)
+    assert nerveceg("tune", run.path)[0] == 0
+
+
 def test_a_run_without_thresholds_is_scored_at_the_defaults(run, nerveceg):
     assert not (run.path / "thresholds.json").exists()
     code, out, err = nerveceg("evaluate", run.path, SAMPLES)

@@ -41,6 +41,7 @@ def test_one_model_can_be_both_stages(nerveceg, tmp_path, subjects):
     assert nerveceg("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
 
 
+@pytest.mark.slow
 def test_unet_plus_plus_is_trained_at_every_depth_and_cut(nerveceg, tmp_path, subjects):
     common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--width", "2")
     common += ("--segmenter-size", "32x32")

@@ -73,7 +73,7 @@ def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> d
         "frames": len(scores),
         "nerve_frames": int(scores.present.sum()),
         "subjects": None if "" in subjects else len(subjects),
-        "thresholds": thresholds and vars(thresholds),
+        "thresholds": thresholds and {**vars(thresholds), "cleaning": list(thresholds.cleaning)},
         **summarise(scores),
     }
 

@@ -54,14 +54,15 @@ def tune(
             nerves are learned from the run's training frames in `data`.
 
     Raises:
-        RunError: the run has no segmenter, or no validation frames are found.
+        RunError: the run has no segmenter, or frames that are needed are not found.
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter, whose masks thresholds are tuned on")
     found, _, _ = apply_plan(find_frames(data or run.data), read_plan(plan) if plan else [])
     parts = frames_by_part(run, found)
-    if not parts["validation"]:
-        raise no_frames(run, "validation", parts)
+    for part in ("validation", "train") if clean else ("validation",):
+        if not parts[part]:
+            raise no_frames(run, part, parts)
     return tune_on(run, parts["validation"], parts["train"] if clean else None)
 
 
