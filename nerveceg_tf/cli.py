@@ -1,10 +1,8 @@
 """The `nerveceg` command: thin, every command calls one function of the package."""
 
 import logging
-import re
 import sys
 import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +10,8 @@ import typer
 
 from nerveceg_tf.cross_validate import cross_validate
 from nerveceg_tf.data.audit import audit as audit_folder
-from nerveceg_tf.data.frame import Size
-from nerveceg_tf.data.layouts import find_frames, find_images
-from nerveceg_tf.data.plan import apply_plan, make_plan, read_plan, write_plan
+from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.data.plan import find_planned, make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.ensemble import open_runs
 from nerveceg_tf.errors import (
@@ -22,12 +19,31 @@ from nerveceg_tf.errors import (
     ModelError,
     NervecegError,
     NervecegWarning,
-    RunError,
     SubjectError,
 )
-from nerveceg_tf.files import check_file, replacing, replacing_folder, write_json
+from nerveceg_tf.files import (
+    check_new_file,
+    check_outputs,
+    replacing,
+    replacing_folder,
+    write_json,
+)
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
+from nerveceg_tf.options import (
+    Data,
+    Force,
+    ForceFile,
+    Plan,
+    RunFolder,
+    RunFolders,
+    ScoredPart,
+    SegmentOn,
+    Stage,
+    Tta,
+    parse_size,
+    parse_subjects,
+)
 from nerveceg_tf.progress import console
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
@@ -52,57 +68,6 @@ app = typer.Typer(
 
 UsageError = typer.BadParameter.__base__
 """Typer's own error of a wrong option, which it would print in a box of six lines."""
-
-
-class Stage(StrEnum):
-    gate = "gate"
-    segmenter = "segmenter"
-
-
-class Part(StrEnum):
-    unseen = "unseen"
-    validation = "validation"
-    train = "train"
-
-
-class SegmentOn(StrEnum):
-    nerve = "nerve"
-    all = "all"
-
-
-def _size(text: str | None) -> Size | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match:
-        raise typer.BadParameter(f"{text}: write height x width in pixels, such as 96x128")
-    return int(match[1]), int(match[2])
-
-
-def _subjects(text: str) -> list[str]:
-    subjects = []
-    for word in filter(None, re.split(r"[,\s]+", text)):
-        span = re.fullmatch(r"(\d+)-(\d+)", word)
-        if span and int(span[1]) > int(span[2]):
-            raise typer.BadParameter(f"{word}: write the smaller number first")
-        numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
-        subjects += [str(n) for n in numbers] if span else [word]
-    return subjects
-
-
-Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
-Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
-Plan = Annotated[
-    Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
-]
-RunFolders = Annotated[
-    list[Path],
-    typer.Argument(metavar="RUN...", help="Folder of a training, or of several to average."),
-]
-Tta = Annotated[
-    bool, typer.Option("--tta", help="Look at each frame four times: mirrored, shifted; average.")
-]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
 
 
 @app.command()
@@ -133,7 +98,7 @@ def audit(
     ] = 0.5,
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
-    _check_files(report, json, fix)
+    check_outputs(report, json, fix)
     found = audit_folder(data, least_dice)
     print_audit(found)
     if report:
@@ -158,10 +123,10 @@ def train(
     ] = Recipe.segmenter,
     epochs: Annotated[int, typer.Option(min=1, help="For each stage.")] = Recipe.epochs,
     gate_size: Annotated[
-        str, typer.Option(callback=_size, metavar="HxW", help="Input of the gate.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the gate.")
     ] = "380x380",
     segmenter_size: Annotated[
-        str, typer.Option(callback=_size, metavar="HxW", help="Input of the segmenter.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the segmenter.")
     ] = "192x256",
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
     encoder: Annotated[
@@ -193,7 +158,9 @@ def train(
     hold_out: Annotated[
         str,
         typer.Option(
-            callback=_subjects, metavar="SUBJECTS", help="Never to be looked at, such as 34-39,41."
+            callback=parse_subjects,
+            metavar="SUBJECTS",
+            help="Never to be looked at, such as 34-39,41.",
         ),
     ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
@@ -277,7 +244,7 @@ def import_torch(
     size: Annotated[
         str | None,
         typer.Option(
-            callback=_size,
+            callback=parse_size,
             metavar="HxW",
             help="Input of the model; 400x400 for a segmenter, the variant's own for a gate.",
         ),
@@ -285,12 +252,12 @@ def import_torch(
     recurrences: Annotated[
         int, typer.Option(min=1, help="Of an R2U-Net, which leaves no trace in the weights.")
     ] = 2,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+    force: ForceFile = False,
 ) -> None:
     """Turn a checkpoint of the PyTorch original into the Keras model of the same answers."""
     if out.suffix != ".keras":
         raise ModelError(f"--out {out}: name a file that ends in .keras")
-    _check_new_file(out, force)
+    check_new_file(out, force)
     model = import_checkpoint(checkpoint, size, recurrences)
     with replacing(out) as temporary:
         model.save(temporary)
@@ -300,10 +267,10 @@ def import_torch(
 @app.command()
 def models(
     gate_size: Annotated[
-        str, typer.Option(callback=_size, metavar="HxW", help="Input of the gates.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the gates.")
     ] = "380x380",
     segmenter_size: Annotated[
-        str, typer.Option(callback=_size, metavar="HxW", help="Input of the segmenters.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the segmenters.")
     ] = "192x256",
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
 ) -> None:
@@ -350,10 +317,10 @@ def submit(
     frames: Annotated[Path, typer.Argument(metavar="TEST_DIR", help="Folder of test frames.")],
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="File to write.")],
     tta: Tta = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+    force: ForceFile = False,
 ) -> None:
     """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
-    _check_new_file(out, force)
+    check_new_file(out, force)
     images = find_images(frames)
     masks = write_submission(open_runs(runs, tta), images, out)
     console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
@@ -370,15 +337,12 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Write the scores of each frame here.")
     ] = None,
     tta: Tta = False,
-    part: Annotated[
-        Part | None,
-        typer.Option(help="Frames to score; those that the run never saw, if there are any."),
-    ] = None,
+    part: ScoredPart = None,
     plan: Plan = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
-    _check_files(json, csv)
-    frames, _, _ = apply_plan(find_frames(data), read_plan(plan) if plan else [])
+    check_outputs(json, csv)
+    frames, _, _ = find_planned(data, plan)
     scores, of_frames = evaluate_run(open_runs(runs, tta), frames, part)
     if json:
         write_json(json, scores)
@@ -395,19 +359,16 @@ def report(
         Path | None,
         typer.Option(metavar="DATA", help="Folder of labelled frames; else that of its training."),
     ] = None,
-    part: Annotated[
-        Part | None,
-        typer.Option(help="Frames to score; those that the run never saw, if there are any."),
-    ] = None,
+    part: ScoredPart = None,
     plan: Plan = None,
     tta: Tta = False,
     most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
+    force: ForceFile = False,
 ) -> None:
     """Write a page with scores, curves, and frames whose thresholds can be moved."""
-    _check_new_file(out, force)
+    check_new_file(out, force)
     run = open_runs(runs, tta)
-    frames, _, _ = apply_plan(find_frames(data or run.data), read_plan(plan) if plan else [])
+    frames, _, _ = find_planned(data or run.data, plan)
     write_report(run, frames, out, part, most)
     console.print(f"page: {out}", soft_wrap=True)
 
@@ -439,20 +400,6 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("stopped", "yellow")
         sys.exit(130)
-
-
-def _check_files(*paths: Path | None) -> None:
-    written = [path for path in paths if path]
-    for path in written:
-        check_file(path)
-    if len(set(written)) < len(written):
-        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
-
-
-def _check_new_file(out: Path, force: bool) -> None:
-    check_file(out)
-    if out.exists() and not force:
-        raise RunError(f"--out {out}: exists; name another file, or pass --force to replace it")
 
 
 def _say_left_out(errors: list[FrameError]) -> None:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
-from nerveceg_tf.files import check_writable, write_json
+from nerveceg_tf.files import check_free, write_json
 from nerveceg_tf.progress import console
+from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import describe, score_frames
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.tune import tune_on
@@ -64,7 +64,7 @@ def cross_validate(
         NervecegError: frames, subjects, recipe or `out` do not allow it.
     """
     out = Path(out)
-    _check_out(out)
+    check_free(out, _MARKER, force=True)  # folds that are there are gone on with
     models, used = build_seeded(recipe, only)
     found = read_data(data, models, skip_bad, plan, cache)
     splits = k_folds_by_subject(
@@ -84,14 +84,14 @@ def cross_validate(
         else:
             console.print(f"fold {number} of {k}")
             _train_fold(folder, found, split, recipe, only)
-        scores = FrameScores.load(folder / _DONE)
-        scored.append(scores)
-        folds.append(describe(scores, None, "held out"))
+        scored.append(FrameScores.load(folder / _DONE))
+        folds.append(Run(folder).read("metrics.json"))
+    aucs = [fold["gate_auc"] for fold in folds if fold["gate_auc"] is not None]
     together = FrameScores.join(scored)
     together.save(out / _DONE)
     result = {
         **describe(together, None, f"held out, {k} folds"),
-        "fold_gate_auc": _mean_auc(scored) if only != "segmenter" else None,
+        "fold_gate_auc": float(np.mean(aucs)) if aucs else None,
         "folds": folds,
     }
     write_json(out / "metrics.json", result)
@@ -117,19 +117,6 @@ def _train_fold(
     scores = score_frames(run, held_out)
     run.write("metrics.json", describe(scores, run.thresholds, "unseen"))
     scores.save(folder / _DONE)
-
-
-def _mean_auc(scored: list[FrameScores]) -> float | None:
-    aucs = [roc_auc_score(s.present, s.presence) for s in scored if 0 < s.present.mean() < 1]
-    return float(np.mean(aucs)) if aucs else None
-
-
-def _check_out(out: Path) -> None:
-    check_writable(out)
-    if out.is_file():
-        raise RunError(f"--out {out}: is a file; name a folder")
-    if out.exists() and any(out.iterdir()) and not (out / _MARKER).is_file():
-        raise RunError(f"--out {out}: holds other files (no {_MARKER}); name another folder")
 
 
 def _start(out: Path, asked: dict, force: bool) -> None:

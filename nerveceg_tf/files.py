@@ -96,6 +96,30 @@ def check_file(path: Path) -> None:
         raise RunError(f"{path}: is a folder; name a file")
 
 
+def check_new_file(path: Path, force: bool) -> None:
+    """Checks that `--out` may be written as a file.
+
+    Raises:
+        RunError: it may not, or it exists and `force` is off.
+    """
+    check_file(path)
+    if path.exists() and not force:
+        raise RunError(f"--out {path}: exists; name another file, or pass --force to replace it")
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Checks that files may be written, and that no two are the same one.
+
+    Raises:
+        RunError: they may not.
+    """
+    written = [path for path in paths if path]
+    for path in written:
+        check_file(path)
+    if len(set(written)) < len(written):
+        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON to a file, whole or not at all."""
     with replacing(path) as temporary:

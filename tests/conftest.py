@@ -90,6 +90,17 @@ def nerveceg(monkeypatch, capsys):
 
 
 @pytest.fixture
+def run_command(nerveceg):
+    """Runs the command; returns its exit code, and all that it printed."""
+
+    def call(*arguments):
+        code, out, err = nerveceg(*arguments)
+        return code, out + err
+
+    return call
+
+
+@pytest.fixture
 def kaggle(tmp_path, few):
     """A folder of a test's own with those eight frames and their masks, in Kaggle's layout."""
     folder = tmp_path / "data"

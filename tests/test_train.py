@@ -16,17 +16,6 @@ from nerveceg_tf.run import Run
 from nerveceg_tf.training.callbacks import Schedule
 
 
-@pytest.fixture
-def nerveceg(nerveceg):
-    """The command's exit code, and all that it printed."""
-
-    def call(*arguments):
-        code, out, err = nerveceg(*arguments)
-        return code, out + err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, subjects, tiny):
     """A run of both stages, made once by the command itself."""
@@ -66,7 +55,7 @@ def test_a_run_says_how_it_was_made(run, subjects):
     assert {("gate", "val_auc"), ("segmenter", "val_nerve_dice")} <= names
 
 
-def test_predict_writes_a_mask_in_each_frames_own_size(run, nerveceg, tmp_path):
+def test_predict_writes_a_mask_in_each_frames_own_size(run, run_command, tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     sources = sorted((SAMPLES / "test").glob("*.tif"))[:3]
@@ -74,7 +63,7 @@ def test_predict_writes_a_mask_in_each_frames_own_size(run, nerveceg, tmp_path):
     for source, (height, width) in zip(sources, sizes, strict=True):
         image = cv2.resize(cv2.imread(str(source), cv2.IMREAD_UNCHANGED), (width, height))
         cv2.imwrite(str(frames / f"{source.stem}.png"), image)
-    code, _ = nerveceg("predict", run.path, frames, "--out", tmp_path / "out")
+    code, _ = run_command("predict", run.path, frames, "--out", tmp_path / "out")
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "out" / "presence.csv").open()))
     assert [row["name"] for row in rows] == [source.stem for source in sources]
@@ -90,19 +79,19 @@ def test_predict_writes_a_mask_in_each_frames_own_size(run, nerveceg, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_predict_does_not_replace_a_folder_unasked(run, nerveceg, tmp_path):
+def test_predict_does_not_replace_a_folder_unasked(run, run_command, tmp_path):
     frame = next((SAMPLES / "test").glob("*.tif"))
-    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "out")[0] == 0
-    code, printed = nerveceg("predict", run.path, frame, "--out", tmp_path / "out")
+    assert run_command("predict", run.path, frame, "--out", tmp_path / "out")[0] == 0
+    code, printed = run_command("predict", run.path, frame, "--out", tmp_path / "out")
     assert code == 2
     assert "--force" in printed
-    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "out", "--force")[0] == 0
+    assert run_command("predict", run.path, frame, "--out", tmp_path / "out", "--force")[0] == 0
 
 
 def test_evaluate_scores_only_held_out_frames_and_writes_every_key(
-    run, nerveceg, tmp_path, subjects
+    run, run_command, tmp_path, subjects
 ):
-    code, printed = nerveceg("evaluate", run.path, SAMPLES, "--json", tmp_path / "scores.json")
+    code, printed = run_command("evaluate", run.path, SAMPLES, "--json", tmp_path / "scores.json")
     assert code == 0
     assert "Kaggle Dice" in printed
     scores = json.loads((tmp_path / "scores.json").read_text())
@@ -123,7 +112,7 @@ def test_evaluate_scores_only_held_out_frames_and_writes_every_key(
     assert scores["all_empty_dice"] == pytest.approx(1 - scores["nerve_frames"] / scores["frames"])
 
 
-def test_frames_are_recognised_under_other_names_and_formats(run, nerveceg, tmp_path):
+def test_frames_are_recognised_under_other_names_and_formats(run, run_command, tmp_path):
     """A copy of the training frames as PNG must not pass for unseen ones."""
     data = tmp_path / "data"
     for part in ("images", "masks"):
@@ -133,24 +122,24 @@ def test_frames_are_recognised_under_other_names_and_formats(run, nerveceg, tmp_
         for part, suffix in (("images", ""), ("masks", "_mask")):
             pixels = cv2.imread(str(SAMPLES / "train" / f"{name}{suffix}.tif"), -1)
             cv2.imwrite(str(data / part / f"new{number}.png"), pixels)
-    code, printed = nerveceg("evaluate", run.path, data)
+    code, printed = run_command("evaluate", run.path, data)
     assert code == 2
     assert "was trained on every frame" in printed
-    code, printed = nerveceg(
+    code, printed = run_command(
         "evaluate", run.path, data, "--part", "train", "--json", tmp_path / "s"
     )
     assert code == 0
     assert json.loads((tmp_path / "s").read_text())["frames"] == 4
 
 
-def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subjects, tiny):
+def test_one_stage_runs_score_what_they_can_and_combine(run_command, tmp_path, subjects, tiny):
     hold_out = ("--hold-out", ",".join(subjects[:3]))
     for stage in ("gate", "segmenter"):
         arguments = ("train", SAMPLES, "--out", tmp_path / stage, *tiny, "--only", stage, *hold_out)
-        assert nerveceg(*arguments)[0] == 0
+        assert run_command(*arguments)[0] == 0
         assert Run(tmp_path / stage).stages == (stage,)
         out = tmp_path / f"{stage}.json"
-        assert nerveceg("evaluate", tmp_path / stage, SAMPLES, "--json", out)[0] == 0
+        assert run_command("evaluate", tmp_path / stage, SAMPLES, "--json", out)[0] == 0
     gate = json.loads((tmp_path / "gate.json").read_text())
     segmenter = json.loads((tmp_path / "segmenter.json").read_text())
     assert gate["kaggle_dice"] is gate["nerve_dice"] is gate["ungated_dice"] is None
@@ -159,21 +148,21 @@ def test_one_stage_runs_score_what_they_can_and_combine(nerveceg, tmp_path, subj
     assert segmenter["kaggle_dice"] == segmenter["ungated_dice"]
 
     stages = ("--gate", tmp_path / "gate", "--segmenter", tmp_path / "segmenter")
-    assert nerveceg("combine", *stages, "--out", tmp_path / "both")[0] == 0
+    assert run_command("combine", *stages, "--out", tmp_path / "both")[0] == 0
     out = tmp_path / "both.json"
-    assert nerveceg("evaluate", tmp_path / "both", SAMPLES, "--json", out)[0] == 0
+    assert run_command("evaluate", tmp_path / "both", SAMPLES, "--json", out)[0] == 0
     both = json.loads(out.read_text())
     assert both["gate_auc"] == pytest.approx(gate["gate_auc"])
     assert both["ungated_dice"] == pytest.approx(segmenter["ungated_dice"])
 
 
-def test_where_every_frame_has_a_nerve_no_gate_is_trained(nerveceg, tmp_path, tiny):
+def test_where_every_frame_has_a_nerve_no_gate_is_trained(run_command, tmp_path, tiny):
     (tmp_path / "train").mkdir()
     for frame in find_frames(SAMPLES):
         if cv2.imread(str(frame.mask), -1).any():
             for path in (frame.image, frame.mask):
                 shutil.copy(path, tmp_path / "train")
-    code, printed = nerveceg("train", tmp_path, "--out", tmp_path / "run", *tiny)
+    code, printed = run_command("train", tmp_path, "--out", tmp_path / "run", *tiny)
     assert code == 2
     assert "no gate can be trained; pass --only segmenter" in " ".join(printed.split())
     assert not (tmp_path / "run").exists()
@@ -188,20 +177,22 @@ def test_the_learning_rate_rises_and_falls():
     np.testing.assert_allclose(rates, [float(keras_own(step)) for step in range(200)], atol=1e-9)
 
 
-def test_the_same_seed_gives_the_same_weights(nerveceg, tmp_path, tiny):
+def test_the_same_seed_gives_the_same_weights(run_command, tmp_path, tiny):
     for name in ("a", "b"):
         arguments = ("train", SAMPLES, "--out", tmp_path / name, *tiny, "--only", "segmenter")
-        assert nerveceg(*arguments)[0] == 0
+        assert run_command(*arguments)[0] == 0
     a, b = (Run(tmp_path / name).load("segmenter").get_weights() for name in ("a", "b"))
     for one, other in zip(a, b, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.data
-def test_kaggles_own_files_from_training_to_masks(nerveceg, shared_data, tmp_path, tiny):
+def test_kaggles_own_files_from_training_to_masks(run_command, shared_data, tmp_path, tiny):
     kaggle = shared_data / "kaggle-uns-tiff"
-    assert nerveceg("train", kaggle, "--out", tmp_path / "run", *tiny)[0] == 0
-    assert nerveceg("predict", tmp_path / "run", kaggle / "test", "--out", tmp_path / "p")[0] == 0
+    assert run_command("train", kaggle, "--out", tmp_path / "run", *tiny)[0] == 0
+    assert (
+        run_command("predict", tmp_path / "run", kaggle / "test", "--out", tmp_path / "p")[0] == 0
+    )
     masks = sorted((tmp_path / "p" / "masks").iterdir())
     assert len(masks) == 20
     assert {cv2.imread(str(mask), -1).shape for mask in masks} == {(420, 580)}

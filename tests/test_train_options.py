@@ -10,56 +10,45 @@ from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
 
 
-@pytest.fixture
-def nerveceg(nerveceg):
-    """The command's exit code, and all that it printed."""
-
-    def call(*arguments):
-        code, out, err = nerveceg(*arguments)
-        return code, out + err
-
-    return call
-
-
-def train_tiny(nerveceg, out, subjects, *options):
+def train_tiny(run_command, out, subjects, *options):
     arguments = (*options, "--epochs", "1", "--hold-out", ",".join(subjects[:3]))
-    code, printed = nerveceg("train", SAMPLES, "--out", out, *arguments)
+    code, printed = run_command("train", SAMPLES, "--out", out, *arguments)
     assert code == 0, printed
     scored = {row["name"] for row in csv.DictReader((out / "history.csv").open())}
     return Run(out), scored
 
 
-def test_one_model_can_be_both_stages(nerveceg, tmp_path, subjects):
+def test_one_model_can_be_both_stages(run_command, tmp_path, subjects):
     options = ("--gate", "shared", "--segmenter", "unet", "--width", "2", "--segmenter-size")
-    run, scored = train_tiny(nerveceg, tmp_path / "run", subjects, *options, "32x32")
+    run, scored = train_tiny(run_command, tmp_path / "run", subjects, *options, "32x32")
     assert {"val_presence_auc", "val_mask_nerve_dice", "val_score"} <= scored
     assert sorted(path.name for path in run.path.glob("*.keras")) == ["shared.keras"]
     scores = run.read("metrics.json")
     assert 0 <= scores["gate_auc"] <= 1
     assert scores["ungated_dice"] is not None
     frame = next((SAMPLES / "test").glob("*.tif"))
-    assert nerveceg("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
+    assert run_command("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
 
 
 @pytest.mark.slow
-def test_unet_plus_plus_is_trained_at_every_depth_and_cut(nerveceg, tmp_path, subjects):
+def test_unet_plus_plus_is_trained_at_every_depth_and_cut(run_command, tmp_path, subjects):
     common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--width", "2")
     common += ("--segmenter-size", "32x32")
     whole, scored = train_tiny(
-        nerveceg, tmp_path / "whole", subjects, *common, "--deep-supervision"
+        run_command, tmp_path / "whole", subjects, *common, "--deep-supervision"
     )
     assert {f"val_mask{level}_nerve_dice" for level in ("", "_l1", "_l2", "_l3")} <= scored
     assert whole.load("segmenter").output_names == ["mask", "mask_l3", "mask_l2", "mask_l1"]
-    cut, _ = train_tiny(nerveceg, tmp_path / "cut", subjects, *common, "--prune", "2")
+    cut, _ = train_tiny(run_command, tmp_path / "cut", subjects, *common, "--prune", "2")
     assert cut.load("segmenter").output_names == ["mask_l2"]
     assert cut.load("segmenter").count_params() < whole.load("segmenter").count_params()
     assert cut.read("metrics.json")["ungated_dice"] is not None
 
 
-def test_a_pretrained_encoder_is_named_in_the_run(nerveceg, tmp_path, subjects):
+def test_a_pretrained_encoder_is_named_in_the_run(run_command, tmp_path, subjects):
     options = ("--only", "segmenter", "--segmenter", "pretrained_unet", "--encoder", "lite0")
     options += ("--width", "2", "--segmenter-size", "32x32")
-    run, _ = train_tiny(nerveceg, tmp_path / "run", subjects, *options)
+    run, _ = train_tiny(run_command, tmp_path / "run", subjects, *options)
     recipe = run.description["recipe"]
     assert (recipe["encoder"], recipe["encoder_weights"]) == ("lite0", "imagenet")
 
@@ -81,9 +70,9 @@ def test_a_pretrained_encoder_is_named_in_the_run(nerveceg, tmp_path, subjects):
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_reading(
-    nerveceg, tmp_path, options, message, tiny
+    run_command, tmp_path, options, message, tiny
 ):
-    code, printed = nerveceg("train", SAMPLES, "--out", tmp_path / "run", *tiny, *options)
+    code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *tiny, *options)
     assert code == 2
     assert message in " ".join(printed.split())
     assert not (tmp_path / "run").exists()
@@ -97,14 +86,14 @@ def sides(run):
     return {part: {frame["name"] for frame in split[part]} for part in split}
 
 
-def test_plan_split_and_cache_are_taken(nerveceg, tmp_path, subjects):
+def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
     """A frame under a second subject: seen by its pixels, mended by a plan, split as before."""
     data = tmp_path / "data"
     shutil.copytree(SAMPLES / "train", data)
     for suffix in ("", "_mask"):
         shutil.copy(data / f"{subjects[0]}_1{suffix}.tif", data / f"99_1{suffix}.tif")
     cache = ("--cache", tmp_path / "cache")
-    code, printed = nerveceg(
+    code, printed = run_command(
         "train", data, "--out", tmp_path / "a", *ONLY_UNET, "--hold-out", "99", *cache
     )
     assert code == 0
@@ -118,34 +107,34 @@ def test_plan_split_and_cache_are_taken(nerveceg, tmp_path, subjects):
         f"name,action,source,down,right,reason\n99_1,drop,,,,\n{subjects[1]}_1,drop,,,,\n"
     )
     arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
-    assert nerveceg("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
+    assert run_command("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
     dropped = {"99_1", f"{subjects[1]}_1"}
     second = sides(tmp_path / "b")
     assert second.pop("left_out") == dropped
     del first["left_out"]
     assert second == {part: names - dropped for part, names in first.items()}
-    code, printed = nerveceg("evaluate", tmp_path / "b", data, "--json", tmp_path / "s.json")
+    code, printed = run_command("evaluate", tmp_path / "b", data, "--json", tmp_path / "s.json")
     assert code == 0
     unseen = json.loads((tmp_path / "s.json").read_text())["frames"]
     # What was dropped is not unseen, but for 99_1, which has the pixels of a frame held out.
     assert unseen == len(second["held_out"]) + 1
 
 
-def test_a_split_refuses_what_it_does_not_know(nerveceg, tmp_path, samples):
+def test_a_split_refuses_what_it_does_not_know(run_command, tmp_path, samples):
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": [], "validation": [], "held_out": []}))
     arguments = ("train", SAMPLES, "--out", tmp_path / "run", *ONLY_UNET, "--split", split)
-    code, printed = nerveceg(*arguments)
+    code, printed = run_command(*arguments)
     assert code == 2
     assert f"{split}: does not know {samples[0].image} and 119 more" in printed
-    assert "is a file; name a folder" in nerveceg(*arguments, "--cache", split)[1]
+    assert "is a file; name a folder" in run_command(*arguments, "--cache", split)[1]
     split.write_text("[]")
-    assert "is no split.json of a run" in nerveceg(*arguments)[1]
-    assert "pass one" in nerveceg(*arguments, "--hold-out", "1")[1]
+    assert "is no split.json of a run" in run_command(*arguments)[1]
+    assert "pass one" in run_command(*arguments, "--hold-out", "1")[1]
     assert not (tmp_path / "run").exists()
 
 
-def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(nerveceg, tmp_path):
+def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     for path in (SAMPLES / "train").glob("3_*.tif"):
@@ -153,6 +142,6 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(nerveceg, tm
     plan = tmp_path / "plan.csv"
     plan.write_text("name,action,source,down,right,reason\n3_1,drop,,,,\n")
     arguments = ("train", data, "--out", tmp_path / "run", *ONLY_UNET, "--plan", plan)
-    code, printed = nerveceg(*arguments)
+    code, printed = run_command(*arguments)
     assert code == 0, printed
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nerveceg_tf.data.audit import Audit, Finding
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.errors import LayoutError
 from nerveceg_tf.files import replacing
 
@@ -116,6 +117,13 @@ def read_plan(path: Path) -> list[Step]:
         raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error):
         raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+
+
+def find_planned(
+    folder: Path | str, plan: Path | None = None
+) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
+    """The labelled frames of a folder as a plan mends them, if there is one; see `apply_plan`."""
+    return apply_plan(find_frames(folder), read_plan(plan) if plan else [])
 
 
 def apply_plan(

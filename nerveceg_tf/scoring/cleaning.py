@@ -1,7 +1,7 @@
 """What each step that mends masks gains, and which of them are worth taking."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +48,15 @@ class Kept:
         """The mask that it makes, and the true one, bool `(height, width)`."""
         level, truth = self.unpacked()
         return make_mask(self.presence, level / np.float64(LEVELS - 1)), truth > 0
+
+
+def keeping(
+    answers: Iterable[tuple[Prediction, np.ndarray]], kept: list[Kept]
+) -> Iterator[tuple[Prediction, np.ndarray]]:
+    """Passes predictions with their true masks on, and packs each into `kept`."""
+    for prediction, truth in answers:
+        kept.append(Kept.of(prediction, truth))
+        yield prediction, truth
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -81,8 +81,8 @@ def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> d
 def score_frames(run: Run | RunEnsemble, frames: Sequence[Frame]) -> FrameScores:
     """Scores each frame, and its rivals, whatever part it is of."""
     scorer = FrameScorer(run)
-    for prediction, truth in labelled(predict_ungated(run, frames)):
-        scorer.add(prediction, truth)
+    for _ in scorer.watching(labelled(predict_ungated(run, frames))):
+        continue
     return scorer.scores
 
 
@@ -102,8 +102,15 @@ class FrameScorer:
         self._rivals = [t and MaskMaker(t, self._make_mask.shapes) for t in rivals]
         self._rows: list[tuple] = []
 
-    def add(self, prediction: Prediction, truth: np.ndarray) -> None:
-        """Scores a prediction that was drawn whatever the gate said, as from `labelled`."""
+    def watching(
+        self, answers: Iterable[tuple[Prediction, np.ndarray]]
+    ) -> Iterator[tuple[Prediction, np.ndarray]]:
+        """Passes on what `labelled` gives, and scores it."""
+        for prediction, truth in answers:
+            self._add(prediction, truth)
+            yield prediction, truth
+
+    def _add(self, prediction: Prediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
         dice, distances = [np.nan] * 3, (np.nan, np.nan)
         if "segmenter" in self._stages:
@@ -118,5 +125,5 @@ class FrameScorer:
 
     @property
     def scores(self) -> FrameScores:
-        """The scores of all that was added."""
+        """The scores of all that was watched."""
         return FrameScores(*(np.array(column) for column in zip(*self._rows, strict=True)))

@@ -1,24 +1,23 @@
 """The gate's threshold, the mask's and the smallest area, chosen together on validation frames."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.plan import apply_plan, read_plan
+from nerveceg_tf.data.plan import find_planned
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.progress import track
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.calibration import Calibration, calibrate
-from nerveceg_tf.scoring.cleaning import Kept, StepGain, choose_cleaning
+from nerveceg_tf.scoring.cleaning import Kept, StepGain, choose_cleaning, keeping
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
 from nerveceg_tf.scoring.parts import frames_by_part, no_frames
 from nerveceg_tf.scoring.postprocess import SHAPES, MaskMaker, ShapeModel
-from nerveceg_tf.scoring.predict import Prediction, predict_ungated
+from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.surface import GATES, NO_GATE, Surface, search
 from nerveceg_tf.thresholds import Thresholds
 
@@ -58,7 +57,7 @@ def tune(
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter, whose masks thresholds are tuned on")
-    found, _, _ = apply_plan(find_frames(data or run.data), read_plan(plan) if plan else [])
+    found, _, _ = find_planned(data or run.data, plan)
     parts = frames_by_part(run, found)
     for part in ("validation", "train") if clean else ("validation",):
         if not parts[part]:
@@ -78,7 +77,8 @@ def tune_on(
     """
     run.forget_damaged_thresholds()
     kept: list[Kept] = []
-    counts = count_pixels(_keeping(kept, labelled(predict_ungated(run, validation)), training))
+    answers = labelled(predict_ungated(run, validation))
+    counts = count_pixels(keeping(answers, kept) if training else answers)
     surface, alone = search(counts, _gates(run, counts)), search(counts, NO_GATE)
     calibration = None
     if "gate" in run.stages:
@@ -136,17 +136,6 @@ def _gates(run: Run, counts: FrameCounts) -> Sequence[float]:
         )
         return (Thresholds.presence,)
     return GATES
-
-
-def _keeping(
-    kept: list[Kept],
-    answers: Iterable[tuple[Prediction, np.ndarray]],
-    training: Sequence[Frame] | None,
-) -> Iterator[tuple[Prediction, np.ndarray]]:
-    for prediction, truth in answers:
-        if training:
-            kept.append(Kept.of(prediction, truth))
-        yield prediction, truth
 
 
 def _nerve_masks(frames: Sequence[Frame]) -> list[np.ndarray]:

@@ -9,8 +9,7 @@ import keras
 
 from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.plan import apply_plan, read_plan
+from nerveceg_tf.data.plan import find_planned
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.files import check_writable
 
@@ -54,7 +53,7 @@ def read_data(
         if cache.is_file():
             raise RunError(f"--cache {cache}: is a file; name a folder")
     sizes = {model.input_shape[1:3] for model in models.values()}
-    found, dropped, together = apply_plan(find_frames(folder), read_plan(plan) if plan else [])
+    found, dropped, together = find_planned(folder, plan)
     frames, bad = read_frames(found, sizes, skip_bad, cache)
     return TrainingData(Path(folder), frames, bad, dropped, _positions(together, frames), plan)
 

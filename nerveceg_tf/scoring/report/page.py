@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.files import replacing
 from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.cleaning import Kept
+from nerveceg_tf.scoring.cleaning import keeping
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
 from nerveceg_tf.scoring.evaluate import FrameScorer, describe
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.parts import Part, frames_of_part
-from nerveceg_tf.scoring.predict import Prediction, predict_ungated
+from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
 
@@ -57,7 +57,7 @@ def write_report(
     frames, part = frames_of_part(run, frames, part)
     scorer, kept = FrameScorer(run), []
     answers = labelled(predict_ungated(run, frames))
-    counts = count_pixels(_looked_at(answers, scorer, kept))
+    counts = count_pixels(keeping(scorer.watching(answers), kept))
     scores = scorer.scores
     summary = describe(scores, run.thresholds, part)
     shown = choose(scores, most)
@@ -83,15 +83,6 @@ def write_report(
             "utf-8",
         )
     return summary
-
-
-def _looked_at(
-    answers: Iterable[tuple[Prediction, np.ndarray]], scorer: FrameScorer, kept: list[Kept]
-) -> Iterator[tuple[Prediction, np.ndarray]]:
-    for prediction, truth in answers:
-        scorer.add(prediction, truth)
-        kept.append(Kept.of(prediction, truth))
-        yield prediction, truth
 
 
 def _name(run: Run | RunEnsemble) -> str:
