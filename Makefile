@@ -43,7 +43,7 @@ clean:
 
 # efficientnet comes alone: segmentation-models pins a version before noisy student, and works with both.
 .venv/installed-torch: .venv/installed-test
-	$(PIP) --editable '.[test,torch,lite]'
+	$(PIP) --editable '.[test,torch,lite,onnx,openvino]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps efficientnet==1.1.1
 	@touch $@
 

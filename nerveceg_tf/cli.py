@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nerveceg_tf.cli_export import app as export_app
 from nerveceg_tf.cross_validate import cross_validate
 from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.layouts import find_images
@@ -371,6 +372,9 @@ def report(
     frames, _, _ = find_planned(data or run.data, plan)
     write_report(run, frames, out, part, most)
     console.print(f"page: {out}", soft_wrap=True)
+
+
+app.add_typer(export_app)
 
 
 def main() -> None:

@@ -34,3 +34,7 @@ class WeightsUnavailableError(ModelError):
 
 class RunError(NervecegError):
     """A run folder that is missing, incomplete or in the way."""
+
+
+class ServingError(NervecegError):
+    """A model server that cannot be reached, or that refused a request."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 
 
 class Stage(StrEnum):

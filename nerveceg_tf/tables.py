@@ -1,12 +1,14 @@
 """Results as tables on standard output."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich.markup import escape
 from rich.table import Table
 
 from nerveceg_tf.data.audit import KINDS, Audit
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
+from nerveceg_tf.export.verify import Verified
 from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 from nerveceg_tf.progress import output, track
 from nerveceg_tf.scoring.tune import Tuned
@@ -115,6 +117,30 @@ def print_tuned(run: str, tuned: Tuned) -> None:
             row = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
             table.add_row(step.name, *row, "yes" if step.taken else "no")
         output.print(table)
+
+
+def print_verified(found: Sequence[Verified], title: str) -> None:
+    """A run and its exports: agreement, scores, latency, size, and the limits that are broken."""
+    table = Table("", title=title, title_justify="left")
+    columns = ("MB", "presence", "mask", "Dice, nerve", "gate AUC", "median ms", "p95 ms")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for number, item in enumerate(found):
+        differs = [f"±{x:.1g}" for x in (item.presence_difference, item.mask_difference)]
+        scores = ["-" if x is None else f"{x:.4f}" for x in (item.nerve_dice, item.gate_auc)]
+        times = [f"{x:.1f}" for x in (item.median_ms, item.p95_ms)]
+        differs = differs if number else ["", ""]
+        table.add_row(escape(item.name), f"{item.megabytes:.1f}", *differs, *scores, *times)
+    output.print(table)
+    for item in found:
+        if item.disagreeing:
+            output.print(
+                f"{item.name}: its gate decides otherwise for {item.disagreeing} of {item.frames}"
+                " frames",
+                soft_wrap=True,
+            )
+        for line in item.broken:
+            output.print(f"{item.name}: {line}", style="red", soft_wrap=True)
 
 
 def print_models(gate_size: Size, segmenter_size: Size, width: int) -> None:

@@ -15,7 +15,8 @@ from nerveceg_tf.data.datasets import (
     segmenter_dataset,
     two_stage_dataset,
 )
-from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask, resize
+from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
 
 SMALL, LARGE = (32, 48), (96, 128)

@@ -7,7 +7,8 @@ import tensorflow as tf
 import tifffile
 from PIL import Image
 
-from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask, resize
+from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.models.resize import resize as resize_in_model
 

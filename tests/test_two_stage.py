@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate, UNet
-from nerveceg_tf.data.frame import resize
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data.decode import by
-from nerveceg_tf.data.frame import Frame, Size, digest, map_frames, read_mask, resize
+from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.resize import Size, resize
 from nerveceg_tf.data.twins import Twins, candidates, compare, fingerprint, working_size
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.parallel import parallel_map

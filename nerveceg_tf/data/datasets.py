@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from nerveceg_tf.data.augment import Augmentation
 from nerveceg_tf.data.cache import cached
-from nerveceg_tf.data.frame import Frame, Size, digest, map_frames, read_mask, resize
+from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
+from nerveceg_tf.data.resize import Size, resize
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.progress import track
 

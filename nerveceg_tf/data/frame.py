@@ -14,14 +14,13 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, read_cine, read_dicom
 from nerveceg_tf.data.decode import by, decode_still
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.parallel import parallel_map
 
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 
 Result = TypeVar("Result")
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -169,22 +168,6 @@ def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
         return mask
     move = np.float32([[1, 0, shift[1]], [0, 1, shift[0]]])
     return cv2.warpAffine(mask, move, mask.shape[::-1], flags=cv2.INTER_NEAREST)
-
-
-def resize(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes a `(height, width)` array: area average where an axis shrinks, linear where it grows.
-
-    `nerveceg_tf.models.resize.Resize` computes the same inside a model.
-    """
-    height, width = size
-    if (pixels.shape[0] - height) * (pixels.shape[1] - width) < 0:
-        # One axis shrinks and one grows. OpenCV has one method for both, so each goes by itself.
-        exact = resize(pixels.astype(np.float32), (height, pixels.shape[1]))
-        resized = resize(exact, size)
-        return resized if pixels.dtype == np.float32 else np.rint(resized).astype(pixels.dtype)
-    shrinks = height < pixels.shape[0] or width < pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(pixels, (width, height), interpolation=method)
 
 
 def digest(image: np.ndarray) -> str:

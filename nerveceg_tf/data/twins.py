@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.decomposition import PCA
 
-from nerveceg_tf.data.frame import Size, resize
+from nerveceg_tf.data.resize import Size, resize
 
 WORKING = (192, 256)
 """Largest height and width at which frames are compared; smaller frames are as they come."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import keras
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.cost import gmac

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.downloads import short_download
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.attention_unet import AttentionUNet
 from nerveceg_tf.models.gate import EfficientNetGate

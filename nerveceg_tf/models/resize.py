@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 
 
 def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -30,15 +30,21 @@ def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Te
 
 def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     """Row-stochastic matrix `(target, source)`: how much each source pixel gives to each target."""
-    scale = tf.cast(source, tf.float32) / tf.cast(target, tf.float32)
+    # In units of 1 / (2 * target) of a source pixel every edge and centre is a whole number, which
+    # float32 holds exactly up to 2**24. In pixels, rounding would move presence by 1e-4, and
+    # otherwise wherever a compiler orders the operations anew.
+    source, unit = tf.cast(source, tf.float32), 2 * tf.cast(target, tf.float32)
     position = tf.range(target, dtype=tf.float32)[:, None]
-    pixel = tf.range(source, dtype=tf.float32)[None, :]
-    left, right = position * scale, (position + 1) * scale
-    overlap = tf.clip_by_value(tf.minimum(right, pixel + 1) - tf.maximum(left, pixel), 0.0, 1.0)
-    centre = (position + 0.5) * scale - 0.5
-    centre = tf.clip_by_value(centre, 0.0, tf.cast(source - 1, tf.float32))
-    nearness = tf.maximum(1.0 - tf.abs(centre - pixel), 0.0)
-    return tf.where(scale > 1.0, overlap / scale, nearness)
+    pixel = tf.range(source)[None, :] * unit
+    left, right = position * (2 * source), (position + 1) * (2 * source)
+    overlap = tf.minimum(right, pixel + unit) - tf.maximum(left, pixel)
+    centre = (2 * position + 1) * source - unit / 2
+    centre = tf.clip_by_value(centre, 0.0, (source - 1) * unit)
+    nearness = unit - tf.abs(centre - pixel)
+    shrinks = 2 * source > unit
+    return tf.where(
+        shrinks, tf.maximum(overlap, 0.0) / (2 * source), tf.maximum(nearness, 0.0) / unit
+    )
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")

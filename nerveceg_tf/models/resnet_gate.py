@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError, WeightsUnavailableError
 from nerveceg_tf.models.blocks import batch_norm
 from nerveceg_tf.models.gate_parts import gate_input, load_weights, presence_head

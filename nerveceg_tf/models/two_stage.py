@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.resize import Resize, resize
 from nerveceg_tf.models.shared_gate import split_shared
@@ -188,15 +189,40 @@ class NerveCeg(keras.Model):
 
     def detect(self, image: tf.Tensor) -> tf.Tensor:
         """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
-        # Called, a model of one output gives it bare, in whatever list it was declared.
-        return tf.nest.flatten(self._look(self._fit_gate(image), training=False))[0]
+        return self.look(image)[0]
 
-    def segment(self, image: tf.Tensor) -> tf.Tensor:
-        """The segmenter alone, on every frame: mask probabilities in the images' own size."""
-        features = [image]
-        if self.segmenter is None:
-            _, *features = self._look(self._fit_gate(image), training=False)
-        return self._gated.segment(image, features)
+    def segment(self, image: tf.Tensor, features: list[tf.Tensor] | None = None) -> tf.Tensor:
+        """The segmenter alone, on every frame: mask probabilities in the images' own size.
+
+        Args:
+            image: `(batch, height, width, 1)`.
+            features: what `look` gave of the same images, to save its work.
+        """
+        if features is None and self.segmenter is None:
+            _, features = self.look(image)
+        return self._gated.segment(image, features or [image])
+
+    def look(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The gate's part of the work.
+
+        Returns:
+            Presence `(batch, 1)`, and the features from which a `SharedGate` draws; of another gate
+            there are none.
+        """
+        # Called, a model of one output gives it bare, in whatever list it was declared.
+        answer = self._look(self._fit_gate(image), training=False)
+        presence, *features = tf.nest.flatten(answer)
+        return presence, features
+
+    @property
+    def gate_size(self) -> Size:
+        """Height and width to which the gate brings every frame."""
+        return self._fit_gate.height, self._fit_gate.width
+
+    @property
+    def segmenter_size(self) -> Size:
+        """Height and width in which the segmenter draws, before its mask is resized."""
+        return tuple(self._gated.draw.output_shape[1:3])
 
     def get_config(self) -> dict:
         return {

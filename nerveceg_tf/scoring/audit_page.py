@@ -9,7 +9,8 @@ import numpy as np
 from jinja2 import Environment
 
 from nerveceg_tf.data.audit import KINDS, Audit, Finding
-from nerveceg_tf.data.frame import Frame, read_image, read_mask, resize
+from nerveceg_tf.data.frame import Frame, read_image, read_mask
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.parallel import parallel_map
 from nerveceg_tf.progress import track

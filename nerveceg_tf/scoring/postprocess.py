@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 from sklearn.decomposition import PCA
 
-from nerveceg_tf.data.frame import Size, resize
+from nerveceg_tf.data.resize import Size, resize
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.files import replacing

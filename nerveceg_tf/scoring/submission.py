@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.frame import Frame, Size
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.resize import Size
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.files import replacing

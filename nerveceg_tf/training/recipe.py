@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from nerveceg_tf.data.frame import Size
+from nerveceg_tf.data.resize import Size
 
 
 @dataclass(frozen=True)

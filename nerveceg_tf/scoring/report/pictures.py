@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.frame import Frame, map_frames, resize
+from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.progress import track
 from nerveceg_tf.scoring.cleaning import Kept
 from nerveceg_tf.scoring.frame_scores import FrameScores

@@ -1,0 +1,175 @@
+"""From a model to TFLite and ONNX files, for a batch of one frame of one size."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nerveceg_tf._quiet import silent_stderr
+from nerveceg_tf.data.resize import Size
+from nerveceg_tf.export.graph import one_frame
+from nerveceg_tf.export.tflite import GATE, SEGMENTER
+from nerveceg_tf.models.two_stage import NerveCeg
+
+
+class Precision(StrEnum):
+    """What the weights, and in `int8` the activations too, are kept in."""
+
+    float32 = "float32"
+    float16 = "float16"
+    dynamic = "dynamic"
+    int8 = "int8"
+
+
+Graph = tuple[Callable[..., Any], list[tf.TensorSpec]]
+"""A function of tensors, and what it takes."""
+
+
+def write_tflite(
+    model: NerveCeg,
+    path: Path,
+    size: Size,
+    precision: Precision,
+    frames: Sequence[np.ndarray] = (),
+    split: bool = False,
+) -> None:
+    """Writes one file with a conditional between the stages, or a folder of one file for each.
+
+    Every file takes `image`, float32 `(1, *size, 1)`, gray 0..255; of a `SharedGate` a split
+    segmenter takes the gate's features in its place. The outputs are those of `NerveCeg`.
+
+    Args:
+        model: both stages; its threshold becomes part of the one file, and of none of two.
+        path: file to write, or with `split` an empty folder.
+        size: height and width of the frames.
+        precision: of weights and activations.
+        frames: float32 `(1, *size, 1)`, for `int8`: what activations are measured on. In one file
+            the segmenter is measured on those that pass the gate.
+        split: write two files.
+    """
+    if not split:
+        graph = (one_frame(model, model.threshold), [_image(size)])
+        path.write_bytes(_tflite(graph, precision, ({"image": f} for f in frames)))
+        return
+    gate, segmenter = _split(model, size)
+    measured = ({"image": f} for f in frames)
+    (path / GATE).write_bytes(_tflite(gate, precision, measured))
+    measured = _segmenter_inputs(gate, segmenter, frames)
+    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, measured))
+
+
+def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
+    """Writes one ONNX file with a conditional between the stages.
+
+    It takes `image`, float32 `(1, *size, 1)`, gray 0..255, and gives what `NerveCeg` gives.
+
+    Args:
+        model: both stages; its threshold becomes part of the graph.
+        path: file to write.
+        size: height and width of the frames.
+    """
+    import onnx
+    from onnx import helper
+
+    # tf2onnx leaves the branches of TensorFlow's own conditional without their constants, so each
+    # stage is converted by itself and the conditional is put between them.
+    gate, segmenter = (_onnx(graph) for graph in _split(model, size))
+    segmenter = onnx.compose.add_prefix(segmenter, "segmenter/", rename_inputs=False)
+    mask = segmenter.graph.output[0]
+    drawn = helper.make_graph(
+        segmenter.graph.node, "draw", [], [mask], initializer=segmenter.graph.initializer
+    )
+    zeros = onnx.numpy_helper.from_array(np.zeros((1, *size, 1), np.float32), "zeros")
+    nothing = helper.make_graph(
+        [helper.make_node("Constant", [], ["nothing"], value=zeros)],
+        *("draw_nothing", [], [helper.make_tensor_value_info("nothing", 1, (1, *size, 1))]),
+    )
+    threshold = onnx.numpy_helper.from_array(np.full(1, model.threshold, np.float32), "threshold")
+    one = onnx.numpy_helper.from_array(np.array([1]), "one")
+    gate.graph.initializer.extend([threshold, one])
+    gate.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["presence", "one"], ["presence/flat"]),
+            helper.make_node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
+            helper.make_node("If", ["passes"], ["mask"], then_branch=drawn, else_branch=nothing),
+        ]
+    )
+    presence = next(output for output in gate.graph.output if output.name == "presence")
+    mask = helper.make_tensor_value_info("mask", 1, (1, *size, 1))
+    del gate.graph.output[:]
+    gate.graph.output.extend([presence, mask])
+    onnx.checker.check_model(gate, full_check=True)
+    onnx.save(gate, path)
+
+
+def _onnx(graph: Graph) -> Any:
+    import tf2onnx
+
+    function, inputs = graph
+    with silent_stderr():
+        model, _ = tf2onnx.convert.from_function(
+            tf.function(function, input_signature=inputs), inputs, opset=_OPSET
+        )
+    return model
+
+
+_OPSET = 17
+
+
+def _image(size: Size) -> tf.TensorSpec:
+    return tf.TensorSpec((1, *size, 1), tf.float32, name="image")
+
+
+def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
+    """The gate and the segmenter as graphs of their own."""
+    image = _image(size)
+    looked = tf.function(model.look).get_concrete_function(image)
+    _, features = looked.structured_outputs
+    named = {f"feature_{n}": x for n, x in enumerate(features)}
+
+    def gate(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        presence, features = model.look(image)
+        return {"presence": presence, **dict(zip(named, features, strict=True))}
+
+    def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"mask": model.segment(image)}
+
+    def decode(*features: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Of the image nothing but its size is used.
+        return {"mask": model.segment(tf.zeros(image.shape), list(features))}
+
+    inputs = [tf.TensorSpec(x.shape, tf.float32, name) for name, x in named.items()]
+    return (gate, [image]), ((decode, inputs) if inputs else (segment, [image]))
+
+
+def _segmenter_inputs(
+    gate: Graph, segmenter: Graph, frames: Sequence[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    function, _ = gate
+    looked = tf.function(function)
+    names = [spec.name for spec in segmenter[1]]
+    for frame in frames:
+        known = {"image": frame, **looked(tf.constant(frame))}
+        yield {name: np.asarray(known[name]) for name in names}
+
+
+def _tflite(graph: Graph, precision: Precision, measured: Iterator[dict[str, np.ndarray]]) -> bytes:
+    function, inputs = graph
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("infer", function, input_signature=inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["infer"])
+        if precision != Precision.float32:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == Precision.float16:
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == Precision.int8:
+            converter.representative_dataset = lambda: measured
+        with silent_stderr():
+            return converter.convert()

@@ -1,0 +1,55 @@
+"""What a model says about itself, kept inside every export."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from nerveceg_tf.data.resize import Size
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.thresholds import Thresholds
+
+NAME = "nerveceg.json"
+"""The member or file that holds the facts."""
+
+
+def append_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Appends the facts to a model file as a ZIP archive, which every TFLite runtime passes over.
+
+    That is how TFLite metadata packs a model's associated files, so any ZIP tool reads them. Facts
+    that are there already give way.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            begin = archive.infolist()[0].header_offset
+        os.truncate(path, begin)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(NAME, json.dumps(facts, indent=2))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Reads what `append_facts` wrote.
+
+    Raises:
+        ModelError: there is no such file, or it is no model of this package.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(NAME))
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        raise ModelError(
+            f"{path}: is damaged, or was not made by nerveceg export; export it again"
+        ) from None
+
+
+def frame_size(facts: dict[str, Any]) -> Size:
+    """Height and width of the frames that the model takes."""
+    return tuple(facts["frame_size"])
+
+
+def thresholds(facts: dict[str, Any]) -> Thresholds:
+    """The thresholds that the model was exported with."""
+    return Thresholds(**facts["thresholds"])

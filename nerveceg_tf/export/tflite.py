@@ -1,0 +1,77 @@
+"""Runs a TFLite export with LiteRT; needs neither TensorFlow nor Keras."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from nerveceg_tf._quiet import silent_stderr
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.export.answer import Answer, answer, checked, fitted
+from nerveceg_tf.export.facts import frame_size, read_facts, thresholds
+
+GATE, SEGMENTER = "gate.tflite", "segmenter.tflite"
+"""The two files of a split export."""
+
+
+class Runner:
+    """Runs an export of either form: one file with both stages, or a folder of two.
+
+    In both, a frame that the gate refuses costs the gate alone.
+
+    Args:
+        path: file or folder, as `nerveceg export --format tflite` writes it.
+        threads: of the interpreter; all cores by default.
+
+    Raises:
+        ModelError: there is no such export, or it is damaged.
+
+    Example:
+        >>> runner = Runner("model.tflite")
+        >>> presence, mask, mask_binary = runner(frame)  # uint8 (height, width), of any size
+    """
+
+    def __init__(self, path: Path | str, threads: int | None = None):
+        path, threads = Path(path), threads or os.cpu_count()
+        split = path.is_dir()
+        self.facts = read_facts(path / GATE if split else path)
+        self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
+        self._both = None if split else _signature(path, threads)
+        self._gate = _signature(path / GATE, threads) if split else None
+        self._segmenter = _signature(path / SEGMENTER, threads) if split else None
+
+    def __call__(self, frame: np.ndarray) -> Answer:
+        """Asks about one frame.
+
+        Args:
+            frame: gray values 0..255, `(height, width)`. One of another size than `self.size` is
+                resized to it, and its mask back.
+
+        Raises:
+            FrameError: it is no gray frame.
+        """
+        frame = checked(frame)
+        image = fitted(frame, self.size)
+        outputs = self._both(image=image) if self._both else self._in_turn(image)
+        return answer(outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds)
+
+    def _in_turn(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self._gate(image=image)
+        presence = outputs.pop("presence")
+        if presence[0, 0] < self.thresholds.presence:
+            return {"presence": presence, "mask": np.zeros_like(image)}
+        # What else the gate gives are the features of an encoder that both stages share.
+        return {"presence": presence, **self._segmenter(**(outputs or {"image": image}))}
+
+
+def _signature(path: Path, threads: int):
+    try:
+        with silent_stderr():
+            interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: LiteRT cannot load it ({str(error).splitlines()[0]}); export it again"
+        ) from None

@@ -1,0 +1,307 @@
+"""A run as a SavedModel: that it serves, agrees, and stands what a client may send."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from exporting import make_data, make_run
+from tensorflow.python.tools import saved_model_cli
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.export.export import Form, Format, export
+from nerveceg_tf.export.saved_model import Runner
+from nerveceg_tf.export.serving import Client, LocalServer
+from nerveceg_tf.scoring.postprocess import MaskMaker
+
+LIBRARY = Path(tf.__file__).parent / "libtensorflow_cc.so.2"
+
+
+@pytest.fixture(scope="module", params=["two encoders", "shared"])
+def run(request, tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("run")
+    data = make_data(folder / "data", few)
+    return make_run(folder / "run", data, few, shared=request.param == "shared")
+
+
+@pytest.fixture(scope="module")
+def folder(run, few, tmp_path_factory):
+    out = tmp_path_factory.mktemp("served") / "nerve"
+    written, _, _ = export(run, out, Form(Format.savedmodel, version=3, licence="CC0"), few)
+    assert written == out / "3"
+    return written
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def images(few):
+    found = [cv2.resize(read_image(f.image), (96, 64)) for f in few]
+    return np.stack(found)[..., None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def expected(run, images):
+    answers = run.model().predict(images, verbose=0)
+    passed = answers["presence"] >= 0.5
+    assert 0 < passed.sum() < len(passed)
+    return answers
+
+
+def ask(served, signature, **inputs):
+    answers = served.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {name: value.numpy() for name, value in answers.items()}
+
+
+def test_a_fresh_process_without_the_package_agrees(folder, images, expected, tmp_path):
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import sys, numpy as np, tensorflow as tf
+model = tf.saved_model.load({str(folder)!r})
+answers = model.signatures["serving_default"](image=tf.constant(np.load("images.npy")))
+np.savez("answers.npz", **{{name: value.numpy() for name, value in answers.items()}})
+assert "nerveceg_tf" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    with np.load(tmp_path / "answers.npz") as found:
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, atol=1e-5)
+
+
+@pytest.mark.skipif(not LIBRARY.is_file(), reason="TensorFlow's C library is named otherwise here")
+@pytest.mark.parametrize("signature", ["serving_default", "uint8", "presence", "tunable"])
+def test_servings_own_loader_agrees(folder, images, expected, tmp_path, signature):
+    meta = saved_model_cli.saved_model_utils.get_meta_graph_def(str(folder), "serve")
+    found = meta.signature_def[signature]
+    halves = np.full(len(images), 0.5, np.float32)
+    inputs = {"image": images, "threshold": halves, "mask_threshold": halves}
+    if signature == "uint8":
+        inputs["image"] = images.astype(np.uint8)
+    for name in found.inputs:
+        np.save(tmp_path / f"{name}.npy", inputs[name])
+    feeds = [[info.name, f"{name}.npy"] for name, info in found.inputs.items()]
+    names = sorted(found.outputs)
+    (tmp_path / "feeds.json").write_text(json.dumps(feeds))
+    (tmp_path / "fetches.json").write_text(json.dumps([found.outputs[n].name for n in names]))
+    script = Path(__file__).parent / "without_tensorflow.py"
+    command = [sys.executable, script, LIBRARY, folder, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for number, name in enumerate(names):
+        answer = np.load(tmp_path / f"{number}.npy")
+        if name in expected:
+            np.testing.assert_allclose(answer, expected[name], atol=1e-5)
+        else:
+            assert answer.dtype == np.uint8
+            assert answer.any()
+
+
+@pytest.mark.parametrize(
+    "signature", ["serving_default", "uint8", "presence", "tunable", "encoded"]
+)
+def test_saved_model_cli_runs_each_signature(folder, images, expected, tmp_path, signature):
+    halves = np.full(len(images), 0.5, np.float32)
+    np.savez(
+        tmp_path / "in.npz",
+        image=images.astype(np.uint8) if signature == "uint8" else images,
+        threshold=halves,
+        mask_threshold=halves,
+        bytes=np.array([cv2.imencode(".png", i)[1].tobytes() for i in images], object),
+    )
+    takes = {"encoded": ["bytes"], "tunable": ["image", "threshold", "mask_threshold"]}
+    inputs = [f"{n}={tmp_path / 'in.npz'}[{n}]" for n in takes.get(signature, ["image"])]
+    options = ["run", "--dir", str(folder), "--tag_set", "serve", "--signature_def", signature]
+    options += ["--inputs", ";".join(inputs)]
+    options += ["--outdir", str(tmp_path), "--overwrite"]
+    arguments = saved_model_cli.create_parser().parse_args(options)
+    arguments.func()
+    found = np.load(tmp_path / "presence.npy")
+    np.testing.assert_allclose(found, expected["presence"], atol=1e-5)
+
+
+def test_no_graph_calls_python(folder):
+    meta = saved_model_cli.saved_model_utils.get_meta_graph_def(str(folder), "serve").graph_def
+    used = {node.op for node in meta.node}
+    used |= {node.op for function in meta.library.function for node in function.node_def}
+    assert {"If", "StatelessIf"} & used
+    assert not [op for op in used if "Py" in op]
+
+
+def test_masks_are_those_that_predict_writes(run, served, images, expected):
+    make_mask = MaskMaker.of(run)
+    found = ask(served, "serving_default", image=images)["mask_binary"]
+    for number in range(len(images)):
+        presence, mask = expected["presence"][number, 0], expected["mask"][number, ..., 0]
+        np.testing.assert_array_equal(found[number, ..., 0], make_mask(presence, mask))
+    assert found.any()
+
+
+def test_tunable_thresholds_are_per_frame(served, images, expected):
+    high = np.linspace(0, 1.01, len(images), dtype=np.float32)
+    found = ask(served, "tunable", image=images, threshold=high, mask_threshold=high)
+    passed = expected["presence"][:, 0] >= high
+    assert 0 < passed.sum() < len(passed)
+    assert [mask.any() for mask in found["mask"]] == passed.tolist()
+    levels = np.floor(found["mask"] * 255)
+    wanted = (levels >= np.ceil(high * 255)[:, None, None, None]) & passed[:, None, None, None]
+    assert (found["mask_binary"] == wanted).mean() > 0.999  # but where the smallest area decides
+
+
+def test_encoded_frames_of_several_sizes_answer_as_alone(run, served, few):
+    shapes = [(64, 96), (70, 50), (33, 120), (64, 64)]
+    frames = [
+        cv2.resize(read_image(f.image), s[::-1]) for f, s in zip(few[:4], shapes, strict=True)
+    ]
+    model, make_mask = run.model(), MaskMaker.of(run)
+    kinds = (".png", ".bmp", ".png", ".png")
+    files = [cv2.imencode(k, f)[1].tobytes() for k, f in zip(kinds, frames, strict=True)]
+    colour = cv2.imencode(".png", cv2.cvtColor(frames[3], cv2.COLOR_GRAY2BGR))[1].tobytes()
+    found = ask(served, "encoded", bytes=[*files[:3], colour])
+    for number, frame in enumerate(frames):
+        alone = model.predict(frame[None, ..., None].astype(np.float32), verbose=0)
+        presence, mask = alone["presence"][0, 0], alone["mask"][0, ..., 0]
+        assert found["presence"][number, 0] == pytest.approx(presence, abs=1e-5)
+        drawn = [_picture(found[name][number]) for name in ("mask_bytes", "mask_binary_bytes")]
+        assert np.abs(drawn[0] - mask * 255.0).max() <= 0.51
+        assert (drawn[1] == make_mask(presence, mask) * 255).mean() > 0.999
+
+
+def test_a_refused_frame_costs_no_segmenter(tmp_path, run, served, images, expected):
+    # Weights that are no numbers: what was computed and set to zero afterwards would be NaN.
+    model = run.model()
+    part = model.segmenter or model.gate
+    layer = next(layer for layer in reversed(part.layers) if layer.name.startswith("mask"))
+    layer.set_weights([w * np.nan for w in layer.get_weights()])
+    from nerveceg_tf.export.saved_model import write_saved_model
+
+    write_saved_model(model, run.thresholds, tmp_path)
+    broken = tf.saved_model.load(str(tmp_path))
+    passed = expected["presence"][:, 0] >= 0.5
+    found = ask(broken, "serving_default", image=images)["mask"]
+    assert np.isnan(found[passed]).any()
+    assert (found[~passed] == 0).all()
+    files = [cv2.imencode(".png", image)[1].tobytes() for image in images[~passed]]
+    for png in ask(broken, "encoded", bytes=files)["mask_bytes"]:
+        assert not _picture(png).any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 64, 96, 1), (2, 1, 1, 1), (1, 500, 3, 1), (0, 1, 1, 1)], ids=str
+)
+def test_odd_batches_are_answered(served, shape):
+    found = ask(served, "serving_default", image=np.zeros(shape, np.float32))
+    assert found["presence"].shape == (shape[0], 1)
+    assert found["mask"].shape == found["mask_binary"].shape == shape
+    assert np.isfinite(found["presence"]).all()
+    assert np.isfinite(found["mask"]).all()
+
+
+def test_no_pictures_are_answered(served):
+    found = served.signatures["encoded"](bytes=tf.zeros((0,), tf.string))
+    assert {name: len(value) for name, value in found.items()} == dict.fromkeys(found, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_frame_of_no_numbers_holds_no_nerve(served, images, expected, value):
+    broken = images.copy()
+    broken[0, 5, 5] = value
+    found = ask(served, "serving_default", image=broken)
+    assert found["presence"][0] == 0
+    assert not found["mask"][0].any()
+    np.testing.assert_allclose(found["presence"][1:], expected["presence"][1:], atol=1e-5)
+    assert np.isfinite(found["mask"]).all()
+
+
+def test_a_server_names_what_is_wrong_and_goes_on(folder, few, images, expected):
+    png = few[0].image.read_bytes()  # a TIFF, which is none of the kinds that a graph decodes
+    bad = {
+        "picture": lambda c: c.predict_encoded([png]),
+        "cut": lambda c: c.predict_encoded([cv2.imencode(".png", images[0])[1].tobytes()[:400]]),
+        "empty": lambda c: c.predict_encoded([b""]),
+        "rank": lambda c: c.predict(images[0]),
+        "channels": lambda c: c.predict(np.repeat(images, 3, axis=3)),
+    }
+    with LocalServer(folder.parent) as server:
+        for url in (server.rest_url, server.grpc_url):
+            with Client(url) as client:
+                for name, call in bad.items():
+                    with pytest.raises(Exception, match=r"\S") as caught:
+                        call(client)
+                    assert type(caught.value).__name__ == "ServingError", name
+                    assert "\n" not in str(caught.value)
+                    found = client.predict(images[:2])["presence"]
+                    np.testing.assert_allclose(found, expected["presence"][:2], atol=1e-5)
+
+
+def test_what_it_says_of_itself(folder, run):
+    facts = json.loads((folder / "assets.extra" / "nerveceg.json").read_text())
+    assert facts["classes"] == ["no nerve", "nerve"]
+    assert facts["thresholds"]["presence"] == 0.5
+    assert facts["licence"] == "CC0"
+    assert facts["trained_on"]["frames"] == 8
+    assert facts["verified"]["export"]["presence_difference"] < 1e-5
+    assert str(Path.cwd().parent) not in json.dumps(facts["trained_on"])
+
+
+def test_warm_up_reaches_every_signature_and_the_segmenter(folder, served):
+    file = str(folder / "assets.extra" / "tf_serving_warmup_requests")
+    seen = {}
+    for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
+        request = PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        assert request.model_spec.name == "nerveceg"
+        seen[request.model_spec.signature_name] = ask(
+            served, request.model_spec.signature_name, **inputs
+        )
+    assert set(seen) == {*served.signatures}
+    assert seen["tunable"]["mask"].any()
+
+
+def test_a_runner_answers_as_the_model(folder, images, expected):
+    runner = Runner(folder.parent)
+    for number, image in enumerate(images):
+        found = runner(image[..., 0].astype(np.uint8))
+        assert found.presence == pytest.approx(expected["presence"][number, 0], abs=1e-5)
+
+
+def test_a_version_is_replaced_only_by_force(run, run_command, folder):
+    before = (folder / "saved_model.pb").stat().st_mtime_ns
+    options = ["--format", "savedmodel", "--out", folder.parent, "--model-version", 3]
+    code, printed = run_command("export", run.path, *options)
+    assert code == 2
+    assert "--force" in printed
+    assert (folder / "saved_model.pb").stat().st_mtime_ns == before
+
+
+def test_query_draws_what_a_server_says(run, folder, few, run_command, tmp_path):
+    out = tmp_path / "overlay.png"
+    with LocalServer(folder.parent) as server:
+        code, printed = run_command("query", server.grpc_url, few[0].image, "--out", out)
+        assert code == 0, printed
+        again, refused = run_command("query", server.rest_url, few[0].image, "--out", out)
+        assert again == 2
+        assert "--force" in refused
+    image = read_image(few[0].image)
+    presence = float(run.model().detect(image[None, ..., None].astype(np.float32))[0, 0])
+    assert f"presence {presence:.3f}" in printed
+    assert cv2.imread(str(out)).shape[2] == 3
+
+
+def test_nobody_answers(few, run_command, tmp_path):
+    out = tmp_path / "overlay.png"
+    code, printed = run_command("query", "http://127.0.0.1:9", few[0].image, "--out", out)
+    assert code == 2
+    assert "is the server running" in " ".join(printed.split())
+    assert not out.exists()
+
+
+def _picture(png):
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).astype(np.float32)
