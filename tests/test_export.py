@@ -1,0 +1,190 @@
+"""Exports are held against their run, and one that fails is not left behind."""
+
+import json
+
+import numpy as np
+import pytest
+from exporting import make_data, make_run
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.export import export as module
+from nerveceg_tf.export.answer import Answer
+from nerveceg_tf.export.verify import Limits, Verifier, open_export
+from nerveceg_tf.run import Run
+from nerveceg_tf.thresholds import Thresholds
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, few):
+    return make_data(tmp_path_factory.mktemp("data") / "data", few)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data, few):
+    return make_run(tmp_path_factory.mktemp("run") / "run", data, few)
+
+
+@pytest.fixture(scope="module")
+def exported(run, few, tmp_path_factory):
+    out = tmp_path_factory.mktemp("lite") / "model.tflite"
+    module.export(run, out, module.Form(module.Format.tflite), few)
+    return out
+
+
+def test_the_command_writes_and_verify_agrees(run, data, tmp_path, nerveceg):
+    out, figures = tmp_path / "model.tflite", tmp_path / "figures.json"
+    options = ["--format", "tflite", "--precision", "float16", "--licence", "CC BY 4.0"]
+    code, printed, said = nerveceg("export", run.path, *options, "--out", out)
+    assert code == 0, said
+    assert "gate AUC" in printed
+    options = ["--against", run.path, "--on", data, "--part", "train", "--json", figures]
+    code, printed, said = nerveceg("verify", out, *options)
+    assert code == 0, said
+    found = json.loads(figures.read_text())
+    assert found["part"] == "train"
+    (of_export,) = found["exports"]
+    assert of_export["frames"] == found["run"]["frames"] == 4
+    assert 0 < of_export["median_ms"] <= of_export["p95_ms"]
+    assert of_export["megabytes"] == pytest.approx(out.stat().st_size / 1e6)
+    assert of_export["presence_difference"] < 0.01
+    _, facts = open_export(out)
+    assert facts["licence"] == "CC BY 4.0"
+    assert facts["verified"]["part"] == "validation"
+
+
+def test_verify_exits_with_1_where_a_limit_is_broken(run, data, few, exported, tmp_path, nerveceg):
+    other = make_run(tmp_path / "other", data, few, shared=True)
+    figures = tmp_path / "figures.json"
+    code, printed, _ = nerveceg(
+        "verify", exported, "--against", other.path, "--on", data, "--json", figures
+    )
+    assert code == 1
+    assert "presence differs by" in printed
+    assert json.loads(figures.read_text())["exports"][0]["broken"]
+
+
+def test_an_export_that_fails_is_not_left(run, data, tmp_path, nerveceg, monkeypatch):
+    write = module.write_tflite
+
+    def worse(model, *arguments):
+        head = model.gate.get_layer("presence")
+        head.set_weights([-w for w in head.get_weights()])
+        write(model, *arguments)
+
+    monkeypatch.setattr(module, "write_tflite", worse)
+    for options in (["--out", tmp_path / "m.tflite"], ["--out", tmp_path / "two", "--split"]):
+        code, _, said = nerveceg("export", run.path, "--format", "tflite", *options)
+        assert code == 2
+        assert "not written" in said
+        assert "presence differs" in " ".join(said.split())
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_export_loses_is_measured(run, few):
+    verifier = Verifier(run, few)
+    images = {read_image(f.image).tobytes(): f for f in few}
+    truths = dict(zip(images, verifier._truths, strict=True))
+
+    def knows_all(frame):
+        mask = truths[frame.tobytes()]
+        return Answer(float(mask.any()), mask.astype(np.float32), mask)
+
+    def knows_nothing(frame):
+        empty = np.zeros(frame.shape)
+        return Answer(0.0, empty.astype(np.float32), empty.astype(np.uint8))
+
+    def says_no_number(frame):
+        return knows_all(frame)._replace(presence=np.nan)
+
+    path = few[0].image
+    best = verifier.verify(knows_all, path, Limits())
+    assert (best.nerve_dice, best.gate_auc, best.broken) == (1.0, 1.0, ())
+    worst = verifier.verify(knows_nothing, path, Limits(gate_auc=-1))
+    assert worst.nerve_dice == 0
+    assert worst.gate_auc == 0.5
+    assert any("gate AUC falls" in line for line in worst.broken)
+    assert worst.disagreeing == 4
+    with pytest.raises(ValueError, match="NaN"):
+        verifier.verify(says_no_number, path, Limits())
+
+
+def test_a_segmenter_alone_can_be_exported(run, data, few, tmp_path, nerveceg):
+    alone = Run.create(tmp_path / "alone", run.description)
+    alone.write("split.json", run.read("split.json"))
+    alone.save("segmenter", run.load("segmenter"))
+    out = tmp_path / "model.tflite"
+    code, _, said = nerveceg("export", alone.path, "--format", "tflite", "--out", out)
+    assert code == 0, said
+    ask, _ = open_export(out)
+    assert ask(read_image(few[0].image)).presence == 1
+
+
+def test_cleaning_is_named_as_lost(run, few, tmp_path, recwarn):
+    kept = run.thresholds
+    try:
+        run.thresholds = Thresholds(0.5, 0.5, cleaning=("largest",))
+        module.export(run, tmp_path / "m.tflite", module.Form(module.Format.tflite), few)
+    finally:
+        run.thresholds = kept
+    assert any("largest" in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize(
+    ("options", "mend"),
+    [
+        (["--format", "tflite", "--out", "OUT/model"], "ends in .tflite"),
+        (["--format", "onnx", "--out", "OUT/model.tflite"], "ends in .onnx"),
+        (["--format", "tflite", "--split", "--out", "OUT/model.tflite"], "is a folder"),
+        (["--format", "savedmodel", "--split", "--out", "OUT/m"], "are for tflite"),
+        (["--format", "savedmodel", "--precision", "int8", "--out", "OUT/m"], "are for tflite"),
+        (["--format", "tflite", "--frame-size", "huge", "--out", "OUT/m.tflite"], "96x128"),
+        (["--format", "tflite", "--out", "TAKEN"], "--force"),
+        (["--format", "tflite", "--on", "OUT", "--out", "OUT/m.tflite"], "OUT"),
+        (["--format", "torch", "--out", "OUT/m"], "torch"),
+    ],
+)
+def test_wrong_options_are_named(run, exported, tmp_path, nerveceg, options, mend):
+    places = {"OUT": str(tmp_path), "TAKEN": str(exported)}
+    for name, place in places.items():
+        options = [option.replace(name, place) for option in options]
+    before = exported.read_bytes()
+    code, _, said = nerveceg("export", run.path, *options)
+    assert code == 2
+    assert mend.replace("OUT", str(tmp_path)) in " ".join(said.split())
+    assert exported.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path, nerveceg):
+    out = tmp_path / "model.tflite"
+    options = ["--format", "tflite", "--precision", "int8", "--out", out]
+    split = run.read("split.json")
+    stranger = make_run(tmp_path / "stranger", data, few)
+    stranger.write("split.json", {**split, "train": []})
+    code, _, said = nerveceg("export", stranger.path, *options)
+    assert code == 2
+    assert "no train frames" in " ".join(said.split())
+    stranger.write("split.json", split)
+    stranger.thresholds = Thresholds(presence=1.0)
+    code, _, said = nerveceg("export", stranger.path, *options)
+    assert code == 2
+    assert "lets no training frame pass" in " ".join(said.split())
+    assert not out.exists()
+
+
+def test_a_gate_alone_is_no_export(run, tmp_path, nerveceg):
+    alone = Run.create(tmp_path / "alone", run.description)
+    alone.write("split.json", run.read("split.json"))
+    alone.save("gate", run.load("gate"))
+    code, _, said = nerveceg(
+        "export", alone.path, "--format", "savedmodel", "--out", tmp_path / "out"
+    )
+    assert code == 2
+    assert "has no segmenter" in said
+
+
+@pytest.mark.parametrize("name", ["no.tflite", "no.onnx", "nothing"])
+def test_verify_names_what_is_no_export(run, data, tmp_path, nerveceg, name):
+    code, _, said = nerveceg("verify", tmp_path / name, "--against", run.path, "--on", data)
+    assert code == 2
+    assert name in said.replace("\n", "") or "pip install" in said

@@ -1,0 +1,66 @@
+"""A run as ONNX, for ONNX Runtime and OpenVINO."""
+
+import numpy as np
+import pytest
+from exporting import make_data, make_run
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.export.export import Form, Format, export
+
+pytestmark = pytest.mark.extras
+
+
+@pytest.fixture(scope="module", params=["two encoders", "shared"])
+def run(request, tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("run")
+    data = make_data(folder / "data", few)
+    return make_run(folder / "run", data, few, shared=request.param == "shared")
+
+
+@pytest.fixture(scope="module")
+def exported(run, few, tmp_path_factory):
+    out = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    _, _, found = export(run, out, Form(Format.onnx), few)
+    assert found.presence_difference < 1e-4
+    return out
+
+
+def test_onnx_runtime_agrees_on_both_sides_of_the_gate(run, exported, few):
+    from nerveceg_tf.export.onnx import Runner
+
+    runner, model, seen = Runner(exported, threads=2), run.model(), set()
+    for frame in few:
+        image = read_image(frame.image)
+        answer = runner(image)
+        wanted = model(image[None, ..., None].astype(np.float32))
+        if image.shape == runner.size:
+            seen.add(answer.presence >= 0.5)
+            assert answer.presence == pytest.approx(float(wanted["presence"][0, 0]), abs=1e-4)
+            np.testing.assert_allclose(answer.mask, wanted["mask"].numpy()[0, ..., 0], atol=1e-4)
+    assert seen == {False, True}
+    assert runner.facts["verified"]["export"]["frames"] == 4
+
+
+def test_openvino_agrees(run, exported, few):
+    import openvino
+
+    # Without the hint it computes in bfloat16 where the processor can, and agrees to two digits.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    infer = openvino.Core().compile_model(str(exported), "CPU", settings)
+    model = run.model()
+    size = tuple(infer.input("image").shape)[1:3]
+    images = [read_image(frame.image) for frame in few]
+    for image in (i for i in images if i.shape == size):
+        image = image[None, ..., None].astype(np.float32)
+        found, wanted = infer({"image": image}), model(image)
+        for name in ("presence", "mask"):
+            np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    from nerveceg_tf.export.onnx import Runner
+
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"model\.onnx: is damaged"):
+        Runner(tmp_path / "model.onnx")

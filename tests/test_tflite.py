@@ -1,0 +1,178 @@
+"""A run as TFLite: both forms in every precision, on a device that has no TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from exporting import make_data, make_run
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.errors import FrameError, ModelError
+from nerveceg_tf.export.convert import Precision
+from nerveceg_tf.export.export import Form, Format, export
+from nerveceg_tf.export.facts import append_facts, read_facts
+from nerveceg_tf.export.tflite import GATE, SEGMENTER, Runner
+
+# Weights by chance are not made for integers; what int8 may lose on trained ones, export checks.
+TOLERANCE = {"float32": 1e-4, "float16": 0.02, "dynamic": 0.1, "int8": 0.45}
+LOOSE = {"nerve_dice": 1.0, "gate_auc": 1.0}
+
+
+@pytest.fixture(scope="module", params=["two encoders", "shared"])
+def run(request, tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("run")
+    data = make_data(folder / "data", few)
+    return make_run(folder / "run", data, few, shared=request.param == "shared")
+
+
+@pytest.fixture(scope="module")
+def frames(few):
+    return [read_image(frame.image) for frame in few]
+
+
+@pytest.fixture(scope="module")
+def expected(run, frames):
+    model = run.model()
+    answers = [model(image[None, ..., None].astype(np.float32)) for image in frames]
+    return [(float(a["presence"][0, 0]), a["mask"].numpy()[0, ..., 0]) for a in answers]
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["one file", "split"])
+@pytest.mark.parametrize("precision", Precision)
+def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, split):
+    out = tmp_path / ("two" if split else "one.tflite")
+    written, _, _ = export(
+        run, out, Form(Format.tflite, precision, split, frames[0].shape), few, **LOOSE
+    )
+    assert written == out
+    assert sorted(p.name for p in tmp_path.iterdir()) == [out.name]
+    runner = Runner(out, threads=2)
+    assert runner.facts["precision"] == precision
+    passed = set()
+    for frame, (presence, mask) in zip(frames, expected, strict=True):
+        answer = runner(frame)
+        assert answer.mask.shape == answer.mask_binary.shape == frame.shape
+        assert np.isfinite(answer.mask).all()
+        assert abs(answer.presence - presence) <= TOLERANCE[precision]
+        passed.add(answer.presence >= 0.5)
+        if answer.presence < 0.5:
+            assert not answer.mask.any()
+            assert not answer.mask_binary.any()
+        elif presence >= 0.5 and frame.shape == runner.size:
+            assert np.abs(answer.mask - mask).max() <= TOLERANCE[precision]
+    assert passed == {False, True}
+    for file in (out / GATE, out / SEGMENTER) if split else (out,):
+        used = {op["op_name"] for op in Interpreter(str(file))._get_ops_details()}
+        assert ("IF" in used) != split
+        assert "READ_VARIABLE" not in used
+
+
+def test_an_empty_frame_skips_the_segmenter(run, frames, expected, tmp_path, few):
+    # A segmenter of no numbers would show in a mask that was computed and set to zero afterwards.
+    from nerveceg_tf.export.convert import write_tflite
+
+    model = run.model()
+    part = model.segmenter or model.gate
+    layer = next(layer for layer in reversed(part.layers) if layer.name.startswith("mask"))
+    layer.set_weights([w * np.nan for w in layer.get_weights()])
+    write_tflite(model, tmp_path / "broken.tflite", frames[0].shape, Precision.float32)
+    infer = Interpreter(str(tmp_path / "broken.tflite")).get_signature_runner()
+    same = [n for n, frame in enumerate(frames) if frame.shape == frames[0].shape]
+    seen = set()
+    for number in same:
+        mask = infer(image=frames[number][None, ..., None].astype(np.float32))["mask"]
+        seen.add(passes := expected[number][0] >= 0.5)
+        assert np.isnan(mask).any() == passes
+    assert seen == {False, True}
+
+
+@pytest.fixture(scope="module")
+def exported(run, few, tmp_path_factory):
+    out = tmp_path_factory.mktemp("lite") / "model.tflite"
+    export(run, out, Form(Format.tflite), few)
+    return out
+
+
+@pytest.mark.slow
+def test_it_runs_in_an_environment_of_litert_numpy_and_opencv(exported, frames, expected, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True, timeout=120)
+    python, root = tmp_path / "bare" / "bin" / "python", Path(__file__).parents[1]
+    needed = ["ai-edge-litert", "numpy", "opencv-python-headless"]
+    install = [python, "-m", "pip", "install", "-q", "-c", root / "constraints.txt", *needed]
+    subprocess.run(install, check=True, timeout=300)
+    np.save(tmp_path / "frame.npy", frames[0])
+    code = """
+import importlib.util, sys
+import numpy as np
+from nerveceg_tf.export.tflite import Runner
+
+assert not any(map(importlib.util.find_spec, ("tensorflow", "keras", "scipy", "PIL")))
+print(Runner(sys.argv[1], threads=1)(np.load(sys.argv[2])).presence)
+"""
+    done = subprocess.run(
+        [python, "-c", code, exported, tmp_path / "frame.npy"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) == pytest.approx(expected[0][0], abs=1e-3)
+
+
+def test_frames_of_another_size_are_answered_in_their_own(exported, frames, expected):
+    runner = Runner(exported)
+    large = np.kron(frames[0], np.ones((2, 2), np.uint8))
+    answer = runner(large)
+    assert answer.mask.shape == large.shape
+    assert answer.presence == pytest.approx(expected[0][0], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((4, 4, 3)),
+        np.zeros(4),
+        np.zeros((0, 4)),
+        np.array([["a"]]),
+        np.full((4, 4), np.nan),
+    ],
+    ids=["colour", "line", "empty", "text", "NaN"],
+)
+def test_what_is_no_frame_is_refused(exported, frame):
+    runner = Runner(exported)
+    with pytest.raises(FrameError, match="pass"):
+        runner(frame)
+    assert runner(np.zeros((1, 1), np.uint8)).mask.shape == (1, 1)
+
+
+def test_facts_give_way_to_newer_ones(tmp_path):
+    file = tmp_path / "model.tflite"
+    file.write_bytes(b"weights")
+    append_facts(file, {"a": 1})
+    size = file.stat().st_size
+    append_facts(file, {"a": 2})
+    assert read_facts(file) == {"a": 2}
+    assert file.stat().st_size == size
+    assert file.read_bytes().startswith(b"weights")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None], ids=["empty", "noise", "absent"])
+def test_damaged_files_are_named(tmp_path, content):
+    file = tmp_path / "model.tflite"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.tflite"):
+        Runner(file)
+
+
+def test_a_cut_model_is_named(exported, tmp_path):
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(exported.read_bytes()[:2000])
+    append_facts(cut, read_facts(exported))
+    with pytest.raises(ModelError, match="export it again"):
+        Runner(cut)
