@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-torch bench-pipeline lint clean
+.PHONY: demo test test-slow test-torch bench-pipeline bench-inference lint clean
 
 demo: .venv/installed
 	$(BIN)/nerveceg demo --out demo
@@ -51,3 +51,7 @@ clean:
 DATA ?= ../shared/data/kaggle-uns-tiff
 bench-pipeline: .venv/installed-torch
 	$(BIN)/python benchmarks/pipeline.py $(DATA)
+
+bench-inference: .venv/installed-torch
+	$(BIN)/python benchmarks/inference.py --pair full
+	$(BIN)/python benchmarks/inference.py --pair fast

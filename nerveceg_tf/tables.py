@@ -122,6 +122,7 @@ def print_tuned(run: str, tuned: Tuned) -> None:
 def print_verified(found: Sequence[Verified], title: str) -> None:
     """A run and its exports: agreement, scores, latency, size, and the limits that are broken."""
     table = Table("", title=title, title_justify="left")
+    table.columns[0].overflow = "fold"
     columns = ("MB", "presence", "mask", "Dice, nerve", "gate AUC", "median ms", "p95 ms")
     for column in columns:
         table.add_column(column, justify="right")

@@ -22,7 +22,9 @@ from nerveceg_tf.scoring.postprocess import MaskMaker
 LIBRARY = Path(tf.__file__).parent / "libtensorflow_cc.so.2"
 
 
-@pytest.fixture(scope="module", params=["two encoders", "shared"])
+@pytest.fixture(
+    scope="module", params=["two encoders", pytest.param("shared", marks=pytest.mark.slow)]
+)
 def run(request, tmp_path_factory, few):
     folder = tmp_path_factory.mktemp("run")
     data = make_data(folder / "data", few)

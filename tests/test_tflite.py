@@ -22,7 +22,9 @@ TOLERANCE = {"float32": 1e-4, "float16": 0.02, "dynamic": 0.1, "int8": 0.45}
 LOOSE = {"nerve_dice": 1.0, "gate_auc": 1.0}
 
 
-@pytest.fixture(scope="module", params=["two encoders", "shared"])
+@pytest.fixture(
+    scope="module", params=["two encoders", pytest.param("shared", marks=pytest.mark.slow)]
+)
 def run(request, tmp_path_factory, few):
     folder = tmp_path_factory.mktemp("run")
     data = make_data(folder / "data", few)

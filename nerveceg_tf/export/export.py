@@ -1,6 +1,5 @@
 """Exports a run: writes it, holds it against the run, and only then gives it its name."""
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +16,7 @@ from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.export.answer import checked, fitted
 from nerveceg_tf.export.convert import Precision, write_onnx, write_tflite
-from nerveceg_tf.export.facts import NAME, append_facts
+from nerveceg_tf.export.facts import append_facts, keep_in_onnx
 from nerveceg_tf.export.saved_model import MARKER, write_extra, write_saved_model
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.verify import Verified, Verifier, check_onnx, limits_of, open_export
@@ -177,15 +176,7 @@ def _write(
         holder = path / GATE if form.split else path
         return lambda facts: append_facts(holder, facts)
     write_onnx(model, path, size)
-    return lambda facts: _keep_in_onnx(path, facts)
-
-
-def _keep_in_onnx(path: Path, facts: dict[str, Any]) -> None:
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {NAME: json.dumps(facts)})
-    onnx.save(model, path)
+    return lambda facts: keep_in_onnx(path, facts)
 
 
 def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:

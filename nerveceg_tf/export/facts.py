@@ -28,6 +28,15 @@ def append_facts(path: Path, facts: dict[str, Any]) -> None:
         archive.writestr(NAME, json.dumps(facts, indent=2))
 
 
+def keep_in_onnx(path: Path, facts: dict[str, Any]) -> None:
+    """Writes the facts into an ONNX file's own metadata, in place of earlier ones."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {NAME: json.dumps(facts)})
+    onnx.save(model, path)
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """Reads what `append_facts` wrote.
 
