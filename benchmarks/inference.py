@@ -25,6 +25,7 @@ from rich.table import Table
 
 POSITIVE = 0.41
 FRAMES = {"full": 17, "fast": 102}
+BATCHES = {"full": (1,), "fast": (1, 8)}
 BASE, ORIGINAL = "SavedModel, gated", "PyTorch, eager, gated"
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         print(json.dumps(build(*work[:2]) if name == "build" else measure(name, *work)))
         return
     wanted = arguments.only.split(";") if arguments.only else list(CONTENDERS)
-    rows = [(n, p, b) for n in wanted for p, b in _settings(n)]
+    rows = [(n, p, b) for n in wanted for p, b in _settings(n, arguments.pair)]
     rates: dict[tuple, list[float]] = {row: [] for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         _call(arguments.pair, frames, "build", POSITIVE, 1, folder)
@@ -65,10 +66,10 @@ def main() -> None:
         arguments.json.write_text(json.dumps({**about, "figures": figures}, indent=2) + "\n")
 
 
-def _settings(name: str) -> list[tuple[float, int]]:
+def _settings(name: str, pair: str) -> list[tuple[float, int]]:
     """The shares of positive frames and the batch sizes at which a contender runs."""
     shares = (POSITIVE, 0.0, 1.0) if name.startswith("SavedModel") else (POSITIVE,)
-    return list(product(shares, (1, 8) if name in BATCHED else (1,)))
+    return list(product(shares, BATCHES[pair] if name in BATCHED else (1,)))
 
 
 def _call(pair: str, frames: int, name: str, positive: float, batch: int, folder: str) -> dict:

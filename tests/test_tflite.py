@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from nerveceg_tf.export.tflite import GATE, SEGMENTER, Runner
 
 # Weights by chance are not made for integers; what int8 may lose on trained ones, export checks.
 TOLERANCE = {"float32": 1e-4, "float16": 0.02, "dynamic": 0.1, "int8": 0.45}
+QUICK = {(Precision.float32, True), (Precision.float16, False), (Precision.int8, False)}
 LOOSE = {"nerve_dice": 1.0, "gate_auc": 1.0}
 
 
@@ -43,8 +45,13 @@ def expected(run, frames):
     return [(float(a["presence"][0, 0]), a["mask"].numpy()[0, ..., 0]) for a in answers]
 
 
-@pytest.mark.parametrize("split", [False, True], ids=["one file", "split"])
-@pytest.mark.parametrize("precision", Precision)
+FORMS = [
+    pytest.param(precision, split, marks=() if (precision, split) in QUICK else pytest.mark.slow)
+    for precision, split in product(Precision, (False, True))
+]
+
+
+@pytest.mark.parametrize(("precision", "split"), FORMS)
 def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, split):
     out = tmp_path / ("two" if split else "one.tflite")
     written, _, _ = export(

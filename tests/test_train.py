@@ -132,6 +132,7 @@ def test_frames_are_recognised_under_other_names_and_formats(run, run_command, t
     assert json.loads((tmp_path / "s").read_text())["frames"] == 4
 
 
+@pytest.mark.slow
 def test_one_stage_runs_score_what_they_can_and_combine(run_command, tmp_path, subjects, tiny):
     hold_out = ("--hold-out", ",".join(subjects[:3]))
     for stage in ("gate", "segmenter"):

@@ -135,7 +135,8 @@ class Verifier:
         dice = [dice_of(t, a.mask_binary) for t, a in zip(self._truths, answers, strict=True)]
         auc = None
         if 0 < present.sum() < len(present):
-            auc = float(roc_auc_score(present, [a.presence for a in answers]))
+            said = np.nan_to_num([a.presence for a in answers])
+            auc = float(roc_auc_score(present, said))
         median, p95 = np.percentile(np.array(took) * 1e3, (50, 95))
         found = Verified(
             name=name,
@@ -249,7 +250,7 @@ def _by_keras(model: NerveCeg, thresholds: Thresholds) -> Ask:
 
 
 def _worst(differences: list[float]) -> float:
-    return float(max(differences, default=0.0))
+    return float(np.max(differences)) if differences else 0.0  # and NaN if one is
 
 
 def _broken(found: Verified, run: Verified, limits: Limits) -> list[str]:
