@@ -60,7 +60,7 @@ def build(folder: Path, pair: str) -> dict:
     frames = tf.TensorSpec((None, None, None, 1), tf.float32, name="image")
     archive.add_endpoint("serving_default", always, input_signature=[frames])
     archive.write_out(str(folder / "always"), verbose=False)
-    measured = [f[None, ..., None].astype(np.float32) for f in _frames(20, 0.5)]
+    measured = [f[None, ..., None].astype(np.float32) for f in _frames(6, 0.5)]
     for precision in Precision:
         path = folder / f"{precision}.tflite"
         write_tflite(model, path, SIZE, precision, measured)

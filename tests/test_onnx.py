@@ -6,7 +6,9 @@ from exporting import make_data, make_run
 
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.export.convert import write_onnx
 from nerveceg_tf.export.export import Form, Format, export
+from nerveceg_tf.models import EfficientNetGate, NerveCeg, UNet
 
 pytestmark = pytest.mark.extras
 
@@ -56,6 +58,19 @@ def test_openvino_agrees(run, exported, few):
         found, wanted = infer({"image": image}), model(image)
         for name in ("presence", "mask"):
             np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+
+
+def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
+    import onnxruntime
+
+    gate = EfficientNetGate("b0", size=(32, 32), weights=None)
+    model = NerveCeg(gate, UNet((32, 48, 1), width=2), threshold=0.0)
+    write_onnx(model, tmp_path / "model.onnx", (40, 60))
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [i.name for i in session.get_inputs()] == ["image"]
+    image = read_image(few[0].image)[None, :40, :60, None].astype(np.float32)
+    found, wanted = session.run(["mask"], {"image": image})[0], model(image)["mask"]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_a_damaged_file_is_named(tmp_path):

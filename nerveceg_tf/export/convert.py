@@ -108,13 +108,20 @@ def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
 
 
 def _onnx(graph: Graph) -> Any:
+    import onnx
     import tf2onnx
 
-    function, inputs = graph
+    function = tf.function(graph[0], input_signature=graph[1])
+    captures = function.get_concrete_function().graph.captures
     with silent_stderr():
-        model, _ = tf2onnx.convert.from_function(
-            tf.function(function, input_signature=inputs), inputs, opset=_OPSET
-        )
+        model, _ = tf2onnx.convert.from_function(function, graph[1], opset=_OPSET)
+    # What is a constant to the function but no variable, such as EfficientNet's means, tf2onnx
+    # takes for an input.
+    constants = {inside.name: outside for outside, inside in captures}
+    for leaked in [i for i in model.graph.input if i.name in constants]:
+        value = onnx.numpy_helper.from_array(constants[leaked.name].numpy(), leaked.name)
+        model.graph.initializer.append(value)
+        model.graph.input.remove(leaked)
     return model
 
 
