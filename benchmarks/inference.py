@@ -52,9 +52,10 @@ def main() -> None:
         _call(arguments.pair, frames, "build", POSITIVE, 1, folder)
         for repeat, row in product(range(arguments.repeats), rows):
             found = _call(arguments.pair, frames, *row, folder)
-            rates[row].append(found["rate"])
-            print(f"{repeat + 1}  {row}  {found['rate']:.2f}", file=sys.stderr, flush=True)
-    medians = {row: statistics.median(values) for row, values in rates.items()}
+            rates[row] += [found["rate"]] if found else []
+            said = f"{found['rate']:.2f}" if found else "failed"
+            print(f"{repeat + 1}  {row}  {said}", file=sys.stderr, flush=True)
+    medians = {row: statistics.median(values) for row, values in rates.items() if values}
     _print(medians, arguments.pair, frames)
     if arguments.json:
         figures = [
@@ -64,6 +65,8 @@ def main() -> None:
         packages = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "torch")
         about["versions"] = {name: version(name) for name in packages}
         arguments.json.write_text(json.dumps({**about, "figures": figures}, indent=2) + "\n")
+    if failed := [row for row in rows if len(rates[row]) < arguments.repeats]:
+        raise SystemExit(f"failed, see above: {failed}")
 
 
 def _settings(name: str, pair: str) -> list[tuple[float, int]]:
@@ -72,14 +75,18 @@ def _settings(name: str, pair: str) -> list[tuple[float, int]]:
     return list(product(shares, BATCHES[pair] if name in BATCHED else (1,)))
 
 
-def _call(pair: str, frames: int, name: str, positive: float, batch: int, folder: str) -> dict:
+def _call(
+    pair: str, frames: int, name: str, positive: float, batch: int, folder: str
+) -> dict | None:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "2")
     command = [sys.executable, __file__, "--pair", pair, "--frames", str(frames)]
     command += ["--of", name, str(positive), str(batch), folder]
     environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if done.returncode and name == "build":
+        raise SystemExit("the artefacts could not be built, see above")
     if done.returncode:
-        raise SystemExit(f"{name}: failed, see above")
+        return None  # the others are still worth knowing
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -92,7 +99,7 @@ def _print(medians: dict[tuple, float], pair: str, frames: int) -> None:
     for (name, positive, batch), rate in medians.items():
         base = medians.get((BASE, positive, batch))
         ratios = [f"{rate / other:.2f}" if other else "-" for other in (base, original)]
-        if positive != POSITIVE:
+        if (positive, batch) != (POSITIVE, 1):
             ratios[1] = "-"
         cells = (f"{positive:.0%}", str(batch), f"{rate:.2f}", f"{1000 / rate:.1f}")
         table.add_row(name, *cells, *ratios)
