@@ -99,9 +99,9 @@ def export(
     """
     if "segmenter" not in run.stages:
         raise ModelError(f"{run.path}: has no segmenter; combine it with a run that has")
+    _check_name(out, form)
     if form.format == Format.onnx:
         check_onnx()
-    _check_name(out, form)
     if run.thresholds.cleaning:
         warnings.warn(
             f"{run.path}: mends its masks by {', '.join(run.thresholds.cleaning)}, which no export"
