@@ -45,6 +45,7 @@ def test_unet_plus_plus_is_trained_at_every_depth_and_cut(run_command, tmp_path,
     assert cut.read("metrics.json")["ungated_dice"] is not None
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_is_named_in_the_run(run_command, tmp_path, subjects):
     options = ("--only", "segmenter", "--segmenter", "pretrained_unet", "--encoder", "lite0")
     options += ("--width", "2", "--segmenter-size", "32x32")
