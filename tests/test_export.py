@@ -154,6 +154,14 @@ def test_wrong_options_are_named(run, exported, tmp_path, nerveceg, options, men
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_frame_size_that_loses_the_picture_is_named(run, tmp_path, nerveceg):
+    options = ["--format", "tflite", "--frame-size", "2x2", "--out", tmp_path / "m.tflite"]
+    code, _, said = nerveceg("export", run.path, *options)
+    assert code == 2
+    assert "a --frame-size nearer to" in " ".join(said.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path, nerveceg):
     out = tmp_path / "model.tflite"
     options = ["--format", "tflite", "--precision", "int8", "--out", out]

@@ -239,6 +239,8 @@ def _spread(frames: Sequence[Frame], most: int) -> list[Frame]:
 
 
 def _mend(form: Form) -> str:
+    if form.frame_size:
+        return "take a --frame-size nearer to that of the data, or leave it out"
     if form.precision == Precision.float32:
         return "this is a fault of the conversion, please report it"
     if form.precision == Precision.float16:
