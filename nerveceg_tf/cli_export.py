@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nerveceg_tf.data.plan import find_planned
+from nerveceg_tf.errors import FrameError
 from nerveceg_tf.export.convert import Precision
 from nerveceg_tf.export.export import Form, Format
 from nerveceg_tf.export.export import export as export_run
@@ -118,6 +119,8 @@ def query(
     force: ForceFile = False,
 ) -> None:
     """Send a frame to a server, and write an overlay of its answer."""
+    if out.suffix != ".png":
+        raise FrameError(f"--out {out}: name a file that ends in .png")
     check_new_file(out, force)
     with Client(url, model, model_version, timeout) as client:
         presence, pixels = query_frame(client, frame, out)

@@ -136,6 +136,7 @@ def test_cleaning_is_named_as_lost(run, few, tmp_path, recwarn):
         (["--format", "tflite", "--split", "--out", "OUT/model.tflite"], "is a folder"),
         (["--format", "savedmodel", "--split", "--out", "OUT/m"], "are for tflite"),
         (["--format", "savedmodel", "--precision", "int8", "--out", "OUT/m"], "are for tflite"),
+        (["--format", "savedmodel", "--frame-size", "64x64", "--out", "OUT/m"], "of any size"),
         (["--format", "tflite", "--frame-size", "huge", "--out", "OUT/m.tflite"], "96x128"),
         (["--format", "tflite", "--out", "TAKEN"], "--force"),
         (["--format", "tflite", "--on", "OUT", "--out", "OUT/m.tflite"], "OUT"),

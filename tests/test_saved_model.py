@@ -297,6 +297,14 @@ def test_query_draws_what_a_server_says(run, folder, few, run_command, tmp_path)
     assert cv2.imread(str(out)).shape[2] == 3
 
 
+def test_an_overlay_is_a_png(few, run_command, tmp_path):
+    code, printed = run_command(
+        "query", "http://127.0.0.1:9", few[0].image, "--out", tmp_path / "overlay.jpg"
+    )
+    assert code == 2
+    assert "ends in .png" in " ".join(printed.split())
+
+
 def test_nobody_answers(few, run_command, tmp_path):
     out = tmp_path / "overlay.png"
     code, printed = run_command("query", "http://127.0.0.1:9", few[0].image, "--out", out)

@@ -111,6 +111,8 @@ def version_folder(path: Path) -> Path:
     Raises:
         ModelError: it holds none.
     """
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such export; make one with nerveceg export")
     if (path / MARKER).is_file():
         return path
     numbered = [p for p in path.glob("*") if p.name.isdecimal() and (p / MARKER).is_file()]
