@@ -66,9 +66,7 @@ class Form:
         if self.format != Format.tflite and (self.split or self.precision != Precision.float32):
             raise ModelError(f"--format {self.format}: --precision and --split are for tflite")
         if self.format == Format.savedmodel and self.frame_size:
-            raise ModelError(
-                "--format savedmodel: takes frames of any size; omit --frame-size"
-            )
+            raise ModelError("--format savedmodel: takes frames of any size; omit --frame-size")
 
 
 def export(
