@@ -8,19 +8,18 @@ from typing import Annotated
 
 import typer
 
+from nerveceg_tf.cli_explain import app as explain_app
 from nerveceg_tf.cli_export import app as export_app
-from nerveceg_tf.cross_validate import cross_validate
+from nerveceg_tf.cli_train import app as train_app
 from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.data.plan import find_planned, make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
 from nerveceg_tf.ensemble import open_runs
 from nerveceg_tf.errors import (
-    FrameError,
     ModelError,
     NervecegError,
     NervecegWarning,
-    SubjectError,
 )
 from nerveceg_tf.files import (
     check_new_file,
@@ -29,7 +28,6 @@ from nerveceg_tf.files import (
     replacing_folder,
     write_json,
 )
-from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.models import import_torch as import_checkpoint
 from nerveceg_tf.options import (
     Data,
@@ -39,11 +37,8 @@ from nerveceg_tf.options import (
     RunFolder,
     RunFolders,
     ScoredPart,
-    SegmentOn,
-    Stage,
     Tta,
     parse_size,
-    parse_subjects,
 )
 from nerveceg_tf.progress import console
 from nerveceg_tf.run import Run
@@ -57,7 +52,6 @@ from nerveceg_tf.scoring.submission import write_submission
 from nerveceg_tf.scoring.tune import tune as tune_run
 from nerveceg_tf.tables import print_audit, print_models, print_scores, print_tuned
 from nerveceg_tf.training.recipe import Recipe
-from nerveceg_tf.training.train import train as train_run
 
 app = typer.Typer(
     help="Two-stage nerve segmentation for ultrasound.",
@@ -112,112 +106,6 @@ def audit(
         steps = make_plan(found)
         write_plan(fix, steps)
         console.print(f"plan of {len(steps)} steps, for train --plan: {fix}", soft_wrap=True)
-
-
-@app.command()
-def train(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    gate: Annotated[str, typer.Option(help=f"One of {', '.join([*GATES, SHARED])}.")] = Recipe.gate,
-    segmenter: Annotated[
-        str, typer.Option(help=f"One of {', '.join(SEGMENTERS)}.")
-    ] = Recipe.segmenter,
-    epochs: Annotated[int, typer.Option(min=1, help="For each stage.")] = Recipe.epochs,
-    gate_size: Annotated[
-        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the gate.")
-    ] = "380x380",
-    segmenter_size: Annotated[
-        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the segmenter.")
-    ] = "192x256",
-    width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Of a pretrained_… segmenter: lite0, or one of segmentation_models."),
-    ] = Recipe.encoder,
-    deep_supervision: Annotated[
-        bool, typer.Option("--deep-supervision", help="Train unet_plus_plus at all its depths.")
-    ] = Recipe.deep_supervision,
-    prune: Annotated[
-        int | None,
-        typer.Option(min=1, max=4, help="Keep a deeply supervised unet_plus_plus to this depth."),
-    ] = Recipe.prune,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = Recipe.seed,
-    batch_size: Annotated[int, typer.Option(min=1)] = Recipe.batch_size,
-    gate_weights: Annotated[
-        str,
-        typer.Option(
-            help="imagenet, noisy-student, none, a file, or auto: imagenet if it can be had."
-        ),
-    ] = Recipe.gate_weights,
-    encoder_weights: Annotated[
-        str, typer.Option(help="imagenet, none, or auto: imagenet if it can be had.")
-    ] = Recipe.encoder_weights,
-    segment_on: Annotated[
-        SegmentOn, typer.Option(help="Frames to train the segmenter on.")
-    ] = SegmentOn.nerve,
-    only: Annotated[Stage | None, typer.Option(help="Train one stage.")] = None,
-    hold_out: Annotated[
-        str,
-        typer.Option(
-            callback=parse_subjects,
-            metavar="SUBJECTS",
-            help="Never to be looked at, such as 34-39,41.",
-        ),
-    ] = "",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
-    balance: Annotated[
-        bool, typer.Option("--balance", help="Draw classes and subjects evenly for the gate.")
-    ] = Recipe.balance,
-    plan: Plan = None,
-    split: Annotated[
-        Path | None, typer.Option(metavar="split.json", help="Divide them as an earlier run did.")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep decoded frames for the next training.")
-    ] = None,
-    cv: Annotated[
-        int | None,
-        typer.Option(min=2, metavar="K", help="Train, tune and score K folds by subject."),
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Train a gate and a segmenter on frames with masks, split by subject."""
-    recipe = Recipe(
-        gate=gate,
-        segmenter=segmenter,
-        gate_size=gate_size,
-        segmenter_size=segmenter_size,
-        gate_weights=gate_weights,
-        width=width,
-        encoder=encoder,
-        encoder_weights=encoder_weights,
-        deep_supervision=deep_supervision,
-        prune=prune,
-        epochs=epochs,
-        batch_size=batch_size,
-        segment_on=segment_on.value,
-        balance=balance,
-        seed=seed,
-    )
-    if split and hold_out:
-        raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
-    if cv and (split or hold_out):
-        raise SubjectError("--cv: divides the subjects itself; leave --split and --hold-out out")
-    if cv:
-        scores, bad = cross_validate(data, out, recipe, cv, only, skip_bad, force, plan, cache)
-        _say_left_out(bad)
-        print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
-        console.print(f"folds: {out}", soft_wrap=True)
-        return
-    run, frames, bad = train_run(
-        data, out, recipe, only, hold_out, skip_bad, force, plan, split, cache
-    )
-    _say_left_out(bad)
-    if {"validation", "held_out"} & set(run.parts.values()):
-        scores, _ = evaluate_run(run, frames.frames)
-        run.write("metrics.json", scores)
-        print_scores(scores, f"{run.path} on frames that it was not trained on")
-    console.print(f"run: {run.path}")
 
 
 @app.command()
@@ -364,16 +252,22 @@ def report(
     plan: Plan = None,
     tta: Tta = False,
     most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="Show why, too: a method of nerveceg explain."),
+    ] = None,
     force: ForceFile = False,
 ) -> None:
     """Write a page with scores, curves, and frames whose thresholds can be moved."""
     check_new_file(out, force)
     run = open_runs(runs, tta)
     frames, _, _ = find_planned(data or run.data, plan)
-    write_report(run, frames, out, part, most)
+    write_report(run, frames, out, part, most, explain)
     console.print(f"page: {out}", soft_wrap=True)
 
 
+app.add_typer(train_app)
+app.add_typer(explain_app)
 app.add_typer(export_app)
 
 
@@ -404,11 +298,6 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("stopped", "yellow")
         sys.exit(130)
-
-
-def _say_left_out(errors: list[FrameError]) -> None:
-    for error in errors:
-        _say(f"left out: {error}", "yellow")
 
 
 def _say(line: str, style: str = "red") -> None:

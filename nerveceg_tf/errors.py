@@ -32,6 +32,10 @@ class WeightsUnavailableError(ModelError):
     """Pretrained weights that could not be downloaded, or that do not exist."""
 
 
+class TrainingError(NervecegError):
+    """A training that cannot go on."""
+
+
 class RunError(NervecegError):
     """A run folder that is missing, incomplete or in the way."""
 

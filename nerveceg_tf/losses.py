@@ -123,6 +123,14 @@ class FocalTversky(Tversky):
         return {**super().get_config(), "gamma": self.gamma}
 
 
+LOSSES: dict[str, type[keras.losses.Loss]] = {
+    "bce-dice": BCEDice,
+    "tversky": Tversky,
+    "focal-tversky": FocalTversky,
+}
+"""The command line's names of the losses."""
+
+
 def _sums(y_true, y_pred) -> tuple:
     """Per frame: overlap, true area and predicted area."""
     axes = (1, 2, 3)

@@ -32,6 +32,14 @@ class SegmentOn(StrEnum):
     all = "all"
 
 
+class Switch(StrEnum):
+    """What `--mixed-precision` takes."""
+
+    on = "on"
+    off = "off"
+    auto = "auto"
+
+
 def parse_size(text: str | None) -> Size | None:
     """Height and width of a text such as `96x128`."""
     if text is None:

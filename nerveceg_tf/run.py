@@ -96,11 +96,11 @@ class Run:
     @property
     def stages(self) -> tuple[str, ...]:
         """Which of `"gate"` and `"segmenter"` the run has."""
-        return tuple(stage for stage in STAGES if self._shared or self._file(stage).is_file())
+        return tuple(stage for stage in STAGES if self.has("shared") or self.has(stage))
 
-    @property
-    def _shared(self) -> bool:
-        return self._file("shared").is_file()
+    def has(self, model: str) -> bool:
+        """Whether the run holds this model: `"gate"`, `"segmenter"` or `"shared"`."""
+        return self._file(model).is_file()
 
     def _file(self, stage: str) -> Path:
         return self.path / f"{stage}.keras"
@@ -111,7 +111,7 @@ class Run:
         Raises:
             RunError: the run lacks it, or its file is damaged.
         """
-        if self._shared and stage in STAGES:
+        if self.has("shared") and stage in STAGES:
             return _of_stage(self.load("shared"), stage)
         path = self._file(stage)
         if not path.is_file():
@@ -128,7 +128,7 @@ class Run:
             gives `presence` alone.
         """
         thresholds = self.thresholds
-        if self._shared:
+        if self.has("shared"):
             return NerveCeg(self.load("shared"), None, thresholds.presence, thresholds.mask)
         if self.stages == ("gate",):
             return GateAlone(self.load("gate"))

@@ -102,6 +102,7 @@ def gate_dataset(
     training: bool = False,
     seed: int = 0,
     balanced: bool = False,
+    epochs: range | None = None,
 ) -> tf.data.Dataset:
     """All frames with their labels, for `gate.fit`.
 
@@ -113,6 +114,8 @@ def gate_dataset(
         seed: of both.
         balanced: while training, draw frames with a nerve and without one equally often, and
             within each kind every subject that has it; an epoch is still `len(frames)` draws.
+        epochs: while training, numbers of the epochs to give, one after another. By default one,
+            another each time that the dataset is gone over.
 
     Returns:
         Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 labels `(b, 1)`.
@@ -120,7 +123,7 @@ def gate_dataset(
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], labels)
     weights = balance(frames) if balanced and training else None
-    return _batches(arrays, batch_size, training, seed, weights)
+    return _batches(arrays, batch_size, training, seed, epochs, weights)
 
 
 def segmenter_dataset(
@@ -130,6 +133,8 @@ def segmenter_dataset(
     training: bool = False,
     seed: int = 0,
     only: Literal["nerve", "all"] = "nerve",
+    balanced: bool = False,
+    epochs: range | None = None,
 ) -> tf.data.Dataset:
     """Frames with their masks, for `segmenter.fit`.
 
@@ -140,6 +145,8 @@ def segmenter_dataset(
         training: shuffle and augment.
         seed: of both.
         only: `"nerve"` leaves out the frames without one, as the two-stage system does.
+        balanced: as in `gate_dataset`; of frames with a nerve alone, subjects are drawn evenly.
+        epochs: as in `gate_dataset`.
 
     Returns:
         Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 masks of the
@@ -147,13 +154,23 @@ def segmenter_dataset(
     """
     if only == "nerve":
         frames = frames.take(np.flatnonzero(frames.present))
-    return _batches((frames.images[size], frames.masks[size]), batch_size, training, seed)
+    arrays = (frames.images[size], frames.masks[size])
+    weights = balance(frames) if balanced and training else None
+    return _batches(arrays, batch_size, training, seed, epochs, weights)
 
 
 def two_stage_dataset(
-    frames: FrameSet, size: Size, batch_size: int = 16, training: bool = False, seed: int = 0
+    frames: FrameSet,
+    size: Size,
+    batch_size: int = 16,
+    training: bool = False,
+    seed: int = 0,
+    balanced: bool = False,
+    epochs: range | None = None,
 ) -> tf.data.Dataset:
     """All frames with labels and masks, for `NerveCeg.fit` and `NerveCeg.evaluate`.
+
+    Args: as those of `gate_dataset`.
 
     Returns:
         Batches of images as in `segmenter_dataset`, and a dict of `presence` float32 `(b, 1)` and
@@ -161,7 +178,8 @@ def two_stage_dataset(
     """
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
-    return _batches(arrays, batch_size, training, seed)
+    weights = balance(frames) if balanced and training else None
+    return _batches(arrays, batch_size, training, seed, epochs, weights)
 
 
 def balance(frames: FrameSet) -> np.ndarray:
@@ -182,29 +200,36 @@ def balance(frames: FrameSet) -> np.ndarray:
 
 
 def _batches(
-    arrays: tuple, batch_size: int, training: bool, seed: int, weights: np.ndarray | None = None
+    arrays: tuple,
+    batch_size: int,
+    training: bool,
+    seed: int,
+    epochs: range | None = None,
+    weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Batches of images and targets, in order, or shuffled and augmented in a way of its own in
-    every epoch, which the seed repeats."""
-    count = len(arrays[0])
+    every epoch, which depends on the seed and the number of the epoch alone."""
     # Tensors, and not constants of the graph, which may not hold over 2 GB.
     arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     if not training:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
         return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    if weights is None:
-        order = tf.data.Dataset.range(count).shuffle(count, seed=seed)
+    count = len(arrays[0])
+    steps = -(-count // batch_size)
+    if epochs is None:  # whoever goes over it again gets another epoch
+        numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
     else:
-        ladder = tf.constant(np.cumsum(weights), tf.float32)
-        drawn = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(count)
-        order = drawn.map(
-            lambda n: tf.minimum(
-                tf.searchsorted(ladder, [tf.cast(n, tf.float32) / 2.0**32], "right")[0], count - 1
-            )
-        )
-    # A seed for each batch, so that batches can be augmented side by side and still be repeated.
-    seeds = tf.data.Dataset.random(seed + 1, rerandomize_each_iteration=True).batch(2)
+        numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     augment = Augmentation()
+
+    def of_epoch(number: tf.Tensor) -> tf.data.Dataset:
+        of_order = tf.stack([tf.constant(seed, tf.int64), number])
+        positions = _order(count, weights, of_order)
+        # A seed for each batch, so that batches are augmented side by side and still repeatable.
+        other = of_order + tf.constant((0, 1 << 32), tf.int64)
+        seeds = tf.random.stateless_uniform((steps, 2), other, 0, 2**31, tf.int64)
+        batches = tf.data.Dataset.from_tensor_slices(positions).batch(batch_size)
+        return tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(seeds))
 
     def prepare(positions: tf.Tensor, seed: tf.Tensor) -> tuple:
         batch = tf.nest.map_structure(lambda array: tf.gather(array, positions), arrays)
@@ -216,8 +241,17 @@ def _batches(
             return augment(images, targets, seed)
         return augment(images, None, seed)[0], targets
 
-    batches = tf.data.Dataset.zip(order.batch(batch_size), seeds)
-    return batches.map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    batches = numbers.flat_map(of_epoch).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    length = steps * (1 if epochs is None else len(epochs))
+    return batches.apply(tf.data.experimental.assert_cardinality(length)).prefetch(tf.data.AUTOTUNE)
+
+
+def _order(count: int, weights: np.ndarray | None, seed: tf.Tensor) -> tf.Tensor:
+    if weights is None:
+        return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
+    ladder = tf.constant(np.cumsum(weights), tf.float32)
+    drawn = tf.searchsorted(ladder, tf.random.stateless_uniform((count,), seed), "right")
+    return tf.minimum(tf.cast(drawn, tf.int64), count - 1)
 
 
 def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:

@@ -2,12 +2,15 @@
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import keras
+import tensorflow as tf
 
 from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableError
+from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.training.recipe import Recipe
@@ -44,15 +47,56 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
         )
     if shared and recipe.prune:
         raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
-    if recipe.balance and (shared or only == "segmenter"):
-        raise ModelError("--balance: draws for a gate that is trained by itself; leave it out")
+    if recipe.loss not in LOSSES:
+        raise ModelError(f"--loss {recipe.loss}: choose one of {', '.join(LOSSES)}")
+    recipe = replace(recipe, mixed_precision=_precision(recipe.mixed_precision))
     models = {}
-    if only != "segmenter" and not shared:
-        models["gate"], recipe = _gate(recipe)
-    if only != "gate":
-        segmenter, recipe = _segmenter(recipe)
-        models["shared" if shared else "segmenter"] = SharedGate(segmenter) if shared else segmenter
+    with _computing_in(recipe.mixed_precision):
+        if only != "segmenter" and not shared:
+            models["gate"], recipe = _gate(recipe)
+        if only != "gate":
+            segmenter, recipe = _segmenter(recipe)
+            stage = "shared" if shared else "segmenter"
+            models[stage] = SharedGate(segmenter) if shared else segmenter
     return models, recipe
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model, or where it computes in 16 bits one of the same weights that does not.
+
+    What is kept of a training must run anywhere, and give everywhere the same.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+
+    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=plain)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _precision(asked: str) -> str:
+    if asked not in ("on", "off", "auto"):
+        raise ModelError(f"--mixed-precision {asked}: choose one of on, off, auto")
+    if asked == "auto":
+        return "on" if tf.config.list_physical_devices("GPU") else "off"
+    return asked
+
+
+@contextmanager
+def _computing_in(mixed_precision: str) -> Iterator[None]:
+    """The policy of the layers that are built within."""
+    before = keras.config.dtype_policy()
+    if mixed_precision == "on":
+        # A processor computes in bfloat16 or not at all.
+        bits = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
+        keras.config.set_dtype_policy(f"mixed_{bits}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _gate(recipe: Recipe) -> tuple[keras.Model, Recipe]:

@@ -1,27 +1,33 @@
-"""What happens during `fit`: a progress bar, and a history that is on disk after each epoch."""
+"""What happens during `fit`: progress, the learning rate, scores, and a history on disk."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
 import keras
 
+from nerveceg_tf.errors import TrainingError
 from nerveceg_tf.files import replacing
 from nerveceg_tf.progress import bar
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar for a whole training, with the newest scores beside it."""
+    """One bar for a whole training, with the newest scores beside it.
 
-    def __init__(self, stage: str):
+    Args:
+        stage: what is trained.
+        steps: of the whole training.
+        done: how many of them were done before.
+    """
+
+    def __init__(self, stage: str, steps: int, done: int):
         super().__init__()
-        self.stage = stage
+        self.bar = bar()
+        self.task = self.bar.add_task(f"training {stage}", total=steps, completed=done, note="")
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        total = self.params["epochs"] * (self.params["steps"] or 1)
-        self.bar = bar()
         self.bar.start()
-        self.task = self.bar.add_task(f"training {self.stage}", total=total, note="")
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.bar.advance(self.task)
@@ -32,16 +38,13 @@ class ProgressBar(keras.callbacks.Callback):
         scores = "  ".join(f"{name} {logs[key]:.3f}" for key, name in shown.items() if key in logs)
         self.bar.update(self.task, note=f"epoch {epoch + 1}  {scores}")
 
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stops drawing, also after an interrupt."""
         self.bar.stop()
 
 
 class Schedule(keras.callbacks.Callback):
-    """The learning rate of each step: a linear warm-up over a twentieth, then cosine to 0.
+    """The learning rate of each step: a linear warm-up, then cosine to 0, or steady.
 
     Keras' own schedule objects are worked out in the graph, once for every weight that decays,
     which takes longer to build than a small training to run.
@@ -49,23 +52,54 @@ class Schedule(keras.callbacks.Callback):
     Args:
         peak: the largest rate.
         steps: how many steps the training has.
+        warm_up: share of them in which the rate rises.
+        falls: whether it falls afterwards.
+        step: the first step that will be done, counted from 0.
     """
 
-    def __init__(self, peak: float, steps: int):
+    def __init__(
+        self, peak: float, steps: int, warm_up: float = 0.05, falls: bool = True, step: int = 0
+    ):
         super().__init__()
-        self.peak, self.steps, self.step = peak, steps, 0
-        self.warm_up = max(1, steps // 20)
+        self.peak, self.steps, self.falls, self.step = peak, steps, falls, step
+        self.warm_up = max(1, int(steps * warm_up))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         if step < self.warm_up:
             return self.peak * (0.1 + 0.9 * step / self.warm_up)
+        if not self.falls:
+            return self.peak
         done = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
         return self.peak * (1 + math.cos(math.pi * done)) / 2
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         self.model.optimizer.learning_rate = self.rate(self.step)
         self.step += 1
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is no number any more, before anything of it is kept.
+
+    Args:
+        stage: what is trained.
+        mend: the option that lowers its learning rate.
+    """
+
+    def __init__(self, stage: str, mend: str):
+        super().__init__()
+        self.stage, self.mend, self.epoch = stage, mend, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the {self.stage}'s loss became {loss} in epoch {self.epoch}, step {batch + 1};"
+                f" train again with a lower {self.mend}"
+            )
 
 
 class Score(keras.callbacks.Callback):
@@ -85,18 +119,39 @@ class Score(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row per epoch and value to a CSV file: `stage, epoch, name, value`."""
+    """Appends a row per epoch and value to a CSV file: `stage, epoch, name, value`.
 
-    def __init__(self, path: Path, stage: str):
+    Args:
+        path: the file.
+        stage: what is trained.
+        epoch: epochs that count as done; the stage's rows of later ones are dropped.
+    """
+
+    def __init__(self, path: Path, stage: str, epoch: int):
         super().__init__()
         self.path, self.stage = path, stage
+        self.rows = [
+            row for row in read_history(path) if row["stage"] != stage or int(row["epoch"]) <= epoch
+        ]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        before = self.path.read_text("utf-8") if self.path.exists() else "stage,epoch,name,value\n"
-        with (
-            replacing(self.path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            file.write(before)
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerows((self.stage, epoch + 1, k, f"{v:.6g}") for k, v in (logs or {}).items())
+        for name, value in (logs or {}).items():
+            row = (self.stage, epoch + 1, name, f"{value:.6g}")
+            self.rows.append(dict(zip(_COLUMNS, row, strict=True)))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(self.path) as temporary:
+            temporary.write_text(text.getvalue(), "utf-8")
+
+
+_COLUMNS = ("stage", "epoch", "name", "value")
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """The rows of a `history.csv`; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,17 +1,28 @@
-"""One `model.fit`: losses, scores, schedule and the best epoch, for whatever a model gives."""
+"""One stage's training: losses, scores, schedule and the best epoch, for whatever a model gives."""
 
 import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
 from nerveceg_tf.errors import NervecegWarning
-from nerveceg_tf.losses import BCEDice
+from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.metrics import NerveDice
 from nerveceg_tf.run import Run
-from nerveceg_tf.training.callbacks import History, ProgressBar, Schedule, Score
+from nerveceg_tf.training.callbacks import History, ProgressBar, Schedule, Score, StopOnNaN
+from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.curves import draw_curves
+from nerveceg_tf.training.distributed import fit_on_replicas
+from nerveceg_tf.training.events import Events
 from nerveceg_tf.training.recipe import Recipe
+
+
+def checkpoint_of(run: Run, stage: str) -> Checkpoint:
+    """Where a stage's training left off, if it did."""
+    return Checkpoint(run.path / f"{stage}.checkpoint.npz")
 
 
 def fit(
@@ -19,62 +30,115 @@ def fit(
 ) -> None:
     """Trains a gate, a segmenter, or a `SharedGate` that is both, and leaves its best epoch.
 
-    The epoch kept is the one that is best on the validation frames: by ROC AUC of presence, by Dice
-    on nerve frames of the mask, or by the mean of the two.
+    The epoch kept is the one that is best on the validation frames: by ROC AUC of presence, by
+    Kaggle's Dice of the mask on nerve frames (the others are for the gate to refuse), or by the
+    mean of the two. Where the run holds a checkpoint of the stage, the training goes on from it.
 
     Args:
-        run: where `history.csv` is written.
+        run: where `history.csv`, `history.png`, checkpoint and TensorBoard's `logs` are written.
         stage: what the history calls the model.
         model: gives presence, one mask or more, or all of these. Its weights are changed.
         train: frames read at the model's size.
         validation: the same, of other subjects; may be empty.
         recipe: how to train.
+
+    Raises:
+        TrainingError: the loss is no number any more.
+        RunError: the checkpoint is damaged or of another model.
     """
     outputs = model.output if isinstance(model.output, dict) else _named(model)
-    trained = keras.Model(model.inputs[0], outputs, name=model.name)
-    train_batches = _dataset(train, trained, recipe, training=True)
-    gate_only = list(outputs) == ["presence"]
-    rate = recipe.gate_learning_rate if gate_only else recipe.segmenter_learning_rate
-    steps = recipe.epochs * len(train_batches)
-    trained.compile(
-        _optimizer(steps, recipe),
-        {name: _loss(name) for name in outputs},
-        metrics={name: [_metric(name)] for name in outputs},
-    )
-    progress = ProgressBar(stage)
-    average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    callbacks = [
-        Schedule(rate, steps),
-        progress,
-        History(run.path / "history.csv", stage),
-        average,
-    ]
-    usable = _can_be_scored(outputs, validation)
-    if usable:
-        callbacks[:0] = [Score(_decisive(outputs, recipe))]
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                "val_score", mode="max", patience=recipe.epochs, restore_best_weights=True
-            )
-        )
-    elif len(validation):
+    devices = model.distribute_strategy
+    with devices.scope():
+        trained = keras.Model(model.inputs[0], outputs, name=model.name)
+    checkpoint = checkpoint_of(run, stage)
+    checkpoint.patience = recipe.patience
+    scored = _can_be_scored(outputs, validation)
+    if len(validation) and not scored:
         warnings.warn(
             f"the {stage}'s score means nothing on the validation subjects (all or none of their"
             " frames hold a nerve), so its last epoch is kept",
             NervecegWarning,
             stacklevel=3,
         )
+    steps = len(_dataset(train, trained, recipe, range(1)))
+    gate_only = list(outputs) == ["presence"]
+    rate = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
+    progress = ProgressBar(stage, recipe.epochs * steps, checkpoint.epoch * steps)
+    lasting = [
+        *([Score(_decisive(outputs, recipe))] if scored else []),
+        progress,
+        StopOnNaN(stage, f"--{rate.replace('_', '-')}"),
+        History(run.path / "history.csv", stage, checkpoint.epoch),
+    ]
+    events = Events(run.path / "logs" / stage, validation)
     try:
-        trained.fit(
-            train_batches,
-            validation_data=_dataset(validation, trained, recipe) if usable else None,
-            epochs=recipe.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # the dataset shuffles
-            verbose=0,
-        )
+        for phase in _phases(trained, recipe):
+            if checkpoint.epoch >= phase.last:
+                continue
+            first = max(phase.first, checkpoint.epoch)
+            for layer in phase.frozen or trained.layers:
+                layer.trainable = not phase.frozen
+            with devices.scope():
+                trained.compile(
+                    _optimizer(steps * recipe.epochs, recipe),
+                    {name: _loss(name, recipe) for name in outputs},
+                    metrics={name: [_metric(name)] for name in outputs},
+                )
+                trained.optimizer.build(trained.trainable_variables)
+            checkpoint.restore(trained)
+            schedule = Schedule(
+                getattr(recipe, rate),
+                steps * (phase.last - phase.first),
+                recipe.warm_up,
+                falls=not phase.frozen,
+                step=steps * (first - phase.first),
+            )
+            # Of the phase's own optimizer, whose averages it swaps; the checkpoint comes after it.
+            average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+            callbacks = [schedule, *lasting, average, events, checkpoint]
+            batches = _dataset(train, trained, recipe, range(first, phase.last))
+            scores = _dataset(validation, trained, recipe) if scored else None
+            if devices.num_replicas_in_sync > 1:
+                fit_on_replicas(trained, batches, scores, first, phase.last, steps, callbacks)
+                continue
+            trained.fit(
+                batches,
+                validation_data=scores,
+                initial_epoch=first,
+                epochs=phase.last,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                shuffle=False,  # the dataset shuffles
+                verbose=0,
+            )
     finally:
         progress.close()
+    checkpoint.keep_best(trained)
+    draw_curves(run.path / "history.csv", run.path / "history.png")
+
+
+class _Phase(NamedTuple):
+    first: int
+    last: int
+    frozen: list[keras.layers.Layer]
+
+
+def _phases(model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
+    """Epochs in which a pretrained encoder is left as it is, and those in which all learns."""
+    freeze = min(recipe.freeze, recipe.epochs)
+    encoder = _encoder(model) if freeze else []
+    if encoder:
+        yield _Phase(0, freeze, encoder)
+    yield _Phase(freeze if encoder else 0, recipe.epochs, [])
+
+
+def _encoder(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers whose features a gate pools, or up to a segmenter's bottleneck."""
+    last = {"bottleneck", "pool"} & {layer.name for layer in model.layers}
+    if not last:
+        return []
+    features = model.get_layer(min(last)).input
+    return keras.Model(model.inputs[0], features).layers
 
 
 def _named(model: keras.Model) -> dict:
@@ -85,8 +149,10 @@ def _is_gate(output: str) -> bool:
     return output == "presence"
 
 
-def _loss(output: str) -> keras.losses.Loss:
-    return keras.losses.BinaryCrossentropy() if _is_gate(output) else BCEDice()
+def _loss(output: str, recipe: Recipe) -> keras.losses.Loss:
+    if _is_gate(output):
+        return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+    return LOSSES[recipe.loss]()
 
 
 def _metric(output: str) -> keras.metrics.Metric:
@@ -107,13 +173,16 @@ def _can_be_scored(outputs: dict, frames: FrameSet) -> bool:
 
 
 def _dataset(
-    frames: FrameSet, model: keras.Model, recipe: Recipe, training: bool = False
+    frames: FrameSet, model: keras.Model, recipe: Recipe, epochs: range | None = None
 ) -> tf.data.Dataset:
-    """Batches of images, a dict of targets by output, and for a shared gate a dict of weights."""
+    """Batches of images, a dict of targets by output, and for a shared gate a dict of weights; of
+    training epochs, or in order."""
     size, names = model.input_shape[1:3], list(model.output)
+    training = epochs is not None
     options = {"batch_size": recipe.batch_size, "training": training, "seed": recipe.seed}
+    options |= {"balanced": recipe.balance, "epochs": epochs}
     if names == ["presence"]:
-        dataset = gate_dataset(frames, size, balanced=recipe.balance, **options)
+        dataset = gate_dataset(frames, size, **options)
         return dataset.map(lambda x, y: (x, {"presence": y}))
     if "presence" not in names:
         only = recipe.segment_on if training else "nerve"
@@ -136,5 +205,8 @@ def _dataset(
 def _optimizer(steps: int, recipe: Recipe) -> keras.optimizers.Optimizer:
     momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
     return keras.optimizers.AdamW(
-        weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=momentum
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.clip_norm,
+        use_ema=True,
+        ema_momentum=momentum,
     )

@@ -22,14 +22,22 @@ class Recipe:
         encoder_weights: `"imagenet"`, `"none"` or `"auto"`, for such an encoder.
         deep_supervision: train U-Net++ on the masks of all its depths.
         prune: keep U-Net++ down to this depth alone, 1 to 4, the best epoch at that depth.
+        loss: of the mask, a name in `LOSSES`.
+        label_smoothing: how far presence's labels are moved from 0 and 1 towards .5, 0..1.
         epochs: passes over the frames, for each stage.
+        freeze: how many of them leave a pretrained encoder as it is, at a steady rate.
+        patience: epochs without a better score after which a stage ends; `None` for never.
         batch_size: frames per step.
         gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
         segmenter_learning_rate: peak of the segmenter's.
+        warm_up: share of the steps in which the rate rises.
         weight_decay: of AdamW, for both.
+        clip_norm: longest gradient that is applied as it is; `None` for any.
         average: share of the steps over which weights are averaged; the average is what is
             validated and kept, for both.
-        balance: draw frames for the gate such that classes, and subjects within each, are even.
+        mixed_precision: compute in 16 bits and keep the weights in 32: `"on"`, `"off"`, or
+            `"auto"`: where there is a GPU.
+        balance: draw frames such that classes, and subjects within each, are even.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
         validation: share of the frames, in whole subjects, to choose the best epoch on.
         seed: of weights, shuffling, augmentation and the choice of validation subjects.
@@ -45,13 +53,82 @@ class Recipe:
     encoder_weights: str = "auto"
     deep_supervision: bool = False
     prune: int | None = None
+    loss: str = "bce-dice"
+    label_smoothing: float = 0.0
     epochs: int = 20
+    freeze: int = 0
+    patience: int | None = None
     batch_size: int = 8
     gate_learning_rate: float = 5e-4
     segmenter_learning_rate: float = 1e-3
+    warm_up: float = 0.05
     weight_decay: float = 1e-4
+    clip_norm: float | None = None
     average: float = 0.05
+    mixed_precision: str = "auto"
     balance: bool = False
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
     seed: int = 0
+
+
+OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")
+"""What says nothing of a gate that is a head on its segmenter."""
+
+RECIPES: dict[str, tuple[str, Recipe]] = {
+    "fast": (
+        "minutes on two cores",
+        Recipe(
+            gate="lite0",
+            gate_size=(160, 160),
+            segmenter="pretrained_unet",
+            segmenter_size=(96, 128),
+            width=8,
+            epochs=10,
+            freeze=1,
+            clip_norm=1.0,
+            mixed_precision="off",
+        ),
+    ),
+    "edge": (
+        "one Lite0 encoder for both stages, made for int8 on small devices",
+        Recipe(
+            gate="shared",
+            segmenter="pretrained_unet",
+            segmenter_size=(192, 256),
+            width=8,
+            segment_on="all",
+            epochs=20,
+            freeze=1,
+            label_smoothing=0.05,
+            clip_norm=1.0,
+            mixed_precision="off",
+        ),
+    ),
+    "accurate": (
+        "B4 gate and Attention U-Net, for a GPU",
+        Recipe(
+            segmenter="attention_unet",
+            segmenter_size=(320, 448),
+            width=48,
+            segment_on="all",
+            epochs=60,
+            patience=20,
+            freeze=2,
+            batch_size=16,
+            label_smoothing=0.05,
+            clip_norm=1.0,
+            balance=True,
+        ),
+    ),
+    "original": (
+        "what NerveCeg's paper describes, mended: B4 and U-Net at 400x400, Tversky loss",
+        Recipe(
+            gate_size=(400, 400),
+            segmenter_size=(400, 400),
+            loss="tversky",
+            epochs=40,
+        ),
+    ),
+}
+"""By name: what a recipe is for, and the recipe."""

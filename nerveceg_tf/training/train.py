@@ -5,20 +5,22 @@ import warnings
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, NervecegWarning, SubjectError
+from nerveceg_tf.errors import FrameError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.files import check_free
 from nerveceg_tf.models import prune
 from nerveceg_tf.run import PARTS, Run
 from nerveceg_tf.thresholds import Thresholds
-from nerveceg_tf.training.build import build
+from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
-from nerveceg_tf.training.fit import fit
-from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.distributed import own_folder, strategy
+from nerveceg_tf.training.fit import checkpoint_of, fit
+from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, Recipe
 from nerveceg_tf.training.split_file import (
     describe_split,
     equal_frames,
@@ -63,6 +65,7 @@ def train(
     """
     out = Path(out)
     check_free(out, "run.json", force)
+    out = own_folder(out)
     models, recipe = build_seeded(recipe, only)
     found = read_data(data, models, skip_bad, plan, cache)
     if split:
@@ -81,9 +84,12 @@ def train(
 
 
 def build_seeded(recipe: Recipe, only: str | None) -> tuple[dict[str, keras.Model], Recipe]:
-    """`build` after the recipe's seed, so that a recipe always starts from the same weights."""
+    """`build` on all devices, after the recipe's seed, so that it always starts from the same
+    weights."""
+    devices = strategy()  # before anything else of TensorFlow
     keras.utils.set_random_seed(recipe.seed)
-    return build(recipe, only)
+    with devices.scope():
+        return build(recipe, only)
 
 
 def train_on(
@@ -104,10 +110,10 @@ def train_on(
         recipe: as `build` gave it back.
         force: replace a run that is at `out`.
     """
-    started = time.time()
     _check_labels(data.frames, split, models, data.folder)
     description = {
         "recipe": _used(recipe, models),
+        "only": next(iter(models)) if len(models) == 1 and "shared" not in models else None,
         "data": {
             "folder": str(data.folder),
             "frames": len(data.frames),
@@ -115,16 +121,74 @@ def train_on(
         },
         "plan": str(data.plan) if data.plan else None,
         "bad_frames": [str(error) for error in data.bad],
+        "seconds": 0.0,
+        "finished": False,
     }
     run = Run.create(out, description, force)
     run.write("split.json", describe_split(split, data.frames, data.dropped))
+    _train_stages(run, data, split, models, recipe)
+    return run
+
+
+def _train_stages(
+    run: Run, data: TrainingData, split: Split, models: dict[str, keras.Model], recipe: Recipe
+) -> None:
+    before, started = run.description["seconds"], time.time()
     train_set, validation_set = (data.frames.take(p) for p in (split.train, split.validation))
     for stage, model in models.items():
-        fit(run, stage, model, train_set, validation_set, recipe)
-        run.save(stage, prune(model, recipe.prune) if recipe.prune and stage != "gate" else model)
+        if not run.has(stage):
+            try:
+                fit(run, stage, model, train_set, validation_set, recipe)
+            finally:
+                run.describe(seconds=round(before + time.time() - started, 1))
+            kept = prune(model, recipe.prune) if recipe.prune and stage != "gate" else model
+            run.save(stage, in_float32(kept))
+        checkpoint_of(run, stage).path.unlink(missing_ok=True)
     run.thresholds = Thresholds()
-    run.describe(seconds=round(time.time() - started, 1))
-    return run
+    run.describe(finished=True)
+
+
+def resume(
+    path: Path | str, data: Path | str | None = None, cache: Path | None = None
+) -> tuple[Run, FrameSet, list[FrameError]]:
+    """Goes on with a training that was interrupted, as if it had not been.
+
+    The last finished epoch's weights, averages, optimizer and random state are taken up, and the
+    frames come in the order in which they would have come.
+
+    Args:
+        path: the run's folder.
+        data: the folder of its frames, if it has moved.
+        cache: folder to keep decoded frames in.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        RunError: there is no run, it is finished already, or the frames are others than before.
+    """
+    run = Run(path)
+    description = run.description
+    if description.get("finished") is not False:
+        raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
+    run = Run(own_folder(run.path, go_on=True))
+    recipe = Recipe(**{k: _as_given(v) for k, v in description["recipe"].items()})
+    models, recipe = build_seeded(recipe, description["only"])
+    plan = description["plan"] and Path(description["plan"])
+    skip_bad = bool(description["bad_frames"])
+    found = read_data(data or run.data, models, skip_bad, plan, cache)
+    if found.fingerprint != description["data"]["fingerprint"]:
+        raise RunError(
+            f"--resume {path}: {found.folder} holds other frames than it was begun with; train a"
+            " new run"
+        )
+    split = recall_split(run.path / "split.json", found.frames)
+    _train_stages(run, found, split, models, recipe)
+    return run, found.frames, found.bad
+
+
+def _as_given(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
@@ -156,10 +220,17 @@ def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data:
 
 def _used(recipe: Recipe, models: dict) -> dict:
     """The recipe without what concerns a stage that was not trained by itself."""
-    unused = {"gate": ("gate", "gate_size", "gate_weights", "gate_learning_rate")}
+    unused = {"gate": ("gate", "label_smoothing", *OF_A_SEPARATE_GATE)}
     unused["segmenter"] = ("segmenter", "segmenter_size", "segmenter_learning_rate", "width")
-    unused["segmenter"] += ("encoder", "encoder_weights", "deep_supervision", "prune", "segment_on")
+    unused["segmenter"] += (
+        "encoder",
+        "encoder_weights",
+        "deep_supervision",
+        "prune",
+        "segment_on",
+        "loss",
+    )
     dropped = {name for stage in unused.keys() - models.keys() for name in unused[stage]}
     if "shared" in models:
-        dropped = set(unused["gate"][1:])
+        dropped = set(OF_A_SEPARATE_GATE)
     return {name: value for name, value in asdict(recipe).items() if name not in dropped}

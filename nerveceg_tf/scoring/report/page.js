@@ -112,6 +112,7 @@ function facts(index) {
   return { text: parts.join(", "), kind, wrong: kind === "miss" || kind === "false alarm" };
 }
 
+const imageOf = (frame) => (find("show-why")?.checked ? frame.why : frame.image);
 const titleOf = (frame) => (frame.subject ? `${frame.name}, subject ${frame.subject}` : frame.name);
 
 // === Gallery ===
@@ -153,6 +154,7 @@ function refresh(index) {
   verdict.textContent = kind;
   verdict.className = wrong ? "wrong" : "";
   const image = element.querySelector("img");
+  if (image.src !== imageOf(frames[index])) image.src = imageOf(frames[index]);
   const fit = () => (element.querySelector(".stack").style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`);
   if (image.complete && image.naturalWidth) fit();
   else image.addEventListener("load", fit, { once: true });
@@ -197,7 +199,7 @@ function showLarge() {
   find("large-title").textContent = `${titleOf(frame)} (${open + 1} of ${listed.length})`;
   find("large-facts").textContent = `${text}: ${kind}`;
   canvas.setAttribute("aria-label", `${titleOf(frame)}: ${text}, ${kind}`);
-  const isNew = image.src !== frame.image;
+  const isNew = image.src !== imageOf(frame);
   if (isNew) {
     canvas.width = canvas.width; // not the last frame's mask on this one
   }
@@ -208,7 +210,7 @@ function showLarge() {
   if (draws) paint(canvas, index);
   for (const element of document.querySelectorAll(".switch"))
     element.setAttribute("aria-pressed", find(element.dataset.for).checked);
-  if (isNew) image.src = frame.image;
+  if (isNew) image.src = imageOf(frame);
   find("previous").disabled = open === 0;
   find("next").disabled = open === listed.length - 1;
 }
@@ -226,7 +228,7 @@ find("next").addEventListener("click", () => enlarge(open + 1));
 
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const box = { t: "show-truth", p: "show-mask" }[event.key.toLowerCase()];
+  const box = { t: "show-truth", p: "show-mask", w: "show-why" }[event.key.toLowerCase()];
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (large.open && step) enlarge(open + step);
   else if (!large.open && step && document.activeElement.classList.contains("frame")) {
@@ -302,7 +304,7 @@ find("reset").addEventListener("click", () => {
   moveSliders();
   soon();
 });
-for (const id of ["show-truth", "show-mask"]) find(id)?.addEventListener("change", repaint);
+for (const id of ["show-truth", "show-mask", "show-why"]) find(id)?.addEventListener("change", repaint);
 for (const id of ["filter", "subject", "order"])
   find(id).addEventListener("change", () => {
     list();

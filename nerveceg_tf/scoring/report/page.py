@@ -13,6 +13,9 @@ from markupsafe import Markup
 
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.ensemble import RunEnsemble
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.explain.methods import METHODS
+from nerveceg_tf.explain.write import Explainer
 from nerveceg_tf.files import replacing
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.cleaning import keeping
@@ -34,6 +37,7 @@ def write_report(
     out: Path,
     part: Part | None = None,
     most: int = MOST,
+    explain: str | None = None,
 ) -> dict:
     """Scores a run as `evaluate` does, and writes a page that needs no network.
 
@@ -46,14 +50,17 @@ def write_report(
         out: the file to write.
         part: which of the frames, as in `evaluate`.
         most: how many frames get a picture. All are scored.
+        explain: a name in `nerveceg_tf.explain.METHODS`, whose maps can be laid over the frames.
 
     Returns:
         The scores that the page begins with.
 
     Raises:
-        RunError: no frame belongs to `part`.
+        RunError: no frame belongs to `part`, or several runs shall be explained.
+        ModelError: the method is unknown, or explains a stage that the run has not.
         FrameError: a frame or mask is bad.
     """
+    explainer = _explainer(run, explain) if explain else None
     frames, part = frames_of_part(run, frames, part)
     scorer, kept = FrameScorer(run), []
     answers = labelled(predict_ungated(run, frames))
@@ -61,7 +68,7 @@ def write_report(
     scores = scorer.scores
     summary = describe(scores, run.thresholds, part)
     shown = choose(scores, most)
-    drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown])
+    drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown], explainer)
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
         temporary.write_text(
@@ -76,6 +83,7 @@ def write_report(
                     key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
                 ),
                 pictures=len(shown),
+                explained=METHODS[explain].title if explain else None,
                 data=_data(run, scores, counts, dict(zip(shown.tolist(), drawn, strict=True))),
                 style=_text("page.css"),
                 script=_text("page.js"),
@@ -83,6 +91,12 @@ def write_report(
             "utf-8",
         )
     return summary
+
+
+def _explainer(run: Run | RunEnsemble, method: str) -> Explainer:
+    if not isinstance(run, Run):
+        raise RunError(f"--explain {method}: explains one run, without --tta; name one")
+    return Explainer.of(run, [method])
 
 
 def _name(run: Run | RunEnsemble) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.resize import resize
+from nerveceg_tf.explain.write import Explainer, heat_over
 from nerveceg_tf.progress import track
 from nerveceg_tf.scoring.cleaning import Kept
 from nerveceg_tf.scoring.frame_scores import FrameScores
@@ -32,9 +33,12 @@ def choose(scores: FrameScores, most: int) -> np.ndarray:
     return np.sort(np.concatenate([worst, spread]))
 
 
-def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, str]]:
+def pictures(
+    frames: Sequence[Frame], kept: Sequence[Kept], explainer: Explainer | None = None
+) -> list[dict[str, str]]:
     """For each frame two data URLs: `image`, and `answer`, whose red is the mask's probability in
-    255ths, rounded down to a fourth one, and whose green is the true mask.
+    255ths, rounded down to a fourth one, and whose green is the true mask. With an explainer of one
+    method a third, `why`: the frame with the map over it.
 
     Raises:
         FrameError: a frame cannot be read.
@@ -45,7 +49,13 @@ def pictures(frames: Sequence[Frame], kept: Sequence[Kept]) -> list[dict[str, st
         level, truth = (_at_most(x, _ANSWER_WIDTH) for x in (level, truth * 255))
         drawn = level // _STEP * _STEP
         answer = np.dstack([np.zeros_like(drawn), (truth > 127) * np.uint8(255), drawn])
+        explained = {}
+        if explainer:
+            (found,) = explainer(image[None, ..., None].astype(np.float32)).values()
+            picture = heat_over(image, found[0].mean(axis=-1))
+            explained["why"] = data_url(_at_most(picture, _ANSWER_WIDTH), *_LOSSY)
         return {
+            **explained,
             "image": data_url(_at_most(image, _IMAGE_WIDTH), *_LOSSY),
             "answer": data_url(answer, *_LOSSLESS),  # OpenCV's blue, green, red
         }

@@ -1,0 +1,38 @@
+"""The command that explains what a run says of frames."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.explain.methods import METHODS
+from nerveceg_tf.explain.write import MARKER, Explainer, write_explanations
+from nerveceg_tf.files import replacing_folder
+from nerveceg_tf.options import Force, RunFolder
+from nerveceg_tf.progress import console
+from nerveceg_tf.run import Run
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    run: RunFolder,
+    frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
+    out: Annotated[Path, typer.Option(help="Folder for a picture of each frame, and maps.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help=f"May be repeated; {', '.join(METHODS)}; grad-cam by default."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Of Grad-CAM: a layer by its name; the last by default.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Show where in a frame the gate, or the segmenter, found what it says."""
+    images = find_images(frames)
+    explainer = Explainer.of(Run(run), method or ["grad-cam"], layer)
+    with replacing_folder(out, MARKER, force) as folder:
+        write_explanations(explainer, images, folder)
+    console.print(f"{len(images)} frames: {out}", soft_wrap=True)

@@ -1,0 +1,29 @@
+"""Why the gate said what it said, and why the segmenter drew what it drew.
+
+Every function takes a model and frames, and gives float maps in the frames' own size.
+"""
+
+from nerveceg_tf.explain.attention import attention_maps
+from nerveceg_tf.explain.grad_cam import grad_cam, grad_cam_plus_plus, seg_grad_cam
+from nerveceg_tf.explain.methods import METHODS
+from nerveceg_tf.explain.pointing import Pointing, point
+from nerveceg_tf.explain.saliency import (
+    guided_backpropagation,
+    integrated_gradients,
+    smooth_grad,
+    vanilla_gradients,
+)
+
+__all__ = [
+    "METHODS",
+    "Pointing",
+    "attention_maps",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "guided_backpropagation",
+    "integrated_gradients",
+    "point",
+    "seg_grad_cam",
+    "smooth_grad",
+    "vanilla_gradients",
+]

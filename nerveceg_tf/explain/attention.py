@@ -1,0 +1,36 @@
+"""What an Attention U-Net looks at."""
+
+import keras
+import numpy as np
+
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.explain.logits import fitted, segmenter_of
+from nerveceg_tf.models.resize import resize
+
+
+def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The coefficients by which an Attention U-Net weights its skips, in the frames' size.
+
+    Args:
+        model: an `AttentionUNet` or `R2AttentionUNet`, or a `NerveCeg` that draws with one.
+        images: `(b, height, width, 1)`, gray 0..255, of any size.
+
+    Returns:
+        float32 `(b, height, width, 4)`, 0..1, of the levels from the finest to the coarsest.
+
+    Raises:
+        ModelError: the segmenter has no attention.
+
+    Reference:
+        Oktay et al.: Attention U-Net (MIDL 2018), https://arxiv.org/abs/1804.03999
+    """
+    segmenter = segmenter_of(model)
+    known = {layer.name for layer in segmenter.layers}
+    names = [f"attention_{level}_coefficients" for level in range(1, 5)]
+    if not known.issuperset(names):
+        raise ModelError(
+            f"{segmenter.name}: has no attention to show; take attention_unet or r2_attention_unet"
+        )
+    outputs = [segmenter.get_layer(name).output for name in names]
+    found = keras.Model(segmenter.inputs[0], outputs)(fitted(segmenter, images), training=False)
+    return np.concatenate([resize(level, images.shape[1:3]).numpy() for level in found], axis=-1)

@@ -1,0 +1,44 @@
+"""A copy of a gate whose activations let only positive slopes back."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import keras
+import tensorflow as tf
+
+_GUIDED = ("relu", "relu6", "silu", "swish")
+
+
+@lru_cache(maxsize=4)
+def guided_copy(model: keras.Model) -> keras.Model:
+    """The same layers with the same answers; weights are to be set. Made once for a model."""
+    return keras.models.clone_model(model, clone_function=_guided_layer)
+
+
+def _guided_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.ReLU):
+        return keras.layers.Activation(_guided(layer.call), name=layer.name)
+    copy = type(layer).from_config(layer.get_config())
+    activation = getattr(layer, "activation", None)
+    if getattr(activation, "__name__", None) in _GUIDED:
+        copy.activation = _guided(activation)
+    return copy
+
+
+def _guided(activation: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+    @tf.custom_gradient
+    def guided(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = activation(x)
+
+        def back(slope: tf.Tensor) -> tf.Tensor:
+            passing = tf.where((slope > 0) & (y > 0), slope, 0.0)
+            return tape.gradient(y, x, output_gradients=passing)
+
+        return y, back
+
+    def call(x: tf.Tensor | keras.KerasTensor) -> tf.Tensor | keras.KerasTensor:
+        return activation(x) if isinstance(x, keras.KerasTensor) else guided(x)
+
+    return call

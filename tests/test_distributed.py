@@ -1,0 +1,205 @@
+"""Trainings on several devices and in several processes, which must end as on one device."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.run import Run
+from nerveceg_tf.training.callbacks import read_history
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.train import train
+
+SEGMENTER = {"only": "segmenter", "segmenter": "unet", "segmenter_size": (32, 32), "width": 2}
+SHARED = [
+    *("--gate", "shared", "--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2"),
+    *("--epochs", "3", "--freeze", "1", "--clip-norm", "1.0"),
+]
+
+WORKER = """
+import hashlib, os, signal, sys
+from nerveceg_tf.cli import main
+from nerveceg_tf.run import Run
+from nerveceg_tf.training.checkpoint import Checkpoint
+
+save, begin, last = Run.save, Checkpoint.on_epoch_begin, int(sys.argv.pop(1))
+
+def say(self, stage, model):
+    print("weights", hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest())
+    save(self, stage, model)
+
+def die(self, epoch, logs=None):
+    if epoch == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    begin(self, epoch, logs)
+
+Run.save, Checkpoint.on_epoch_begin = say, die
+main()
+"""
+
+
+def two_workers(*arguments, killed=None):
+    """Runs the command as two workers, one of which is killed as its third epoch begins; returns of
+    each its exit code, and what it printed."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
+    for s in sockets:
+        s.close()
+    processes = []
+    for index in range(2):
+        place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        last = 2 if index == killed else -1
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(last), *map(str, arguments)],
+                env={**os.environ, "TF_CONFIG": json.dumps(place), "TF_CPP_MIN_LOG_LEVEL": "3"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        printed = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, text) for p, text in zip(processes, printed, strict=True)]
+
+
+def assert_close(ours, theirs, loss=1e-3, score=1e-2):
+    """The same curves: losses closely, scores of masks as far as single pixels may flip."""
+    rows, others = (read_history(path) for path in (ours, theirs))
+    assert [row["name"] for row in rows] == [row["name"] for row in others]
+    for row, other in zip(rows, others, strict=True):
+        most = loss if row["name"] in ("loss", "val_loss") else score
+        assert float(row["value"]) == pytest.approx(float(other["value"]), abs=most), row
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+        '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_wrong_tf_config_is_one_line(text, monkeypatch, run_command, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", text)
+    code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run")
+    assert code == 2
+    assert printed.startswith("error: TF_CONFIG: is no JSON such as")
+    assert len(printed.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+ON_DEVICES = """
+import sys
+from pathlib import Path
+import keras
+import tensorflow as tf
+from nerveceg_tf.data.datasets import read_frames
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.models import SharedGate, UNet
+from nerveceg_tf.run import Run
+from nerveceg_tf.training.fit import fit
+from nerveceg_tf.training.recipe import Recipe
+
+# 33 frames in eights: shares of four and, of the last frame, none on the second device.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+frames, _ = read_frames(find_frames(SAMPLES)[:49], [(32, 32)])
+recipe = Recipe(epochs=2, segment_on="all", clip_norm=0.1, segmenter_learning_rate=1e-3)
+both = {"one": tf.distribute.get_strategy(),
+        "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])}
+for name, strategy in both.items():
+    run = Run.create(Path(sys.argv[1]) / name, {})
+    keras.utils.set_random_seed(0)
+    with strategy.scope():  # dropout draws for each device
+        model = SharedGate(UNet((32, 32, 1), width=2), dropout=0.0)
+    fit(run, "shared", model, frames.take(range(33)), frames.take(range(33, 49)), recipe)
+    run.save("shared", model)
+    assert model.distribute_strategy is strategy
+    assert all(not getattr(layer, "synchronized", False) for layer in model.layers)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_end_as_one(tmp_path):
+    subprocess.run([sys.executable, "-c", ON_DEVICES, tmp_path], check=True)
+    one, two = (
+        {(r["epoch"], r["name"]): float(r["value"]) for r in read_history(path / "history.csv")}
+        for path in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one.keys() == two.keys()
+    for (epoch, name), value in one.items():
+        if name in ("loss", "val_loss"):
+            assert two[epoch, name] == pytest.approx(value, abs=1e-4), (epoch, name)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
+    answers = [Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in both]
+    for output in ("presence", "mask"):
+        np.testing.assert_allclose(answers[0][output], answers[1][output], atol=2e-3)
+
+
+both = ("one", "two")
+
+
+@pytest.mark.slow
+def test_two_processes_end_as_one(tmp_path):
+    recipe = Recipe(**{k: v for k, v in SEGMENTER.items() if k != "only"}, epochs=2)
+    train(SAMPLES, tmp_path / "one", recipe, only="segmenter")
+    options = ["--only", "segmenter", "--segmenter", "unet", "--segmenter-size", "32x32"]
+    options += ["--width", "2", "--epochs", "2"]
+    (code, chief), (other_code, other) = two_workers(
+        "train", SAMPLES, "--out", tmp_path / "two", *options
+    )
+    assert (code, other_code) == (0, 0), chief + other
+    weights, others = (
+        [line for line in text.splitlines() if line.startswith("weights")]
+        for text in (chief, other)
+    )
+    assert weights == others
+    assert len(weights) == 1
+    assert_close(tmp_path / "two" / "history.csv", tmp_path / "one" / "history.csv")
+    run, whole = Run(tmp_path / "two"), Run(tmp_path / "one")
+    assert run.description["finished"]
+    assert run.read("split.json") == whole.read("split.json")
+    names = {path.name for path in run.path.iterdir()}
+    assert names - {"metrics.json"} == {path.name for path in whole.path.iterdir()}
+    assert len(list((run.path / "logs" / "segmenter").iterdir())) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_after_a_killed_worker_all_go_on(killed, tmp_path):
+    whole = two_workers("train", SAMPLES, "--out", tmp_path / "whole", *SHARED)
+    assert [code for code, _ in whole] == [0, 0], whole
+    run = tmp_path / "run"
+    ends = two_workers("train", SAMPLES, "--out", run, *SHARED, killed=killed)
+    assert ends[killed][0] == -9
+    code, printed = ends[1 - killed]
+    assert code == 2, printed
+    errors = printed[printed.index("error: ") :].splitlines()
+    assert errors == [
+        "error: a worker was lost, and the training cannot go on without it; start all workers"
+        " again with --resume RUN"
+    ]
+    assert not list(run.glob("*.keras"))
+    went_on = two_workers("train", "--resume", run)
+    assert [code for code, _ in went_on] == [0, 0], went_on
+    assert (run / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
+    weights, others = (
+        [line for _, text in ends for line in text.splitlines() if line.startswith("weights")]
+        for ends in (whole, went_on)
+    )
+    assert len(set(weights + others)) == 1
+    shutil.rmtree(run)

@@ -1,0 +1,276 @@
+"""Maps that say why: their form, what must hold of them, and that they are not mere edges."""
+
+from functools import partial
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from exporting import make_data, make_run
+from scipy.stats import spearmanr
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.errors import ModelError, NervecegWarning
+from nerveceg_tf.explain import (
+    METHODS,
+    attention_maps,
+    grad_cam,
+    guided_backpropagation,
+    integrated_gradients,
+    point,
+    seg_grad_cam,
+    vanilla_gradients,
+)
+from nerveceg_tf.explain.logits import logit_of
+from nerveceg_tf.explain.write import heat
+from nerveceg_tf.models import GATES, SEGMENTERS, AttentionUNet, NerveCeg, SharedGate, UNet
+
+SIZE = (64, 64)
+OF_GATE = [name for name, method in METHODS.items() if method.stage == "gate"]
+
+
+@pytest.fixture(scope="module")
+def images(few):
+    """Four real frames, in a size that is no gate's."""
+    read = [cv2.resize(read_image(frame.image), (72, 56)) for frame in few[:4]]
+    return np.stack(read)[..., None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """A gate whose features have seen ImageNet."""
+    keras.utils.set_random_seed(0)
+    return GATES["lite0"](size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def gates(lite):
+    keras.utils.set_random_seed(0)
+    made = {name: GATES[name](size=SIZE, weights=None) for name in ("b0", "resnet18")}
+    return {**made, "lite0": lite, "shared": SharedGate(UNet((*SIZE, 1), width=2))}
+
+
+def quick(name):
+    """The method; integrated gradients with the few steps that suffice where they may be coarse."""
+    explain = METHODS[name].explain
+    return partial(explain, tolerance=10.0) if name == "integrated" else explain
+
+
+@pytest.mark.parametrize("gate", ["b0", "lite0", "resnet18", "shared"])
+def test_every_method_explains_every_kind_of_gate(gates, gate, images):
+    for name in OF_GATE:
+        explain = quick(name)
+        maps = explain(gates[gate], images[:2])
+        assert maps.shape == images[:2].shape
+        assert maps.dtype == np.float32
+        assert np.isfinite(maps).all()
+        if name != "integrated":  # which takes as many steps as the worst of a batch needs
+            alone = explain(gates[gate], images[1:2])
+            np.testing.assert_allclose(alone[0], maps[1], atol=1e-4 * np.abs(maps[1]).max())
+
+
+@pytest.mark.parametrize("gate", ["lite0", "resnet18", "shared"])
+def test_integrated_gradients_add_up_to_what_they_explain(gates, gate, images):
+    model = keras.Model(gates[gate].inputs[0], logit_of(gates[gate], "presence"))
+    small = np.stack([cv2.resize(image, SIZE) for image in images[:1]])[..., None]
+    difference = np.asarray(model(small) - model(np.zeros_like(small)))[:, 0]
+    sums = integrated_gradients(gates[gate], small).sum(axis=(1, 2, 3))
+    assert (np.abs(sums - difference) <= 0.0101 * np.maximum(np.abs(difference), 0.5)).all()
+
+
+def test_too_few_steps_are_told(lite, images):
+    with pytest.warns(NervecegWarning, match="frames are not complete to 0% after 8 steps"):
+        integrated_gradients(lite, images, tolerance=1e-6, most_steps=8)
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+@pytest.mark.parametrize("name", ["grad-cam", "gradients", "integrated"])
+def test_a_map_is_of_the_weights_and_not_of_the_frame_alone(lite, images, name):
+    """Adebayo 2018; guided backpropagation is known to fail this, and its docstring says so."""
+    other = keras.models.clone_model(lite)
+    explain = quick(name)
+    for trained, randomised in zip(explain(lite, images), explain(other, images), strict=True):
+        alike = spearmanr(np.abs(trained).ravel(), np.abs(randomised).ravel()).statistic
+        assert not alike > 0.7  # it is no number where one of them is 0 throughout
+
+
+def test_explaining_leaves_the_model_as_it_was(lite, images, tmp_path):
+    weights = lite.get_weights()
+    before = lite.predict(np.zeros((1, *SIZE, 1)), verbose=0)
+    for name in OF_GATE:
+        quick(name)(lite, images[:1])
+    for one, other in zip(weights, lite.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    lite.save(tmp_path / "gate.keras")
+    loaded = keras.models.load_model(tmp_path / "gate.keras")
+    np.testing.assert_allclose(loaded.predict(np.zeros((1, *SIZE, 1)), verbose=0), before, 1e-5)
+    assert all(len(layer._inbound_nodes) == 1 for layer in lite.layers)
+
+
+def test_weights_that_change_are_seen(images):
+    gate = SharedGate(UNet((*SIZE, 1), width=2))
+    for explain in (vanilla_gradients, guided_backpropagation):
+        before = explain(gate, images)
+        head = gate.get_layer("presence")
+        head.set_weights([-2 * w for w in head.get_weights()])
+        np.testing.assert_raises(
+            AssertionError, np.testing.assert_allclose, explain(gate, images), before
+        )
+        if explain is vanilla_gradients:
+            np.testing.assert_allclose(explain(gate, images), -2 * before, rtol=1e-3, atol=1e-7)
+
+
+def bright_patch_gate():
+    """A gate whose answer is known: it adds up what is brighter than 200."""
+    image = keras.Input((32, 32, 1), name="image")
+    bright = keras.layers.ReLU(name="bright")(keras.layers.Rescaling(1 / 55, -200 / 55)(image))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(bright)
+    head = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones", name="presence")
+    return keras.Model(image, head(pooled), name="bright_patch")
+
+
+@pytest.mark.parametrize("name", OF_GATE)
+def test_maps_point_at_what_the_gate_goes_by(name):
+    image = np.full((1, 64, 96, 1), 60, np.float32)
+    image[:, 20:40, 50:80] = 255
+    mask = image > 200
+    found = point(METHODS[name].explain(bright_patch_gate(), image), mask)
+    assert found.area == pytest.approx(20 * 30 / (64 * 96))
+    assert found.energy > 0.8
+    assert found.ratio > 8
+
+
+def test_the_pointing_game_counts_rightly():
+    masks = np.zeros((3, 10, 10, 1))
+    masks[:2, 2:4, 5:10] = 1
+    even = np.ones((3, 10, 10, 1))
+    found = point(even, masks)
+    np.testing.assert_allclose(found.energy, [0.1, 0.1])  # the third has no nerve
+    assert found.ratio == pytest.approx(1)
+    away = even.copy()
+    away[0, 0, 0] = -5  # signs do not count
+    np.testing.assert_array_equal(point(away, masks).hit, [False, True])
+    away[1] = 0
+    assert len(point(away, masks).energy) == 1
+
+
+@pytest.mark.parametrize("name", [n for n in SEGMENTERS if not n.startswith("pretrained")])
+def test_a_segmenter_says_why_it_drew(name, images):
+    keras.utils.set_random_seed(1)
+    segmenter = SEGMENTERS[name](input_shape=(32, 32, 1), width=2)
+    maps = seg_grad_cam(segmenter, images, where=np.ones_like(images))
+    assert maps.shape == images.shape
+    assert (maps >= 0).all()
+    assert not seg_grad_cam(segmenter, images, where=np.zeros_like(images)).any()
+
+
+def test_the_drawn_pixels_are_explained_by_default(images):
+    keras.utils.set_random_seed(1)
+    segmenter = UNet((48, 64, 1), width=2)
+    small = np.stack([cv2.resize(image, (64, 48)) for image in images])[..., None]
+    kernel, bias = segmenter.get_layer("mask").get_weights()
+    drawn = segmenter.predict(small, verbose=0)
+    middle = np.median(np.log(drawn / (1 - drawn)))
+    segmenter.get_layer("mask").set_weights([kernel, bias - middle])
+    drawn = segmenter.predict(small, verbose=0) >= 0.5
+    assert 0.1 < drawn.mean() < 0.9
+    np.testing.assert_allclose(
+        seg_grad_cam(segmenter, small), seg_grad_cam(segmenter, small, where=drawn), rtol=1e-4
+    )
+
+
+def test_attention_is_the_models_own(images):
+    segmenter = AttentionUNet((48, 64, 1), width=2)
+    small = np.stack([cv2.resize(image, (64, 48)) for image in images])[..., None]
+    maps = attention_maps(segmenter, small)
+    assert maps.shape == (*small.shape[:3], 4)
+    assert ((maps >= 0) & (maps <= 1)).all()
+    finest = keras.Model(segmenter.inputs, segmenter.get_layer("attention_1_coefficients").output)
+    np.testing.assert_allclose(maps[..., :1], finest.predict(small, verbose=0), atol=1e-5)
+    with pytest.raises(ModelError, match="unet: has no attention to show"):
+        attention_maps(UNet((32, 32, 1), width=2), images)
+
+
+def test_a_two_stage_model_is_explained_by_its_stages(lite, images):
+    segmenter = AttentionUNet((32, 32, 1), width=2)
+    model = NerveCeg(lite, segmenter)
+    np.testing.assert_array_equal(grad_cam(model, images), grad_cam(lite, images))
+    np.testing.assert_array_equal(attention_maps(model, images), attention_maps(segmenter, images))
+
+
+def test_a_wrong_layer_lists_the_right_ones(lite, images):
+    with pytest.raises(ModelError) as caught:
+        grad_cam(lite, images, layer="block_15_ad")
+    message = str(caught.value)
+    assert "did you mean" in message
+    ends = message.split("of each size are ")[1].split(", ")
+    assert "top_relu6" in ends
+    for name in ends:
+        assert grad_cam(lite, images[:1], layer=name).shape == (1, *images.shape[1:])
+    with pytest.raises(ModelError, match="does not end in a sigmoid"):
+        grad_cam(keras.Model(lite.inputs[0], lite.get_layer("pool").output), images)
+
+
+def test_heat_is_as_bright_as_its_largest_values():
+    values = np.linspace(-1, 1, 1000).reshape(20, 50)
+    assert heat(values).max() == 255
+    np.testing.assert_array_equal(heat(values), heat(-3 * values))
+    assert not heat(np.zeros((4, 4))).any()
+    one = np.zeros((40, 40))
+    one[3, 4] = 1e-6
+    assert heat(one)[3, 4] == 255
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("explain")
+    return make_run(folder / "run", make_data(folder / "data", few), few)
+
+
+def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few):
+    folder = run.path.parent / "data" / "train"
+    methods = ("--method", "grad-cam", "--method", "gradients", "--method", "seg-grad-cam")
+    out = tmp_path / "why"
+    code, printed = run_command("explain", run.path, folder, *methods, "--out", out)
+    assert code == 0, printed
+    for frame in few:
+        height, width = read_image(frame.image).shape
+        with np.load(out / "maps" / f"{frame.name}.npz") as maps:
+            assert set(maps) == {"grad-cam", "gradients", "seg-grad-cam"}
+            assert all(maps[name].shape == (height, width, 1) for name in maps)
+        panel = cv2.imread(str(out / f"{frame.name}.png"))
+        assert panel.shape[1] == 4 * 364  # the frame and three maps
+        assert panel[..., 0].std() > 0
+    code, printed = run_command("explain", run.path, folder, "--out", out)
+    assert code == 2
+    assert "--force" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "lime"), "--method lime: choose among grad-cam, grad-cam++"),
+        (("--layer", "nowhere"), "--layer nowhere: small_gate has no such layer"),
+        (("--method", "gradients", "--layer", "x"), "--layer x: means nothing to gradients"),
+        (("--method", "attention"), "unet: has no attention to show"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(run, run_command, tmp_path, options, message):
+    folder = run.path.parent / "data" / "train"
+    code, printed = run_command("explain", run.path, folder, *options, "--out", tmp_path / "why")
+    assert code == 2
+    assert message in " ".join(printed.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_report_can_show_why(run, run_command, tmp_path):
+    page = tmp_path / "report.html"
+    code, printed = run_command("report", run.path, "--out", page, "--explain", "grad-cam")
+    assert code == 0, printed
+    text = page.read_text()
+    assert "why: Grad-CAM" in text
+    assert text.count('"why":"data:image/webp') == text.count('"answer":"data:image/webp') > 0
+    code, printed = run_command("report", run.path, run.path, "--out", page, "--explain", "guided")
+    assert code == 2
+    run_command("report", run.path, "--out", tmp_path / "plain.html")
+    assert 'id="show-why"' not in (tmp_path / "plain.html").read_text()

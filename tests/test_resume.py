@@ -1,0 +1,193 @@
+"""Trainings that are killed, run out of disk or go astray, and what is left of them."""
+
+import contextlib
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.run import Run
+from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.train import train
+
+# A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
+TINY = {
+    "gate": "shared",
+    "segmenter": "unet",
+    "segmenter_size": (32, 32),
+    "width": 1,
+    "epochs": 4,
+    "freeze": 1,
+    "clip_norm": 1.0,
+    "label_smoothing": 0.1,
+    "balance": True,
+}
+OPTIONS = [
+    *("--gate", "shared", "--segmenter", "unet", "--segmenter-size", "32x32"),
+    *("--width", "1", "--epochs", "4", "--freeze", "1"),
+    *("--clip-norm", "1.0", "--label-smoothing", "0.1", "--balance"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted."""
+    run, _, _ = train(SAMPLES, tmp_path_factory.mktemp("runs") / "whole", Recipe(**TINY))
+    return run
+
+
+def assert_same(run, whole):
+    """Bit for bit: weights, learning curve, and nothing left of the checkpoint."""
+    ours, theirs = (r.load("shared").get_weights() for r in (run, whole))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+    names = ("history.csv", "split.json", "thresholds.json")
+    for name in names:
+        assert (run.path / name).read_text() == (whole.path / name).read_text()
+    assert run.description["finished"]
+    assert run.description["recipe"] == whole.description["recipe"]
+    left = {path.name for path in run.path.iterdir()}
+    assert left - {"metrics.json"} == {path.name for path in whole.path.iterdir()}
+
+
+@pytest.fixture
+def interrupted(run_command, tmp_path, monkeypatch):
+    """A run that was stopped as its third epoch began."""
+    begin = Checkpoint.on_epoch_begin
+
+    def stop(self, epoch, logs=None):
+        begin(self, epoch, logs)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_begin", stop)
+        code, _ = run_command("train", SAMPLES, "--out", tmp_path / "run", *OPTIONS)
+    assert code == 130
+    assert (tmp_path / "run" / "shared.checkpoint.npz").is_file()
+    return tmp_path / "run"
+
+
+def test_a_training_goes_on_as_if_nothing_had_happened(interrupted, whole, run_command):
+    code, printed = run_command("train", "--resume", interrupted)
+    assert code == 0, printed
+    assert_same(Run(interrupted), whole)
+    code, printed = run_command("train", "--resume", interrupted)
+    assert code == 2
+    assert "is finished" in printed
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(interrupted, run_command):
+    checkpoint = interrupted / "shared.checkpoint.npz"
+    before = checkpoint.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+        code, printed = run_command("train", "--resume", interrupted)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2
+    errors = [line for line in printed.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert "File too large" in errors[0]
+    assert checkpoint.read_bytes() == before
+    assert not [path for path in interrupted.iterdir() if path.name.startswith(".")]
+    assert run_command("train", "--resume", interrupted)[0] == 0
+
+
+def test_what_does_not_fit_is_refused(interrupted, run_command, kaggle):
+    def refused(*options):
+        code, printed = run_command("train", "--resume", interrupted, *options)
+        assert code == 2
+        return " ".join(printed.split())
+
+    assert "leave --epochs out" in refused("--epochs", "9")
+    assert "leave --out out" in refused("--out", "other")
+    assert "holds other frames than it was begun with" in refused(kaggle)
+    (interrupted / "shared.checkpoint.npz").write_bytes(b"PK")
+    assert "checkpoint.npz: is damaged; remove it" in refused()
+
+
+def test_a_loss_that_is_no_number_is_one_line(run_command, tmp_path):
+    options = (*OPTIONS, "--segmenter-learning-rate", "1e30", "--weight-decay", "1e30")
+    code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
+    assert code == 2
+    assert "loss became" in printed
+    assert "train again with a lower --segmenter-learning-rate" in " ".join(printed.split())
+    assert not list((tmp_path / "run").glob("*.keras"))
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.train import resume, train
+out = Path(sys.argv[1])
+if (out / "split.json").is_file():
+    resume(out)
+else:
+    train({samples!r}, out, Recipe(**{recipe!r}), force=True)
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
+    script = TRAIN.format(samples=str(SAMPLES), recipe=TINY)
+    rng, kills, finished = random.Random(0), 0, 0
+    while kills < 20:
+        out = tmp_path / "run"
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, out], stderr=subprocess.PIPE, start_new_session=True
+        )
+        while process.poll() is None and not (out / "run.json").is_file():
+            time.sleep(0.02)  # until then there is nothing to lose
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # Most of the time goes by before the first step, in building and compiling.
+            process.wait(rng.uniform(0, 20))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        else:
+            assert process.returncode == 0, process.stderr.read().decode()
+            assert_same(Run(out), whole)
+            shutil.rmtree(out)
+            finished += 1
+    if (tmp_path / "run" / "split.json").is_file():
+        subprocess.run([sys.executable, "-c", script, tmp_path / "run"], check=True)
+        assert_same(Run(tmp_path / "run"), whole)
+        finished += 1
+    assert finished
+
+
+def test_tensorboard_and_curves_are_written(whole):
+    (file,) = (whole.path / "logs" / "shared").iterdir()
+    events = [
+        tf.compat.v1.Event.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(file))
+    ]
+    assert events[0].file_version == "brain.Event:2"
+    assert [event.step for event in events[1:]] == [1, 2, 3, 4]
+    tags = {value.tag for value in events[-1].summary.value}
+    assert {"loss", "val_score", "val_presence_auc", "val_mask_nerve_dice"} <= tags
+    pictures = [v.image for v in events[-1].summary.value if v.tag.startswith("frame")]
+    assert len(pictures) == 4
+    assert pictures[0].encoded_image_string.startswith(b"\xff\xd8")
+    assert (whole.path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_value_of_a_recipe_is_an_option_and_is_recorded(whole):
+    recipe = whole.description["recipe"]
+    assert recipe["freeze"] == 1
+    assert recipe["clip_norm"] == 1.0
+    assert json.loads(json.dumps(TINY))["segmenter_size"] == recipe["segmenter_size"]
