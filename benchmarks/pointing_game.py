@@ -16,7 +16,7 @@ from rich.table import Table
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.explain import METHODS, Pointing, point
-from nerveceg_tf.explain.write import Explainer
+from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.progress import output, track
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.parts import frames_of_part

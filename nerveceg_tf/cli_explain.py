@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.explain.write import MARKER, Explainer, write_explanations
+from nerveceg_tf.explain.write import MARKER, write_explanations
 from nerveceg_tf.files import replacing_folder
 from nerveceg_tf.options import Force, RunFolder
 from nerveceg_tf.progress import console

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from nerveceg_tf.training.callbacks import read_history
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
 
-SEGMENTER = {"only": "segmenter", "segmenter": "unet", "segmenter_size": (32, 32), "width": 2}
 SHARED = [
     *("--gate", "shared", "--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2"),
     *("--epochs", "3", "--freeze", "1", "--clip-norm", "1.0"),
@@ -72,6 +70,12 @@ def two_workers(*arguments, killed=None):
     return [(p.returncode, text) for p, text in zip(processes, printed, strict=True)]
 
 
+def weights(ends):
+    """What each worker said of the weights that it ended with."""
+    lines = [line for _, text in ends for line in text.splitlines()]
+    return [line for line in lines if line.startswith("weights")]
+
+
 def assert_close(ours, theirs, loss=1e-3, score=1e-2):
     """The same curves: losses closely, scores of masks as far as single pixels may flip."""
     rows, others = (read_history(path) for path in (ours, theirs))
@@ -119,8 +123,9 @@ tf.config.set_logical_device_configuration(
 )
 frames, _ = read_frames(find_frames(SAMPLES)[:49], [(32, 32)])
 recipe = Recipe(epochs=2, segment_on="all", clip_norm=0.1, segmenter_learning_rate=1e-3)
-both = {"one": tf.distribute.get_strategy(),
-        "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])}
+both = {
+    "one": tf.distribute.get_strategy(), "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+}
 for name, strategy in both.items():
     run = Run.create(Path(sys.argv[1]) / name, {})
     keras.utils.set_random_seed(0)
@@ -145,30 +150,24 @@ def test_two_devices_end_as_one(tmp_path):
         if name in ("loss", "val_loss"):
             assert two[epoch, name] == pytest.approx(value, abs=1e-4), (epoch, name)
     images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
-    answers = [Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in both]
+    answers = [
+        Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in ("one", "two")
+    ]
     for output in ("presence", "mask"):
-        np.testing.assert_allclose(answers[0][output], answers[1][output], atol=2e-3)
-
-
-both = ("one", "two")
+        # Adam makes full steps of gradients that are nothing but rounding.
+        np.testing.assert_allclose(answers[0][output], answers[1][output], atol=1e-2)
 
 
 @pytest.mark.slow
 def test_two_processes_end_as_one(tmp_path):
-    recipe = Recipe(**{k: v for k, v in SEGMENTER.items() if k != "only"}, epochs=2)
+    recipe = Recipe(segmenter_size=(32, 32), width=2, epochs=2)
     train(SAMPLES, tmp_path / "one", recipe, only="segmenter")
     options = ["--only", "segmenter", "--segmenter", "unet", "--segmenter-size", "32x32"]
     options += ["--width", "2", "--epochs", "2"]
-    (code, chief), (other_code, other) = two_workers(
-        "train", SAMPLES, "--out", tmp_path / "two", *options
-    )
-    assert (code, other_code) == (0, 0), chief + other
-    weights, others = (
-        [line for line in text.splitlines() if line.startswith("weights")]
-        for text in (chief, other)
-    )
-    assert weights == others
-    assert len(weights) == 1
+    ends = two_workers("train", SAMPLES, "--out", tmp_path / "two", *options)
+    assert [code for code, _ in ends] == [0, 0], ends
+    first, second = weights(ends)
+    assert first == second
     assert_close(tmp_path / "two" / "history.csv", tmp_path / "one" / "history.csv")
     run, whole = Run(tmp_path / "two"), Run(tmp_path / "one")
     assert run.description["finished"]
@@ -178,11 +177,18 @@ def test_two_processes_end_as_one(tmp_path):
     assert len(list((run.path / "logs" / "segmenter").iterdir())) == 1
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training of two workers that nothing interrupted: its history, and the weights of each."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    ends = two_workers("train", SAMPLES, "--out", out, *SHARED)
+    assert [code for code, _ in ends] == [0, 0], ends
+    return (out / "history.csv").read_text(), weights(ends)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_after_a_killed_worker_all_go_on(killed, tmp_path):
-    whole = two_workers("train", SAMPLES, "--out", tmp_path / "whole", *SHARED)
-    assert [code for code, _ in whole] == [0, 0], whole
+def test_after_a_killed_worker_all_go_on(killed, whole, tmp_path):
     run = tmp_path / "run"
     ends = two_workers("train", SAMPLES, "--out", run, *SHARED, killed=killed)
     assert ends[killed][0] == -9
@@ -196,10 +202,4 @@ def test_after_a_killed_worker_all_go_on(killed, tmp_path):
     assert not list(run.glob("*.keras"))
     went_on = two_workers("train", "--resume", run)
     assert [code for code, _ in went_on] == [0, 0], went_on
-    assert (run / "history.csv").read_text() == (tmp_path / "whole" / "history.csv").read_text()
-    weights, others = (
-        [line for _, text in ends for line in text.splitlines() if line.startswith("weights")]
-        for ends in (whole, went_on)
-    )
-    assert len(set(weights + others)) == 1
-    shutil.rmtree(run)
+    assert ((run / "history.csv").read_text(), weights(went_on)) == whole

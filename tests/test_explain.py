@@ -21,8 +21,8 @@ from nerveceg_tf.explain import (
     seg_grad_cam,
     vanilla_gradients,
 )
+from nerveceg_tf.explain.heat import heat
 from nerveceg_tf.explain.logits import logit_of
-from nerveceg_tf.explain.write import heat
 from nerveceg_tf.models import GATES, SEGMENTERS, AttentionUNet, NerveCeg, SharedGate, UNet
 
 SIZE = (64, 64)

@@ -330,3 +330,25 @@ def test_the_command_writes_it_and_guards_what_is_there(run, nerveceg, tmp_path)
     assert (code, "pass --force" in err) == (2, True)
     code, _, err = nerveceg("report", run.path, "--out", tmp_path, "--data", SAMPLES)
     assert (code, "is a folder" in err) == (2, True)
+
+
+@pytest.mark.browser
+def test_the_frames_show_why_on_demand(browser, run, samples, tmp_path):
+    write_report(run, samples, tmp_path / "why.html", most=4, explain="grad-cam")
+    page = browser.new_page()
+    page.goto((tmp_path / "why.html").as_uri())
+    page.wait_for_selector("html[data-ready=yes]")
+
+    def shown(where):
+        return page.locator(f"{where} img").first.get_attribute("src")
+
+    to_gallery(page)
+    plain = shown("#gallery")
+    page.check("#show-why")
+    page.wait_for_timeout(100)
+    assert shown("#gallery") != plain
+    page.locator("#gallery .frame").first.click()
+    assert shown("#large-stack") == shown("#gallery")
+    page.keyboard.press("w")
+    assert shown("#large-stack") == shown("#gallery") == plain
+    page.close()

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import RunError
+from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.explain.write import Explainer
 from nerveceg_tf.files import replacing
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.cleaning import keeping

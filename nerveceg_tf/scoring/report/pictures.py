@@ -7,7 +7,8 @@ import numpy as np
 
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.resize import resize
-from nerveceg_tf.explain.write import Explainer, heat_over
+from nerveceg_tf.explain.explainer import Explainer
+from nerveceg_tf.explain.heat import heat_over
 from nerveceg_tf.progress import track
 from nerveceg_tf.scoring.cleaning import Kept
 from nerveceg_tf.scoring.frame_scores import FrameScores
