@@ -26,6 +26,7 @@ from nerveceg_tf.progress import console, output
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
 from nerveceg_tf.tables import print_scores
+from nerveceg_tf.training.distributed import is_chief, place
 from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, RECIPES, Recipe
 from nerveceg_tf.training.train import resume as resume_run
 from nerveceg_tf.training.train import train as train_run
@@ -161,6 +162,8 @@ def train(
         raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
     if cv and (split or hold_out):
         raise SubjectError("--cv: divides the subjects itself; leave --split and --hold-out out")
+    if cv and place()[1] > 1:
+        raise RunError("--cv: trains in one process; unset TF_CONFIG")
     if cv:
         scores, bad = cross_validate(data, out, chosen, cv, only, skip_bad, force, plan, cache)
         _say_left_out(bad)
@@ -201,6 +204,8 @@ def _recipe(name: str | None) -> Recipe:
 
 
 def _score(run: Run, frames: FrameSet, bad: list[FrameError]) -> None:
+    if not is_chief():
+        return
     _say_left_out(bad)
     if {"validation", "held_out"} & set(run.parts.values()):
         scores, _ = evaluate(run, frames.frames)

@@ -30,11 +30,11 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
     Raises:
         ModelError: a name, a size or an option does not fit.
     """
-    shared = recipe.gate == SHARED
+    shared = recipe.gate == SHARED and only != "segmenter"
     if shared and only:
         raise ModelError(
-            f"--only {only}: a shared gate is trained with its segmenter; leave --only or --gate"
-            f" {SHARED} out"
+            f"--only {only}: a shared gate is trained with its segmenter; leave --only out, or name"
+            " another --gate"
         )
     if (
         shared

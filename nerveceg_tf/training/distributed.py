@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.errors import TrainingError
+from nerveceg_tf.progress import console
 
 
 @cache
@@ -31,7 +32,10 @@ def strategy() -> tf.distribute.Strategy:
     Raises:
         TrainingError: `TF_CONFIG` is not what TensorFlow asks for, or it is too late.
     """
-    if _place()[1] > 1:
+    workers = place()[1]
+    if workers > 1:
+        # For as long as it takes, and deaf to all signals but SIGKILL.
+        console.print(f"waiting until all {workers} workers of TF_CONFIG are there")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except RuntimeError:  # collectives are configured at start-up or not at all
@@ -46,7 +50,7 @@ def strategy() -> tf.distribute.Strategy:
 
 def is_chief() -> bool:
     """Whether this process is the worker that writes the run."""
-    return _place()[0] == 0
+    return place()[0] == 0
 
 
 def own_folder(run: Path, go_on: bool = False) -> Path:
@@ -66,8 +70,12 @@ def own_folder(run: Path, go_on: bool = False) -> Path:
     return temporary / run.name
 
 
-def _place() -> tuple[int, int]:
-    """The number of this worker, and of how many, by `TF_CONFIG`."""
+def place() -> tuple[int, int]:
+    """The number of this worker, and of how many, by `TF_CONFIG`.
+
+    Raises:
+        TrainingError: it is not what TensorFlow asks for.
+    """
     text = os.environ.get("TF_CONFIG")
     if not text:
         return 0, 1
@@ -175,7 +183,7 @@ def _noticing_lost_workers() -> Iterator[None]:
     try:
         yield
     except _LOST:
-        if _place()[1] == 1:
+        if place()[1] == 1:
             raise
         raise TrainingError(
             "a worker was lost, and the training cannot go on without it; start all workers again"
