@@ -345,10 +345,14 @@ def test_the_frames_show_why_on_demand(browser, run, samples, tmp_path):
     to_gallery(page)
     plain = shown("#gallery")
     page.check("#show-why")
-    page.wait_for_timeout(100)
-    assert shown("#gallery") != plain
+    page.wait_for_function(
+        "plain => document.querySelector('#gallery img').src !== plain", arg=plain
+    )
     page.locator("#gallery .frame").first.click()
     assert shown("#large-stack") == shown("#gallery")
     page.keyboard.press("w")
-    assert shown("#large-stack") == shown("#gallery") == plain
+    page.wait_for_function(
+        "plain => document.querySelector('#gallery img').src === plain", arg=plain
+    )
+    assert shown("#large-stack") == plain
     page.close()
