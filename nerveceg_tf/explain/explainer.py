@@ -62,9 +62,3 @@ class Explainer:
             )
             for name in self.methods
         }
-
-
-def check_method(name: str) -> None:
-    """Raises a `ModelError` that lists the methods if there is none of this name."""
-    if name not in METHODS:
-        raise ModelError(f"--method {name}: choose among {', '.join(METHODS)}")
