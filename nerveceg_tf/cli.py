@@ -40,7 +40,7 @@ from nerveceg_tf.options import (
     Tta,
     parse_size,
 )
-from nerveceg_tf.progress import console
+from nerveceg_tf.progress import console, say
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.audit_page import audit_page
@@ -273,7 +273,7 @@ app.add_typer(export_app)
 
 def main() -> None:
     """Entry point: what a user can cause becomes one line and exit code 2."""
-    warnings.showwarning = lambda message, *_: _say(f"note: {message}", "yellow")
+    warnings.showwarning = lambda message, *_: say(f"note: {message}", "yellow")
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", category=NervecegWarning)
     # Several models in one process are meant, and its advice on that is not for a user.
@@ -285,20 +285,16 @@ def main() -> None:
         sys.exit(code)
     except UsageError as error:
         where = f"{error.ctx.command_path}: " if error.ctx else ""
-        _say(f"error: {where}{error.format_message()}")
+        say(f"error: {where}{error.format_message()}")
         sys.exit(2)
     except NervecegError as error:
         for line in str(error).splitlines():
-            _say(f"error: {line}")
+            say(f"error: {line}")
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"error: {where}{error.strerror or error}")
+        say(f"error: {where}{error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        _say("stopped", "yellow")
+        say("stopped", "yellow")
         sys.exit(130)
-
-
-def _say(line: str, style: str = "red") -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

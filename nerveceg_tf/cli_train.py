@@ -22,7 +22,7 @@ from nerveceg_tf.options import (
     parse_size,
     parse_subjects,
 )
-from nerveceg_tf.progress import console, output
+from nerveceg_tf.progress import console, output, say
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
 from nerveceg_tf.tables import print_scores
@@ -216,6 +216,4 @@ def _score(run: Run, frames: FrameSet, bad: list[FrameError]) -> None:
 
 def _say_left_out(errors: list[FrameError]) -> None:
     for error in errors:
-        console.print(
-            f"left out: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"left out: {error}", "yellow")

@@ -16,6 +16,11 @@ output = Console()
 Item = TypeVar("Item")
 
 
+def say(line: str, style: str = "red") -> None:
+    """Prints a line to a person as it is, in one colour and on one line."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def bar() -> Progress:
     """A Rich progress display on standard error, in the style of every command."""
     return Progress(

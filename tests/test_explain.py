@@ -249,7 +249,7 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "lime"), "--method lime: choose among grad-cam, grad-cam++"),
+        (("--method", "lime"), "lime: explains nothing; choose among grad-cam, grad-cam++"),
         (("--layer", "nowhere"), "--layer nowhere: small_gate has no such layer"),
         (("--method", "gradients", "--layer", "x"), "--layer x: means nothing to gradients"),
         (("--method", "attention"), "unet: has no attention to show"),

@@ -1,4 +1,4 @@
-"""Makes the frames that the weights in `weights/` were trained on, out of the `usgra-seg` scans.
+"""Cuts frames to train a nerve model on out of the openly licensed `usgra-seg` scans.
 
 `python tools/make_views.py SOURCE OUT` takes some minutes. SOURCE holds `images/*.png` and
 `masks/*.png` (0/255). OUT gets `images/`, `masks/` and `frames.csv`, whose subjects are groups of

@@ -34,10 +34,10 @@ class Explainer:
         self.methods, self.layer = tuple(dict.fromkeys(methods)), layer
         for name in self.methods:
             if name not in METHODS:
-                raise ModelError(f"--method {name}: choose among {', '.join(METHODS)}")
+                raise ModelError(f"{name}: explains nothing; choose among {', '.join(METHODS)}")
             stage = METHODS[name].stage
             if self.models[stage] is None:
-                raise ModelError(f"--method {name}: explains a {stage}, and the run has none")
+                raise ModelError(f"{name}: explains a {stage}, and the run has none")
         if layer and not any(METHODS[name].layered for name in self.methods):
             raise ModelError(f"--layer {layer}: means nothing to {', '.join(self.methods)}")
 
@@ -49,8 +49,11 @@ class Explainer:
             RunError: the run cannot be loaded.
             ModelError: as above.
         """
-        stages = (run.load(s) if s in run.stages else None for s in ("gate", "segmenter"))
-        return cls(*stages, methods, layer)
+        # The gate too, where it is not explained: what it says stands below the frame.
+        wanted = {"gate", *(METHODS[name].stage for name in methods if name in METHODS)}
+        stages = ("gate", "segmenter")
+        models = (run.load(s) if s in wanted and s in run.stages else None for s in stages)
+        return cls(*models, methods, layer)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Maps by method of frames `(b, height, width, 1)`."""

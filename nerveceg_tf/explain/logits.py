@@ -4,7 +4,9 @@ A sure gate's probability has no slope, so its logit is explained. It is worked 
 features before the last layer and that layer's own weights, so that nothing is copied.
 """
 
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -67,8 +69,16 @@ def logit_of(model: keras.Model, name: str):
 
 def presence_of(gate: keras.Model, images: np.ndarray) -> np.ndarray:
     """What a gate or `SharedGate` says of frames `(b, height, width, 1)`: float32 `(b,)`."""
-    answer = gate(fitted(gate, images), training=False)
-    return np.asarray(answer["presence"] if isinstance(answer, dict) else answer)[:, 0]
+    return np.asarray(_presence(gate)(fitted(gate, images)))[:, 0]
+
+
+@lru_cache(maxsize=8)  # compiled once for a model, whose weights are read anew each time
+def _presence(gate: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    model = keras.Model(gate.inputs[0], output_of(gate, "presence"))
+    return tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, *gate.input_shape[1:]))],
+    )
 
 
 def features_of(model: keras.Model, layer: str | None, smallest: bool, name: str):

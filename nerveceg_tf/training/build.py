@@ -36,17 +36,22 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
             f"--only {only}: a shared gate is trained with its segmenter; leave --only out, or name"
             " another --gate"
         )
-    if (
-        shared
-        and recipe.segmenter.startswith("pretrained_")
-        and recipe.encoder not in (None, *LITE_SIZES)
-    ):
+    foreign = recipe.segmenter.startswith("pretrained_") and recipe.encoder not in (
+        None,
+        *LITE_SIZES,
+    )
+    if shared and foreign:
         raise ModelError(
             f"--encoder {recipe.encoder}: a shared gate needs an encoder of this package; pass"
             f" --encoder lite0, or another gate than {SHARED}"
         )
     if shared and recipe.prune:
         raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
+    if recipe.freeze and foreign and only != "gate":
+        raise ModelError(
+            f"--freeze {recipe.freeze}: needs an encoder of this package; pass --encoder lite0, or"
+            " --freeze 0"
+        )
     if recipe.loss not in LOSSES:
         raise ModelError(f"--loss {recipe.loss}: choose one of {', '.join(LOSSES)}")
     recipe = replace(recipe, mixed_precision=_precision(recipe.mixed_precision))

@@ -1,10 +1,12 @@
 """One stage's training: losses, scores, schedule and the best epoch, for whatever a model gives."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
@@ -60,7 +62,9 @@ def fit(
             NervecegWarning,
             stacklevel=3,
         )
-    steps = len(_dataset(train, trained, recipe, range(1)))
+    if "presence" not in outputs and recipe.segment_on == "nerve":
+        train = train.take(np.flatnonzero(train.present))
+    steps = math.ceil(len(train) / recipe.batch_size)
     gate_only = list(outputs) == ["presence"]
     rate = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
     progress = ProgressBar(stage, recipe.epochs * steps, checkpoint.epoch * steps)
@@ -72,7 +76,7 @@ def fit(
     ]
     events = Events(run.path / "logs" / stage, validation)
     try:
-        for phase in _phases(trained, recipe):
+        for phase in _phases(stage, trained, recipe):
             if checkpoint.epoch >= phase.last:
                 continue
             first = max(phase.first, checkpoint.epoch)
@@ -123,22 +127,14 @@ class _Phase(NamedTuple):
     frozen: list[keras.layers.Layer]
 
 
-def _phases(model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
+def _phases(stage: str, model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
     """Epochs in which a pretrained encoder is left as it is, and those in which all learns."""
-    freeze = min(recipe.freeze, recipe.epochs)
-    encoder = _encoder(model) if freeze else []
-    if encoder:
-        yield _Phase(0, freeze, encoder)
-    yield _Phase(freeze if encoder else 0, recipe.epochs, [])
-
-
-def _encoder(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers whose features a gate pools, or up to a segmenter's bottleneck."""
-    last = {"bottleneck", "pool"} & {layer.name for layer in model.layers}
-    if not last:
-        return []
-    features = model.get_layer(min(last)).input
-    return keras.Model(model.inputs[0], features).layers
+    freeze = min(recipe.freeze, recipe.epochs) if recipe.pretrained(stage) else 0
+    if freeze:
+        features = model.get_layer("pool" if stage == "gate" else "bottleneck").input
+        yield _Phase(0, freeze, keras.Model(model.inputs[0], features).layers)
+    if freeze < recipe.epochs:
+        yield _Phase(freeze, recipe.epochs, [])
 
 
 def _named(model: keras.Model) -> dict:
@@ -185,7 +181,7 @@ def _dataset(
         dataset = gate_dataset(frames, size, **options)
         return dataset.map(lambda x, y: (x, {"presence": y}))
     if "presence" not in names:
-        only = recipe.segment_on if training else "nerve"
+        only = "all" if training else "nerve"  # `fit` has chosen the training frames
         dataset = segmenter_dataset(frames, size, only=only, **options)
         return dataset.map(lambda x, y: (x, dict.fromkeys(names, y)))
 

@@ -25,7 +25,8 @@ class Recipe:
         loss: of the mask, a name in `LOSSES`.
         label_smoothing: how far presence's labels are moved from 0 and 1 towards .5, 0..1.
         epochs: passes over the frames, for each stage.
-        freeze: how many of them leave a pretrained encoder as it is, at a steady rate.
+        freeze: how many of them leave a pretrained encoder as it is, at a steady rate; an encoder
+            with random weights learns from the first.
         patience: epochs without a better score after which a stage ends; `None` for never.
         batch_size: frames per step.
         gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
@@ -70,6 +71,16 @@ class Recipe:
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
     seed: int = 0
+
+    def pretrained(self, stage: str) -> bool:
+        """Whether a stage begins with weights that have seen other pictures.
+
+        Args:
+            stage: `"gate"`, `"segmenter"`, or `"shared"`.
+        """
+        if stage == "gate":
+            return self.gate_weights != "none"
+        return self.segmenter.startswith("pretrained_") and self.encoder_weights != "none"
 
 
 OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")

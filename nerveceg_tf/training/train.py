@@ -220,17 +220,13 @@ def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data:
 
 def _used(recipe: Recipe, models: dict) -> dict:
     """The recipe without what concerns a stage that was not trained by itself."""
-    unused = {"gate": ("gate", "label_smoothing", *OF_A_SEPARATE_GATE)}
-    unused["segmenter"] = ("segmenter", "segmenter_size", "segmenter_learning_rate", "width")
-    unused["segmenter"] += (
-        "encoder",
-        "encoder_weights",
-        "deep_supervision",
-        "prune",
-        "segment_on",
-        "loss",
-    )
-    dropped = {name for stage in unused.keys() - models.keys() for name in unused[stage]}
+    of_stage = {
+        "gate": {"gate", "label_smoothing", *OF_A_SEPARATE_GATE},
+        "segmenter": {"segmenter", "encoder", "encoder_weights", "deep_supervision", "prune"}
+        | {"segmenter_size", "segmenter_learning_rate", "segment_on", "width", "loss"},
+    }
     if "shared" in models:
         dropped = set(OF_A_SEPARATE_GATE)
+    else:
+        dropped = set().union(*(of_stage[stage] for stage in of_stage.keys() - models.keys()))
     return {name: value for name, value in asdict(recipe).items() if name not in dropped}
