@@ -111,6 +111,9 @@ def train(
     segment_on: Annotated[
         SegmentOn | None, _option("Frames to train the segmenter on: nerve or all.")
     ] = None,
+    augment: Annotated[
+        float | None, _option("How far frames are moved, in times the default.", min=0, max=4)
+    ] = None,
     balance: Annotated[bool | None, _option("Draw classes and subjects evenly.")] = None,
     epochs: Annotated[int | None, _option("For each stage.", min=1)] = None,
     freeze: Annotated[

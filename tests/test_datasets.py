@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from nerveceg_tf.data.augment import AUGMENTATION
 from nerveceg_tf.data.datasets import (
     balance,
     gate_dataset,
@@ -294,3 +295,15 @@ class TestCache:
         copies[0].image.unlink()
         with pytest.raises(FrameError, match=rf"{copies[0].image}: cannot be read"):
             read_frames(copies, [SMALL], cache=tmp_path / "cache")
+
+
+def test_augmentation_goes_as_far_as_it_is_told(frame_set):
+    def moved(strength):
+        augmentation = AUGMENTATION.times(strength)
+        images, _ = gather(gate_dataset(frame_set, SMALL, training=True, augmentation=augmentation))
+        plain = frame_set.images[SMALL].astype(np.float32)
+        both = np.concatenate([plain, plain[:, :, ::-1]])
+        return np.mean([np.abs(both - image).mean((1, 2, 3)).min() for image in images])
+
+    assert moved(0) == pytest.approx(0, abs=1e-3)  # mirrored at most
+    assert moved(0) < moved(0.5) < moved(1) < moved(2)

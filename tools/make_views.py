@@ -5,8 +5,8 @@
 scans that match each other. The same SOURCE gives the same files.
 
 Every scan holds a nerve, so nerve-free frames are parts of scans. For a gate to learn the nerve and
-not the cut, parts with a nerve are cut in the same sizes and shapes, and both are put before
-the same black borders; the whole scans are there too.
+not the cut, each nerve-free part has a part with a nerve of the same height and width, and half of
+all are put in the middle of black squares. The whole scans are there too.
 """
 
 import argparse
@@ -17,29 +17,45 @@ import cv2
 import numpy as np
 from make_samples import BLACK, Scan, group, read_scans, similarities
 
-WITH, WITHOUT = 3, 4  # views of each scan with a nerve, beside the whole scan, and without one
-SIDES = 0.3, 0.85  # of a view, as shares of the scan's
-LEAST_LIT, LEAST_NERVE, MARGIN = 0.5, 0.5, 6  # shares of a view and of the nerve, and pixels
+PAIRS = 3  # of each scan: a view without a nerve, and one of its size with a nerve
+SIDE, ASPECT = (0.3, 0.9), 1.3  # of a view: the share of the scan's side, and at most how oblong
+LEAST_LIT, LEAST_NERVE, MARGIN = 0.5, 0.6, 6  # shares of a view and of the nerve, and pixels
 TRIES = 400
 
+Part = tuple[slice, slice]
 
-def cut(scan: Scan, wanted: bool, rng: np.random.Generator) -> tuple[np.ndarray, ...] | None:
-    """A random part of a scan, and its mask, that holds most of a nerve or nothing of one."""
-    shape = np.array(scan.image.shape)
-    count, parts = cv2.connectedComponents(scan.mask)
+
+def random_size(scan: Scan, rng: np.random.Generator) -> np.ndarray:
+    """Height and width of a view; not oblong, since a model sees every frame as its square."""
+    side = rng.uniform(*SIDE) * min(scan.image.shape)
+    aspect = ASPECT ** rng.uniform(-0.5, 0.5)
+    return np.minimum((side * aspect, side / aspect), scan.image.shape).astype(int)
+
+
+def place(scan: Scan, size: np.ndarray, wanted: bool, rng: np.random.Generator) -> Part | None:
+    """A random part of a scan that holds most of a nerve, or nothing of one."""
+    count, nerves = cv2.connectedComponents(scan.mask)
     near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
+    top, left = (int(rng.integers(0, n)) for n in np.array(scan.image.shape) - size + 1)
+    part = slice(top, top + size[0]), slice(left, left + size[1])
+    if (scan.image[part] > BLACK).mean() < LEAST_LIT:
+        return None
+    if not wanted:
+        return None if near[part].any() else part
+    seen = [(nerves[part] == n).sum() / (nerves == n).sum() for n in range(1, count)]
+    return part if max(seen) >= LEAST_NERVE else None
+
+
+def pair(scan: Scan, rng: np.random.Generator) -> list[Part]:
+    """Two parts of one size, the second with a nerve; or none."""
     for _ in range(TRIES):
-        height, width = (shape * rng.uniform(*SIDES, 2)).astype(int)
-        top, left = (int(rng.integers(0, n)) for n in shape - (height, width) + 1)
-        part = slice(top, top + height), slice(left, left + width)
-        if (scan.image[part] > BLACK).mean() < LEAST_LIT:
+        size = random_size(scan, rng)
+        if (free := place(scan, size, False, rng)) is None:
             continue
-        if not wanted and not near[part].any():
-            return scan.image[part], scan.mask[part]
-        seen = [(parts[part] == n).sum() / (parts == n).sum() for n in range(1, count)]
-        if wanted and max(seen) >= LEAST_NERVE:
-            return scan.image[part], scan.mask[part]
-    return None
+        for _ in range(TRIES):
+            if (nerve := place(scan, size, True, rng)) is not None:
+                return [free, nerve]
+    return []
 
 
 def framed(
@@ -69,9 +85,9 @@ def main() -> None:
         rng = np.random.default_rng(int(scan.name))
         paths = (args.source / part / f"{scan.name}.png" for part in ("images", "masks"))
         views = [tuple(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)]
-        for wanted in [True] * WITH + [False] * WITHOUT:
-            if (found := cut(scan, wanted, rng)) is not None:
-                views.append(framed(found[0], found[1] * 255, rng))
+        for _ in range(PAIRS):
+            for part in pair(scan, rng):
+                views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
         for number, (image, mask) in enumerate(views):
             name = f"{scan.name}_{number}"
             cv2.imwrite(str(args.out / "images" / f"{name}.png"), image)

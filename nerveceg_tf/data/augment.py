@@ -1,7 +1,7 @@
 """What may happen to a frame between two scans of one nerve: pose, gain and contrast."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import tensorflow as tf
 from keras import ops
@@ -29,6 +29,11 @@ class Augmentation:
     shift: float = 0.08
     brightness: float = 0.1
     contrast: float = 0.2
+
+    def times(self, strength: float) -> "Augmentation":
+        """The same with all ranges as many times as wide, and as many frames mirrored."""
+        flip, *ranges = astuple(self)
+        return Augmentation(flip, *(strength * value for value in ranges))
 
     def __call__(
         self, images: tf.Tensor, masks: tf.Tensor | None, seed: tf.Tensor
@@ -78,3 +83,6 @@ class Augmentation:
         factor = 1 + factor * self.contrast
         gained = images * factor + (mean * (1 - factor) + offset * self.brightness * 255)
         return tf.clip_by_value(gained, 0.0, 255.0)
+
+
+AUGMENTATION = Augmentation()

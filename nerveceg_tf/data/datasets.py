@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.data.augment import Augmentation
+from nerveceg_tf.data.augment import AUGMENTATION, Augmentation
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
 from nerveceg_tf.data.resize import Size, resize
@@ -103,6 +103,7 @@ def gate_dataset(
     seed: int = 0,
     balanced: bool = False,
     epochs: range | None = None,
+    augmentation: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
     """All frames with their labels, for `gate.fit`.
 
@@ -116,6 +117,7 @@ def gate_dataset(
             within each kind every subject that has it; an epoch is still `len(frames)` draws.
         epochs: while training, numbers of the epochs to give, one after another. By default one,
             another each time that the dataset is gone over.
+        augmentation: while training, what happens to frames.
 
     Returns:
         Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 labels `(b, 1)`.
@@ -123,7 +125,7 @@ def gate_dataset(
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], labels)
     weights = balance(frames) if balanced else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights)
+    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
 def segmenter_dataset(
@@ -135,6 +137,7 @@ def segmenter_dataset(
     only: Literal["nerve", "all"] = "nerve",
     balanced: bool = False,
     epochs: range | None = None,
+    augmentation: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
     """Frames with their masks, for `segmenter.fit`.
 
@@ -147,6 +150,7 @@ def segmenter_dataset(
         only: `"nerve"` leaves out the frames without one, as the two-stage system does.
         balanced: as in `gate_dataset`; of frames with a nerve alone, subjects are drawn evenly.
         epochs: as in `gate_dataset`.
+        augmentation: as in `gate_dataset`.
 
     Returns:
         Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 masks of the
@@ -156,7 +160,7 @@ def segmenter_dataset(
         frames = frames.take(np.flatnonzero(frames.present))
     arrays = (frames.images[size], frames.masks[size])
     weights = balance(frames) if balanced else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights)
+    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
 def two_stage_dataset(
@@ -167,6 +171,7 @@ def two_stage_dataset(
     seed: int = 0,
     balanced: bool = False,
     epochs: range | None = None,
+    augmentation: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
     """All frames with labels and masks, for `NerveCeg.fit` and `NerveCeg.evaluate`.
 
@@ -179,7 +184,7 @@ def two_stage_dataset(
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
     weights = balance(frames) if balanced else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights)
+    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
 def balance(frames: FrameSet) -> np.ndarray:
@@ -206,6 +211,7 @@ def _batches(
     seed: int,
     epochs: range | None = None,
     weights: np.ndarray | None = None,
+    augment: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
     """Batches of images and targets, in order, or shuffled and augmented in a way of its own in
     every epoch, which depends on the seed and the number of the epoch alone."""
@@ -220,7 +226,6 @@ def _batches(
         numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
     else:
         numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
-    augment = Augmentation()
 
     def of_epoch(number: tf.Tensor) -> tf.data.Dataset:
         of_order = tf.stack([tf.constant(seed, tf.int64), number])

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from nerveceg_tf.data.augment import AUGMENTATION
 from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import LOSSES
@@ -177,6 +178,7 @@ def _dataset(
     training = epochs is not None
     options = {"batch_size": recipe.batch_size, "training": training, "seed": recipe.seed}
     options |= {"balanced": recipe.balance, "epochs": epochs}
+    options["augmentation"] = AUGMENTATION.times(recipe.augment)
     if names == ["presence"]:
         dataset = gate_dataset(frames, size, **options)
         return dataset.map(lambda x, y: (x, {"presence": y}))

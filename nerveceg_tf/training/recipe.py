@@ -38,6 +38,7 @@ class Recipe:
             validated and kept, for both.
         mixed_precision: compute in 16 bits and keep the weights in 32: `"on"`, `"off"`, or
             `"auto"`: where there is a GPU.
+        augment: how many times as far as by default frames are moved and their gain changed.
         balance: draw frames such that classes, and subjects within each, are even.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
         validation: share of the frames, in whole subjects, to choose the best epoch on.
@@ -67,6 +68,7 @@ class Recipe:
     clip_norm: float | None = None
     average: float = 0.05
     mixed_precision: str = "auto"
+    augment: float = 1.0
     balance: bool = False
     segment_on: Literal["nerve", "all"] = "nerve"
     validation: float = 0.2
