@@ -216,3 +216,12 @@ class TestTogether:
             split = split_by_subject(frames, seed=seed)
             on = [s for s in SIDES if set(range(60, 120)) & set(getattr(split, s).tolist())]
             assert len(on) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_subject_with_a_third_of_all_frames_is_trained_on(seed):
+    frames = make(["large"] * 40 + [f"p{n % 20}" for n in range(80)])
+    present = np.arange(len(frames)) % 2 == 0
+    split = split_by_subject(frames, present, validation=0.1, seed=seed)
+    assert "large" in subjects_of(frames)[split.train]
+    assert 0.05 <= len(split.validation) / len(frames) <= 0.15
