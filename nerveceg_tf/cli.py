@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nerveceg_tf.box import box
 from nerveceg_tf.cli_explain import app as explain_app
 from nerveceg_tf.cli_export import app as export_app
 from nerveceg_tf.cli_train import app as train_app
@@ -15,6 +16,7 @@ from nerveceg_tf.data.audit import audit as audit_folder
 from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.data.plan import find_planned, make_plan, write_plan
 from nerveceg_tf.demo import demo as run_demo
+from nerveceg_tf.demo import train_demo
 from nerveceg_tf.ensemble import open_runs
 from nerveceg_tf.errors import (
     ModelError,
@@ -40,7 +42,7 @@ from nerveceg_tf.options import (
     Tta,
     parse_size,
 )
-from nerveceg_tf.progress import console, say
+from nerveceg_tf.progress import console, output, say
 from nerveceg_tf.run import Run
 from nerveceg_tf.run import combine as combine_runs
 from nerveceg_tf.scoring.audit_page import audit_page
@@ -68,11 +70,20 @@ UsageError = typer.BadParameter.__base__
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a small model on these frames first (minutes).")
+    ] = False,
 ) -> None:
-    """Train, predict and score on the real frames that come with the package."""
-    run, scores = run_demo(out)
+    """Predict and score real frames that come with the package and its model never saw."""
+    scores = (train_demo if train else run_demo)(out)
     print_scores(scores, "Bundled frames of subjects never trained on")
-    console.print(f"overlays: {out / 'predictions' / 'overlays'}   run: {run.path}")
+    console.print(f"overlays: {out / 'predictions' / 'overlays'}", soft_wrap=True)
+
+
+@app.command()
+def weights() -> None:
+    """Say where the model in the box lies: a RUN for every command, its int8 export, its card."""
+    output.print(box().path, soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -237,7 +248,7 @@ def evaluate(
         write_json(json, scores)
     if csv:
         of_frames.save(csv)
-    print_scores(scores, f"{' + '.join(map(str, runs))} on {data}")
+    print_scores(scores, f"{' + '.join(map(str, runs)) or 'The model in the box'} on {data}")
 
 
 @app.command()

@@ -1,12 +1,14 @@
-"""The whole way on the bundled frames: train both stages, combine, predict, score."""
+"""The whole way on bundled frames: predict and score, by the model in the box or a new one."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.files import replacing_folder
+from nerveceg_tf.box import box
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.files import replacing_folder, write_json
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
+from nerveceg_tf.scoring.parts import frames_of_part
 from nerveceg_tf.scoring.predict import write_predictions
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
@@ -23,20 +25,37 @@ RECIPE = Recipe(
 HOLD_OUT = tuple(str(subject) for subject in range(1, 13))
 
 
-def demo(out: Path, epochs: int = RECIPE.epochs) -> tuple[Run, dict]:
-    """Trains on the bundled frames and predicts those that it never saw.
+def demo(out: Path) -> dict:
+    """Predicts and scores the bundled frames of scans that the model in the box never saw.
 
     Args:
-        out: folder for `run/` and `predictions/`; an earlier demo there is replaced.
+        out: folder for `metrics.json` and `predictions/`; an earlier demo there is replaced.
+
+    Returns:
+        The scores, as of `evaluate`.
+    """
+    return _predict_and_score(box(), out)
+
+
+def train_demo(out: Path, epochs: int = RECIPE.epochs) -> dict:
+    """Trains on some of the bundled frames, and predicts and scores the others.
+
+    Args:
+        out: as above, and for `run/`.
         epochs: passes over the frames, for each stage.
 
     Returns:
-        The run, and its scores on held-out subjects.
+        The scores, as of `evaluate`.
     """
     recipe = replace(RECIPE, epochs=epochs)
-    run, frames, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
-    scores, _ = evaluate(run, frames.frames)
-    run.write("metrics.json", scores)
+    run, _, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
+    return _predict_and_score(run, out)
+
+
+def _predict_and_score(run: Run, out: Path) -> dict:
+    frames, _ = frames_of_part(run, find_frames(SAMPLES))
     with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
-        write_predictions(run, find_images(SAMPLES / "test"), folder)
-    return run, scores
+        write_predictions(run, frames, folder)
+    scores, _ = evaluate(run, frames)
+    write_json(out / "metrics.json", scores)
+    return scores

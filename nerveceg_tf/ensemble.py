@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nerveceg_tf.box import box
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.averaged import AS_IT_IS, VIEWS, Averaged
 from nerveceg_tf.run import LEFT_OUT, PARTS, Run
@@ -88,13 +89,13 @@ def open_runs(paths: Sequence[Path], augmented: bool = False) -> Run | RunEnsemb
     """Opens a run, or several as one.
 
     Args:
-        paths: folders of runs.
+        paths: folders of runs; none for the model in the box.
         augmented: use test-time augmentation.
 
     Raises:
         RunError: a folder is no run, or they do not go together.
     """
-    runs = [Run(path) for path in paths]
+    runs = [Run(path) for path in paths] or [box()]
     return runs[0] if len(runs) == 1 and not augmented else RunEnsemble(runs, augmented)
 
 

@@ -69,7 +69,12 @@ Plan = Annotated[
 ]
 RunFolders = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", help="Folder of a training, or of several to average."),
+    typer.Argument(
+        default_factory=list,
+        metavar="[RUN...]",
+        show_default=False,
+        help="Folder of a training, or of several to average; else the model in the box.",
+    ),
 ]
 Tta = Annotated[
     bool, typer.Option("--tta", help="Look at each frame four times: mirrored, shifted; average.")

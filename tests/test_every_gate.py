@@ -15,6 +15,7 @@ from nerveceg_tf.models.torch_weights import read_state_dict
 
 SIZE = (32, 48)
 LARGE = {"b4", "b5", "b6", "b7", "resnet101", "resnet152"}
+QUICK = {"b0", "b4", "lite0", "resnet18"}  # one of each family; the others when there is time
 # torchvision's, less the 1000 classes and with one output instead
 RESNET_PARAMETERS = {
     "resnet18": 11_689_512 - 513_000 + 513,
@@ -25,7 +26,12 @@ RESNET_PARAMETERS = {
 }
 
 
-@pytest.fixture(params=[name for name in GATES if name not in LARGE])
+def named(names):
+    marks = {True: (), False: pytest.mark.slow}
+    return [pytest.param(name, marks=marks[name in QUICK]) for name in names]
+
+
+@pytest.fixture(params=named(name for name in GATES if name not in LARGE))
 def build(request):
     keras.utils.set_random_seed(0)
     return GATES[request.param]
@@ -78,7 +84,7 @@ def test_it_combines_with_a_segmenter(build):
     assert answer["mask"].shape == (2, 37, 50, 1)
 
 
-@pytest.mark.parametrize("name", sorted(LARGE))
+@pytest.mark.parametrize("name", named(sorted(LARGE)))
 def test_large_gates_answer(name, frames):
     presence = GATES[name](size=SIZE, weights=None)(frames, training=False)
     assert presence.shape == (2, 1)
@@ -94,7 +100,7 @@ def test_missing_weights_file_is_named(build, tmp_path):
         build(size=SIZE, weights=tmp_path / "none.weights.h5")
 
 
-@pytest.mark.parametrize("variant", RESNET_PARAMETERS)
+@pytest.mark.parametrize("variant", named(RESNET_PARAMETERS))
 def test_resnet_has_as_many_parameters_as_elsewhere(variant):
     gate = ResNetGate(variant, size=SIZE)
     count = sum(int(np.prod(weight.shape)) for weight in gate.trainable_weights)

@@ -56,7 +56,10 @@ def quick(name):
     return partial(explain, tolerance=10.0) if name == "integrated" else explain
 
 
-@pytest.mark.parametrize("gate", ["b0", "lite0", "resnet18", "shared"])
+@pytest.mark.parametrize(
+    "gate",
+    [pytest.param("b0", marks=pytest.mark.slow), "lite0", "resnet18", "shared"],
+)
 def test_every_method_explains_every_kind_of_gate(gates, gate, images):
     for name in OF_GATE:
         explain = quick(name)

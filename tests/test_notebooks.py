@@ -9,7 +9,6 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
-FAST = "01_train_and_predict.ipynb"
 
 
 def outputs(notebook):
@@ -34,9 +33,8 @@ def test_a_notebook_is_stored_with_its_pictures(name):
     assert not re.search(r"class \w+\(.*(Model|Layer|Loss)\)|from_generator", code)
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == FAST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_a_clean_kernel(name):
     notebook = nbformat.read(FOLDER / name, as_version=4)
     wanted = len(pictures(notebook))

@@ -38,7 +38,12 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(params=BUILDERS)
+SLOW = {"r2_attention_unet", "deep_supervision", "one_recurrence"}  # much like one of the others
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BUILDERS]
+)
 def build(request):
     keras.utils.set_random_seed(0)
     return BUILDERS[request.param]

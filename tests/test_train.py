@@ -178,6 +178,7 @@ def test_the_learning_rate_rises_and_falls():
     np.testing.assert_allclose(rates, [float(keras_own(step)) for step in range(200)], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(run_command, tmp_path, tiny):
     for name in ("a", "b"):
         arguments = ("train", SAMPLES, "--out", tmp_path / name, *tiny, "--only", "segmenter")

@@ -1,0 +1,89 @@
+"""Puts a trained run into `weights/`, as the model that comes with the package.
+
+`python tools/make_box.py RUN SOURCE weights` after `nerveceg train VIEWS --out RUN` and `nerveceg
+tune RUN`; `nerveceg export weights --format tflite --precision int8 --on VIEWS --out
+weights/int8.tflite` after it. VIEWS are those of `make_views.py SOURCE`. The card, `README.md`, is
+written by hand and left as it is.
+
+The bundled frames are cut from the same scans. So that nobody scores the model on what it knows,
+each of them is entered into `split.json` where its scan's group is.
+"""
+
+import argparse
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from make_samples import AREA, FRAME, Scan, read_scans
+
+from nerveceg_tf.data.frame import digest, read_image
+from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.files import replacing, write_json
+from nerveceg_tf.run import PARTS, Run
+
+KEPT = "thresholds.json", "metrics.json", "history.csv"
+SHRINK = 4  # of scans, to look for frames in them
+LEAST = 0.95  # correlation of a frame with the place that it was cut from
+
+
+def origin(frame: np.ndarray, scans: dict[str, np.ndarray]) -> str:
+    """The scan that a bundled frame was cut from."""
+    scale = np.sqrt(AREA / np.prod(FRAME)) / SHRINK
+    small = cv2.resize(frame, None, None, scale, scale, cv2.INTER_AREA)
+    found = {
+        name: cv2.matchTemplate(scan, small, cv2.TM_CCOEFF_NORMED).max()
+        for name, scan in scans.items()
+    }
+    best = max(found, key=found.get)
+    if found[best] < LEAST:
+        raise SystemExit(f"no scan holds a bundled frame; the nearest, {best}, {found[best]:.2f}")
+    return best
+
+
+def shrunk(scan: Scan) -> np.ndarray:
+    return cv2.resize(scan.image, None, None, 1 / SHRINK, 1 / SHRINK, cv2.INTER_AREA)
+
+
+def repack(model: Path, out: Path) -> None:
+    """Keras stores its files as they are; packed, they are a tenth smaller and load alike."""
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="run folder, tuned")
+    parser.add_argument("source", type=Path, help="usgra-seg: folder with images/ and masks/")
+    parser.add_argument("out", type=Path, help="folder to write into")
+    args = parser.parse_args()
+    run = Run(args.run)
+    split = run.read("split.json", *PARTS)
+    part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in PARTS for f in split[part]}
+    scans = {scan.name: shrunk(scan) for scan in read_scans(args.source)}
+    for folder in ("train", "test"):
+        for frame in find_images(SAMPLES / folder):
+            image = read_image(frame.image)
+            part, view = part_of_scan[origin(image, scans)]
+            known = {"name": f"{folder}/{frame.name}", "subject": view["subject"]}
+            split[part].append({**known, "digest": digest(image)})
+    args.out.mkdir(exist_ok=True)
+    for name in KEPT:
+        with replacing(args.out / name) as temporary:
+            shutil.copyfile(run.path / name, temporary)
+    with replacing(args.out / "shared.keras") as temporary:
+        repack(run.path / "shared.keras", temporary)
+    # Where the frames lay on the machine of the training says nothing to others.
+    description = run.description
+    description["data"]["folder"] = "views of usgra-seg"
+    write_json(args.out / "run.json", description)
+    with replacing(args.out / "split.json") as temporary:
+        temporary.write_text(json.dumps(split), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
