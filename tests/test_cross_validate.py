@@ -39,6 +39,7 @@ def call(nerveceg, data, tiny):
     return call
 
 
+@pytest.mark.slow
 def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
     call, nerveceg, data, tmp_path, monkeypatch
 ):

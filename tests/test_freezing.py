@@ -18,9 +18,8 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(
-    "segmenter", [pytest.param("unet", marks=pytest.mark.slow), "pretrained_unet"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("segmenter", ["unet", "pretrained_unet"])
 def test_only_a_pretrained_encoder_is_left_as_it_is(tmp_path, segmenter):
     recipe = Recipe(**SMALL, segmenter=segmenter)
     models, _ = build_seeded(recipe, None)

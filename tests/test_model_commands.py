@@ -36,6 +36,7 @@ def test_the_table_names_every_model(nerveceg):
     assert "multiples of 48" in told  # PSPNet's row, which does not stop the others
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_are_a_note(nerveceg, tmp_path):
     data = Path(__file__).parents[1] / "nerveceg_tf" / "data" / "samples"
     size = ("--gate-size", "32x32", "--epochs", "1", "--batch-size", "64")

@@ -53,6 +53,7 @@ def test_every_decoder_combines_and_trains(library, encoder, decoder):
     assert not np.array_equal(before, model.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_saved_it_loads_without_the_extra(library, tmp_path):
     """efficientnet brings layers of its own, which a served model must not need."""
     model = PretrainedUNet((*SIZE, 1), encoder="efficientnetb0", width=2, weights=None)

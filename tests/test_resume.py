@@ -205,6 +205,7 @@ def test_every_value_of_a_recipe_is_an_option_of_train():
     assert {field.name for field in fields(Recipe)} <= options.keys()
 
 
+@pytest.mark.slow
 def test_options_take_the_place_of_the_recipes_values_and_are_recorded(run_command, tmp_path):
     options = ("--recipe", "edge", "--segmenter", "unet", "--segmenter-size", "32x32")
     options += ("--width", "1", "--epochs", "1", "--freeze", "0", "--mixed-precision", "on")

@@ -18,6 +18,7 @@ def train_tiny(run_command, out, subjects, *options):
     return Run(out), scored
 
 
+@pytest.mark.slow
 def test_one_model_can_be_both_stages(run_command, tmp_path, subjects):
     options = ("--gate", "shared", "--segmenter", "unet", "--width", "2", "--segmenter-size")
     run, scored = train_tiny(run_command, tmp_path / "run", subjects, *options, "32x32")

@@ -90,7 +90,7 @@ OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "fast": (
-        "minutes on two cores",
+        "small enough for two cores",
         Recipe(
             gate="lite0",
             gate_size=(160, 160),
