@@ -1,6 +1,6 @@
-# make demo  trains and scores on the bundled frames;  make test  runs the tests.
+# make demo  predicts and scores bundled frames;  make test  runs the tests.
 # Both make .venv first. Needs Python 3.11 or newer and nothing else.
-# make test-slow  runs what takes over half a minute;  make test-torch  installs PyTorch and the
+# make test-slow  runs the slower tests;  make test-torch  installs PyTorch and the
 # optional packages, and runs what needs them.
 PYTHON ?= python3
 BIN := .venv/bin

@@ -11,6 +11,7 @@ all are put in the middle of black squares. The whole scans are there too.
 
 import argparse
 import csv
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -32,30 +33,36 @@ def random_size(scan: Scan, rng: np.random.Generator) -> np.ndarray:
     return np.minimum((side * aspect, side / aspect), scan.image.shape).astype(int)
 
 
-def place(scan: Scan, size: np.ndarray, wanted: bool, rng: np.random.Generator) -> Part | None:
-    """A random part of a scan that holds most of a nerve, or nothing of one."""
-    count, nerves = cv2.connectedComponents(scan.mask)
-    near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
+def place(
+    scan: Scan, size: np.ndarray, fits: Callable[[Part], bool], rng: np.random.Generator
+) -> Part | None:
+    """A random part of a scan, if it is lit and fits."""
     top, left = (int(rng.integers(0, n)) for n in np.array(scan.image.shape) - size + 1)
     part = slice(top, top + size[0]), slice(left, left + size[1])
-    if (scan.image[part] > BLACK).mean() < LEAST_LIT:
-        return None
-    if not wanted:
-        return None if near[part].any() else part
-    seen = [(nerves[part] == n).sum() / (nerves == n).sum() for n in range(1, count)]
-    return part if max(seen) >= LEAST_NERVE else None
+    return part if (scan.image[part] > BLACK).mean() >= LEAST_LIT and fits(part) else None
 
 
-def pair(scan: Scan, rng: np.random.Generator) -> list[Part]:
-    """Two parts of one size, the second with a nerve; or none."""
-    for _ in range(TRIES):
-        size = random_size(scan, rng)
-        if (free := place(scan, size, False, rng)) is None:
-            continue
+def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
+    """Parts, two by two of one size: without a nerve, and with most of one."""
+    near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
+    count, nerves = cv2.connectedComponents(scan.mask)
+    areas = np.bincount(nerves.ravel(), minlength=count)
+
+    def is_free(part: Part) -> bool:
+        return not near[part].any()
+
+    def has_nerve(part: Part) -> bool:
+        return (np.bincount(nerves[part].ravel(), minlength=count) / areas)[1:].max() >= LEAST_NERVE
+
+    for _ in range(PAIRS):
         for _ in range(TRIES):
-            if (nerve := place(scan, size, True, rng)) is not None:
-                return [free, nerve]
-    return []
+            size = random_size(scan, rng)
+            if (free := place(scan, size, is_free, rng)) is None:
+                continue
+            tries = (place(scan, size, has_nerve, rng) for _ in range(TRIES))
+            if (nerve := next(filter(None, tries), None)) is not None:
+                yield from (free, nerve)
+                break
 
 
 def framed(
@@ -85,9 +92,8 @@ def main() -> None:
         rng = np.random.default_rng(int(scan.name))
         paths = (args.source / part / f"{scan.name}.png" for part in ("images", "masks"))
         views = [tuple(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)]
-        for _ in range(PAIRS):
-            for part in pair(scan, rng):
-                views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
+        for part in pairs(scan, rng):
+            views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
         for number, (image, mask) in enumerate(views):
             name = f"{scan.name}_{number}"
             cv2.imwrite(str(args.out / "images" / f"{name}.png"), image)

@@ -124,7 +124,7 @@ def gate_dataset(
     """
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], labels)
-    weights = balance(frames) if balanced else None
+    weights = balance(frames) if balanced and training else None
     return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
@@ -159,7 +159,7 @@ def segmenter_dataset(
     if only == "nerve":
         frames = frames.take(np.flatnonzero(frames.present))
     arrays = (frames.images[size], frames.masks[size])
-    weights = balance(frames) if balanced else None
+    weights = balance(frames) if balanced and training else None
     return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
@@ -183,7 +183,7 @@ def two_stage_dataset(
     """
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
-    weights = balance(frames) if balanced else None
+    weights = balance(frames) if balanced and training else None
     return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
 
 
