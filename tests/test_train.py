@@ -188,6 +188,7 @@ def test_the_same_seed_gives_the_same_weights(run_command, tmp_path, tiny):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_kaggles_own_files_from_training_to_masks(run_command, shared_data, tmp_path, tiny):
     kaggle = shared_data / "kaggle-uns-tiff"

@@ -88,6 +88,7 @@ def sides(run):
     return {part: {frame["name"] for frame in split[part]} for part in split}
 
 
+@pytest.mark.slow
 def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
     """A frame under a second subject: seen by its pixels, mended by a plan, split as before."""
     data = tmp_path / "data"

@@ -6,11 +6,13 @@ scans that match each other. The same SOURCE gives the same files.
 
 Every scan holds a nerve, so nerve-free frames are parts of scans. For a gate to learn the nerve and
 not the cut, each nerve-free part has a part with a nerve of the same height and width, and half of
-all are put in the middle of black squares. The whole scans are there too.
+all are put in the middle of black squares. The whole scans are there too, and wide views, which are
+most of a scan, for a segmenter to learn the nerve among all that is around it.
 """
 
 import argparse
 import csv
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,9 @@ import numpy as np
 from make_samples import BLACK, Scan, group, read_scans, similarities
 
 PAIRS = 3  # of each scan: a view without a nerve, and one of its size with a nerve
+WIDE = 3  # of each scan: views of most of it
 SIDE, ASPECT = (0.3, 0.9), 1.3  # of a view: the share of the scan's side, and at most how oblong
+WIDE_SIDE = 0.75, 1.0  # of a wide view, likewise
 LEAST_LIT, LEAST_NERVE, MARGIN = 0.5, 0.6, 6  # shares of a view and of the nerve, and pixels
 TRIES = 400
 
@@ -42,17 +46,24 @@ def place(
     return part if (scan.image[part] > BLACK).mean() >= LEAST_LIT and fits(part) else None
 
 
-def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
-    """Parts, two by two of one size: without a nerve, and with most of one."""
-    near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
+def holds_nerve(scan: Scan) -> Callable[[Part], bool]:
+    """Whether a part shows most of one of the scan's nerves."""
     count, nerves = cv2.connectedComponents(scan.mask)
     areas = np.bincount(nerves.ravel(), minlength=count)
 
+    def holds(part: Part) -> bool:
+        return (np.bincount(nerves[part].ravel(), minlength=count) / areas)[1:].max() >= LEAST_NERVE
+
+    return holds
+
+
+def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
+    """Parts, two by two of one size: without a nerve, and with most of one."""
+    near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
+    has_nerve = holds_nerve(scan)
+
     def is_free(part: Part) -> bool:
         return not near[part].any()
-
-    def has_nerve(part: Part) -> bool:
-        return (np.bincount(nerves[part].ravel(), minlength=count) / areas)[1:].max() >= LEAST_NERVE
 
     for _ in range(PAIRS):
         for _ in range(TRIES):
@@ -62,6 +73,17 @@ def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
             tries = (place(scan, size, has_nerve, rng) for _ in range(TRIES))
             if (nerve := next(filter(None, tries), None)) is not None:
                 yield from (free, nerve)
+                break
+
+
+def wide(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
+    """Parts that are most of the scan, with most of a nerve."""
+    has_nerve = holds_nerve(scan)
+    for _ in range(WIDE):
+        for _ in range(TRIES):
+            size = (rng.uniform(*WIDE_SIDE, 2) * scan.image.shape).astype(int)
+            if (part := place(scan, size, has_nerve, rng)) is not None:
+                yield part
                 break
 
 
@@ -92,7 +114,7 @@ def main() -> None:
         rng = np.random.default_rng(int(scan.name))
         paths = (args.source / part / f"{scan.name}.png" for part in ("images", "masks"))
         views = [tuple(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)]
-        for part in pairs(scan, rng):
+        for part in itertools.chain(pairs(scan, rng), wide(scan, rng)):
             views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
         for number, (image, mask) in enumerate(views):
             name = f"{scan.name}_{number}"
