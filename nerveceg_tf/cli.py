@@ -22,6 +22,7 @@ from nerveceg_tf.errors import (
     ModelError,
     NervecegError,
     NervecegWarning,
+    RunError,
 )
 from nerveceg_tf.files import (
     check_new_file,
@@ -271,6 +272,8 @@ def report(
 ) -> None:
     """Write a page with scores, curves, and frames whose thresholds can be moved."""
     check_new_file(out, force)
+    if not runs and not data:
+        raise RunError("report: name labelled frames (--data DATA), or a RUN that knows its own")
     run = open_runs(runs, tta)
     frames, _, _ = find_planned(data or run.data, plan)
     write_report(run, frames, out, part, most, explain)

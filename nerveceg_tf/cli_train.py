@@ -30,6 +30,7 @@ from nerveceg_tf.training.distributed import is_chief, place
 from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, RECIPES, Recipe
 from nerveceg_tf.training.train import resume as resume_run
 from nerveceg_tf.training.train import train as train_run
+from nerveceg_tf.training.train import without_effect
 
 app = typer.Typer()
 
@@ -136,7 +137,7 @@ def train(
         float | None, _option("Share of the steps whose weights are averaged.", min=0, max=1)
     ] = None,
     mixed_precision: Annotated[
-        Switch | None, _option("Compute in 16 bits: on, off, or auto: on a GPU.")
+        Switch | None, _option("Compute in bfloat16: on, off, or auto: on a GPU that has it.")
     ] = None,
     validation: Annotated[
         float | None, _option("Share of the frames to choose epochs on.", min=0.01, max=0.9)
@@ -161,6 +162,9 @@ def train(
         missing = "DATA, a folder of frames" if data is None else "--out, a folder for the run"
         raise RunError(f"train: name {missing}, or pass --resume RUN")
     chosen = replace(_recipe(recipe), **given)
+    for name in _idle(given, chosen, only):
+        option = f"--{name.replace('_', '-')}"
+        say(f"note: {option} changes nothing: no stage that it concerns is trained", "yellow")
     if split and hold_out:
         raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
     if cv and (split or hold_out):
@@ -196,6 +200,12 @@ def _said(recipe: Recipe, name: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _idle(given: dict, recipe: Recipe, only: str | None) -> list[str]:
+    """Options that concern a stage which will not be trained."""
+    both = ["shared"] if recipe.gate == SHARED else ["gate", "segmenter"]
+    return sorted(given.keys() & without_effect([only] if only else both))
 
 
 def _recipe(name: str | None) -> Recipe:

@@ -40,7 +40,7 @@ def cross_validate(
     """Trains, tunes and scores a run for each of `k` folds by subject.
 
     Each fold is a run, `out/fold_1` and on: trained on other subjects, its epochs and thresholds
-    chosen on a fifth of those, scored on its own. Its last file is `frames.csv`, the scores of its
+    chosen on some of those, scored on its own. Its last file is `frames.csv`, the scores of its
     frames. Called again after an interruption, folds that have it are kept as they are.
 
     Args:
@@ -73,6 +73,7 @@ def cross_validate(
         found.frames.present,
         recipe.seed,
         [*found.together, *equal_frames(found.frames)],
+        recipe.validation,
     )
     asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": asdict(used)}
     _start(out, json.loads(json.dumps(asked)), force)

@@ -64,6 +64,8 @@ def check_free(path: Path, marker: str, force: bool) -> None:
     check_writable(path)
     if path.is_file():
         raise RunError(f"--out {path}: is a file; name a folder")
+    if path.is_symlink() or path.is_mount():
+        raise RunError(f"--out {path}: is a link or a volume; name a folder within it")
     if not path.exists() or not any(path.iterdir()):
         return
     if not (path / marker).is_file():

@@ -358,3 +358,9 @@ def test_the_frames_show_why_on_demand(browser, run, samples, tmp_path):
     )
     assert shown("#large-stack") == plain
     page.close()
+
+
+def test_the_model_in_the_box_knows_no_frames_to_report_on(nerveceg, tmp_path):
+    code, _, err = nerveceg("report", "--out", tmp_path / "report.html")
+    assert code == 2
+    assert "report: name labelled frames (--data DATA)" in err

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import fields
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,6 +20,8 @@ import tensorflow as tf
 from nerveceg_tf import cli_train
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
+from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.training.build import build
 from nerveceg_tf.training.checkpoint import Checkpoint
 from nerveceg_tf.training.recipe import RECIPES, Recipe
 from nerveceg_tf.training.train import train
@@ -100,6 +103,46 @@ def test_a_training_goes_on_as_if_nothing_had_happened(interrupted, whole, run_c
     assert "is finished" in printed
 
 
+def test_a_training_killed_as_it_was_scored_is_scored(whole, run_command, tmp_path):
+    run = Run(shutil.copytree(whole.path, tmp_path / "run"))
+    tuned = Thresholds(presence=0.25)
+    run.thresholds = tuned
+    code, printed = run_command("train", "--resume", run.path)
+    assert code == 0, printed
+    assert (run.path / "metrics.json").is_file()
+    assert run.thresholds == tuned
+    for one, other in zip(*(r.load("shared").get_weights() for r in (run, whole)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_does_not_fit_into_memory_is_one_line(monkeypatch, run_command, tmp_path):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr("nerveceg_tf.training.train.fit", full)
+    options = ("--only", "segmenter", "--segmenter-size", "32x32", "--width", "1")
+    code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
+    assert code == 2
+    assert "segmenter: does not fit into memory; pass a smaller --batch-size" in printed
+
+
+def test_patience_begins_with_the_thaw(tmp_path):
+    """What a frozen encoder reached is no reason to stop as soon as it may learn."""
+    checkpoint = Checkpoint(tmp_path / "none.npz")
+    checkpoint.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+
+    def ends(*epochs):
+        checkpoint.model.stop_training = False
+        for epoch in epochs:
+            checkpoint.on_epoch_end(epoch, {"val_score": 0.9 if epoch == 0 else 0.1})
+        return checkpoint.model.stop_training
+
+    assert not ends(0, 1, 2, 3)  # frozen: no patience, none lost
+    checkpoint.patience, checkpoint.patient_from = 2, 4
+    assert not ends(4)
+    assert ends(5)
+
+
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(interrupted, run_command):
     checkpoint = interrupted / "shared.checkpoint.npz"
     before = checkpoint.read_bytes()
@@ -126,8 +169,9 @@ def test_what_does_not_fit_is_refused(interrupted, run_command, kaggle):
     assert "leave --epochs out" in refused("--epochs", "9")
     assert "leave --out out" in refused("--out", "other")
     assert "holds other frames than it was begun with" in refused(kaggle)
-    (interrupted / "shared.checkpoint.npz").write_bytes(b"PK")
-    assert "checkpoint.npz: is damaged; remove it" in refused()
+    for damaged in (b"PK", b""):
+        (interrupted / "shared.checkpoint.npz").write_bytes(damaged)
+        assert "checkpoint.npz: is damaged; remove it" in refused()
 
 
 def test_a_loss_that_is_no_number_is_one_line(run_command, tmp_path):
@@ -224,6 +268,21 @@ def test_options_take_the_place_of_the_recipes_values_and_are_recorded(run_comma
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "b", "--recipe", "best")
     assert code == 2
     assert "--recipe best: choose one of fast, edge, accurate, original" in printed
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((9, 0), "on"), ((7, 5), "off"), (None, "off")]
+)
+def test_16_bits_are_taken_where_a_gpu_has_bfloat16(monkeypatch, capability, expected):
+    """float16, which older ones have, would need its losses scaled."""
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    details = {"compute_capability": capability} if capability else {}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    models, used = build(Recipe(segmenter_size=(32, 32), width=1), "segmenter")
+    assert used.mixed_precision == expected
+    policies = {layer.dtype_policy.name for layer in models["segmenter"].layers}
+    assert ("mixed_bfloat16" in policies) == (expected == "on")
 
 
 def test_recipes_are_listed(run_command):

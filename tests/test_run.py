@@ -7,7 +7,7 @@ import pytest
 
 from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate, UNet
 from nerveceg_tf.errors import ModelError, RunError
-from nerveceg_tf.files import replacing, replacing_folder, write_json
+from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
 from nerveceg_tf.run import Run, combine
 from nerveceg_tf.thresholds import Thresholds
 
@@ -179,6 +179,14 @@ def test_what_fails_midway_leaves_the_old_file_and_no_temporary_one(tmp_path):
         )
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_link_is_not_replaced_but_refused_before_the_work(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link or a volume; name a folder within it"):
+        check_free(tmp_path / "out", "x", force=True)
+    check_free(tmp_path / "out" / "within", "x", force=False)
 
 
 def test_a_folder_that_was_not_made_leaves_no_parents_behind(tmp_path):

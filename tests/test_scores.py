@@ -68,9 +68,14 @@ def plain_scores(drawn, presence, mask, area):
     return np.array(scores)
 
 
+def gated_dice(counts, presence, mask, area=0.0):
+    """Dice of each frame behind a gate at `presence`: what it refuses is empty."""
+    return np.where(counts.presence >= presence, counts.dice(mask, area), ~counts.present)
+
+
 @pytest.mark.parametrize("setting", [(0, 0.5, 0), (0.5, 0.2, 0.01), (0.7, 100 / 255, 0.1)])
 def test_counted_pixels_score_as_the_masks_do(drawn, counts, setting):
-    np.testing.assert_allclose(counts.gated_dice(*setting), plain_scores(drawn, *setting))
+    np.testing.assert_allclose(gated_dice(counts, *setting), plain_scores(drawn, *setting))
     np.testing.assert_allclose(counts.dice(*setting[1:]), plain_scores(drawn, 0, *setting[1:]))
 
 
@@ -88,7 +93,7 @@ def test_the_choice_is_as_good_as_the_best_but_for_chance(counts):
     at = surface.best
     assert surface.score[at] >= surface.score.max() - 0.005
     choice = surface.choice
-    reached = counts.gated_dice(choice.presence, choice.mask, choice.area).mean()
+    reached = gated_dice(counts, choice.presence, choice.mask, choice.area).mean()
     assert reached == pytest.approx(surface.score[at])
     for name, (low, high) in surface.flat.items():
         assert low <= getattr(choice, name) <= high
@@ -160,7 +165,7 @@ def frame_scores(counts, presence, mask, area=0.0, alone=None):
         present=counts.present,
         presence=counts.presence,
         passed=counts.presence >= presence,
-        dice=counts.gated_dice(presence, mask, area),
+        dice=gated_dice(counts, presence, mask, area),
         ungated_dice=counts.dice(0.5),
         alone_dice=counts.dice(alone.mask, alone.area) if alone else none,
         hausdorff_95=none,

@@ -225,3 +225,10 @@ def test_a_subject_with_a_third_of_all_frames_is_trained_on(seed):
     split = split_by_subject(frames, present, validation=0.1, seed=seed)
     assert "large" in subjects_of(frames)[split.train]
     assert 0.05 <= len(split.validation) / len(frames) <= 0.15
+
+
+def test_folds_validate_on_the_share_that_was_asked_for():
+    frames = make("abcdefghijklmnopqrst")
+    for share, count in ((0.1, 2), (0.5, 8)):
+        splits = k_folds_by_subject(frames, 5, validation=share)
+        assert {len(split.validation) for split in splits} == {count}

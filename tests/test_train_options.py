@@ -148,3 +148,20 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
     code, printed = run_command(*arguments)
     assert code == 0, printed
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--recipe", "edge", "--gate-size", "96x96"),
+        ("--only", "segmenter", "--gate-size", "96x96"),
+        ("--only", "gate", "--width", "8"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_named(run_command, tmp_path, options):
+    """Where there are no frames, so that nothing is trained."""
+    code, printed = run_command("train", tmp_path, "--out", tmp_path / "run", *options)
+    assert code == 2
+    assert f"note: {options[-2]} changes nothing" in printed
+    code, printed = run_command("train", tmp_path, "--out", tmp_path / "run", *options[:2])
+    assert "changes nothing" not in printed

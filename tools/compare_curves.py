@@ -5,6 +5,7 @@ all of them. The score is the one that chose the epoch.
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,12 +13,23 @@ from matplotlib.figure import Figure
 from nerveceg_tf.training.callbacks import read_history
 
 
-def histories(run: Path) -> list[Path]:
-    """The history of a run, or those of its folds."""
-    folds = sorted(run.glob("fold_*/history.csv"))
-    found = folds or [run / "history.csv"]
-    if not found[0].is_file():
-        raise SystemExit(f"{run}: holds no history.csv; name the folder of a training")
+def histories(run: Path) -> dict[str, Path]:
+    """The history of a run, or those of its folds by their names."""
+    folds = sorted(run.glob("fold_*"), key=lambda fold: int(fold.name.removeprefix("fold_")))
+    found = {f", {fold.name.replace('_', ' ')}": fold / "history.csv" for fold in folds}
+    found = found or {"": run / "history.csv"}
+    for history in found.values():
+        if not history.is_file():
+            raise SystemExit(f"{history}: is missing; name the folder of a training")
+    return found
+
+
+def curves(history: Path) -> dict[str, list[tuple[int, float]]]:
+    """Epochs and scores of each stage."""
+    found = defaultdict(list)
+    for row in read_history(history):
+        if row["name"] == "val_score":
+            found[row["stage"]].append((int(row["epoch"]), float(row["value"])))
     return found
 
 
@@ -30,15 +42,12 @@ def main() -> None:
     axes = figure.subplots()
     for named in args.runs:
         name, _, run = named.partition("=")
-        found = histories(Path(run))
-        for number, history in enumerate(found, 1):
-            curve = [
-                (int(row["epoch"]), float(row["value"]))
-                for row in read_history(history)
-                if row["name"] == "val_score"
-            ]
-            label = f"{name}, fold {number}" if len(found) > 1 else name
-            axes.plot(*zip(*curve, strict=True), marker=".", label=label)
+        for fold, history in histories(Path(run)).items():
+            found = curves(history)
+            for stage, curve in found.items():
+                of_stage = f", {stage}" if len(found) > 1 else ""
+                label = f"{name}{fold}{of_stage}"
+                axes.plot(*zip(*curve, strict=True), marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="validation score")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")

@@ -1,9 +1,9 @@
 """Puts a trained run into `weights/`, as the model that comes with the package.
 
-`python tools/make_box.py RUN SOURCE weights` after `nerveceg train VIEWS --out RUN` and `nerveceg
-tune RUN`; `nerveceg export weights --format tflite --precision int8 --on VIEWS --out
-weights/int8.tflite` after it. VIEWS are those of `make_views.py SOURCE`. The card, `README.md`, is
-written by hand and left as it is.
+`python tools/make_box.py RUN SOURCE weights` after `nerveceg train VIEWS --out RUN`, `nerveceg tune
+RUN` and `nerveceg evaluate RUN VIEWS --json RUN/metrics.json`; `nerveceg export weights --format
+tflite --precision int8 --on VIEWS --out weights/int8.tflite` after it. VIEWS are those of
+`make_views.py SOURCE`. The card, `README.md`, is written by hand and left as it is.
 
 The bundled frames are cut from the same scans. So that nobody scores the model on what it knows,
 each of them is entered into `split.json` where its scan's group is.
@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write into")
     args = parser.parse_args()
     run = Run(args.run)
+    scored_with = run.read("metrics.json")["thresholds"]
+    if {**scored_with, "cleaning": tuple(scored_with["cleaning"])} != asdict(run.thresholds):
+        raise SystemExit(f"{run.path}: its metrics.json is older than its thresholds; evaluate it")
     split = run.read("split.json", *PARTS)
     part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in PARTS for f in split[part]}
     scans = {scan.name: shrunk(scan) for scan in read_scans(args.source)}
@@ -87,6 +91,7 @@ def main() -> None:
     for name in KEPT:
         with replacing(args.out / name) as temporary:
             shutil.copyfile(run.path / name, temporary)
+    (args.out / "int8.tflite").unlink(missing_ok=True)  # of the model before
     with replacing(args.out / "shared.keras") as temporary:
         repack(run.load("shared"), temporary)
     # Where the frames lay on the machine of the training says nothing to others.

@@ -110,11 +110,13 @@ def k_folds_by_subject(
     present: Sequence[bool] | None = None,
     seed: int = 0,
     together: Collection[tuple[int, int]] = (),
+    validation: float = 0.2,
 ) -> list[Split]:
     """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
 
-    Validation subjects are taken from the rest of each fold, so nothing is tuned on what is
-    scored. What the folder's layout holds out takes part like any other frame.
+    Validation subjects, with that share of the frames, are taken from the rest of each fold, so
+    nothing is tuned on what is scored. What the folder's layout holds out takes part like any other
+    frame.
 
     Raises:
         SubjectError: there are fewer subjects than folds, or fewer than two folds.
@@ -127,7 +129,7 @@ def k_folds_by_subject(
     splits = []
     for rest, held_out in _folds(labels, subjects, k, seed):
         named = [replace(frames[i], subject=str(subjects[i]), held_out=False) for i in rest]
-        inner = split_by_subject(named, labels[rest], seed=seed)
+        inner = split_by_subject(named, labels[rest], validation, seed=seed)
         splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
     return splits
 

@@ -53,10 +53,6 @@ class FrameCounts:
         overlap = self.overlap[:, level] * large
         return np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1.0)
 
-    def gated_dice(self, presence: float, mask: float, area: float = 0.0) -> np.ndarray:
-        """The same with the gate at `presence`: what it refuses is empty."""
-        return np.where(self.presence >= presence, self.dice(mask, area), ~self.present)
-
 
 def labelled(predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, np.ndarray]]:
     """Each prediction with its frame's true mask, uint8 `(height, width)`, 0 or 1.

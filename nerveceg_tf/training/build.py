@@ -86,8 +86,14 @@ def _precision(asked: str) -> str:
     if asked not in ("on", "off", "auto"):
         raise ModelError(f"--mixed-precision {asked}: choose one of on, off, auto")
     if asked == "auto":
-        return "on" if tf.config.list_physical_devices("GPU") else "off"
+        gpus = tf.config.list_physical_devices("GPU")
+        return "on" if gpus and all(map(_has_bfloat16, gpus)) else "off"
     return asked
+
+
+def _has_bfloat16(gpu: tf.config.PhysicalDevice) -> bool:
+    details = tf.config.experimental.get_device_details(gpu)
+    return details.get("compute_capability", (0, 0)) >= (8, 0)
 
 
 @contextmanager
@@ -95,9 +101,8 @@ def _computing_in(mixed_precision: str) -> Iterator[None]:
     """The policy of the layers that are built within."""
     before = keras.config.dtype_policy()
     if mixed_precision == "on":
-        # A processor computes in bfloat16 or not at all.
-        bits = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
-        keras.config.set_dtype_policy(f"mixed_{bits}")
+        # Not float16, in which the gradient of a single pixel of a large batch is 0.
+        keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         yield
     finally:

@@ -22,13 +22,16 @@ class Checkpoint(keras.callbacks.Callback):
         path: the file, `.npz`; read if it is there.
 
     Attributes:
-        patience: epochs without a better `val_score` after which the training ends.
+        patience: epochs without a better `val_score` after which the training ends; `None` for
+            never.
+        patient_from: the epoch that is the first to be counted.
         epoch: how many epochs are done.
     """
 
     def __init__(self, path: Path):
         super().__init__()
-        self.path, self.patience, self.epoch = path, None, 0
+        self.path, self.epoch = path, 0
+        self.patience, self.patient_from = None, 0
         self.best_epoch, self.best_score, self.best = -1, -np.inf, []
         self._arrays = self._read() if path.is_file() else None
 
@@ -39,7 +42,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.epoch, self.best_epoch = (int(arrays[k]) for k in ("epoch", "best_epoch"))
             self.best_score = float(arrays["best_score"])
             self.best = _series(arrays, "best")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             raise RunError(
                 f"{self.path}: is damaged; remove it, and the stage begins anew"
             ) from None
@@ -76,7 +79,9 @@ class Checkpoint(keras.callbacks.Callback):
         if score > self.best_score or not self.best:
             self.best_epoch, self.best_score = epoch, score
             self.best = self.model.get_weights()
-        elif self.patience and epoch - self.best_epoch >= self.patience:
+            return
+        waited = epoch - max(self.best_epoch, self.patient_from - 1)
+        if self.patience and waited >= self.patience:
             self.model.stop_training = True
 
     def _write(self) -> None:

@@ -141,7 +141,7 @@ def fit_on_replicas(
         list(callbacks), add_history=True, model=model, epochs=last, steps=steps
     )
     model.stop_training = False
-    with _whole_batch_statistics(model), _noticing_lost_workers():
+    with _whole_batch_statistics(model):
         callbacks.on_train_begin()
         for epoch in range(first, last):
             model.reset_metrics()
@@ -179,7 +179,12 @@ def _whole_batch_statistics(model: keras.Model) -> Iterator[None]:
 
 
 @contextmanager
-def _noticing_lost_workers() -> Iterator[None]:
+def noticing_lost_workers() -> Iterator[None]:
+    """Says in one line that another worker is gone, wherever in a training it was missed.
+
+    Raises:
+        TrainingError: TensorFlow could not reach it.
+    """
     try:
         yield
     except _LOST:

@@ -69,13 +69,13 @@ class Events(keras.callbacks.Callback):
         ]
 
     def _write(self, **event) -> None:
-        if self.writer is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-            self.writer = tf.io.TFRecordWriter(str(self.folder / name))
-            self._write(file_version="brain.Event:2")
-        written = tf.compat.v1.Event(wall_time=time.time(), **event)
         try:
+            if self.writer is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+                self.writer = tf.io.TFRecordWriter(str(self.folder / name))
+                self._write(file_version="brain.Event:2")
+            written = tf.compat.v1.Event(wall_time=time.time(), **event)
             self.writer.write(written.SerializeToString())
             self.writer.flush()
         except tf.errors.OpError as error:

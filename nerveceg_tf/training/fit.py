@@ -54,7 +54,6 @@ def fit(
     with devices.scope():
         trained = keras.Model(model.inputs[0], outputs, name=model.name)
     checkpoint = checkpoint_of(run, stage)
-    checkpoint.patience = recipe.patience
     scored = _can_be_scored(outputs, validation)
     if len(validation) and not scored:
         warnings.warn(
@@ -81,6 +80,8 @@ def fit(
             if checkpoint.epoch >= phase.last:
                 continue
             first = max(phase.first, checkpoint.epoch)
+            checkpoint.patience = None if phase.frozen else recipe.patience
+            checkpoint.patient_from = phase.first
             for layer in phase.frozen or trained.layers:
                 layer.trainable = not phase.frozen
             with devices.scope():

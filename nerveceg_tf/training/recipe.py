@@ -36,8 +36,8 @@ class Recipe:
         clip_norm: longest gradient that is applied as it is; `None` for any.
         average: share of the steps over which weights are averaged; the average is what is
             validated and kept, for both.
-        mixed_precision: compute in 16 bits and keep the weights in 32: `"on"`, `"off"`, or
-            `"auto"`: where there is a GPU.
+        mixed_precision: compute in bfloat16 and keep the weights in float32: `"on"`, `"off"`, or
+            `"auto"`: on GPUs that have bfloat16 (NVIDIA's since Ampere).
         augment: how many times as far as by default frames are moved and their gain changed.
         balance: draw frames such that classes, and subjects within each, are even.
         segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.

@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.splits import Split, split_by_subject
-from nerveceg_tf.errors import FrameError, NervecegWarning, RunError, SubjectError
+from nerveceg_tf.errors import (
+    FrameError,
+    NervecegWarning,
+    RunError,
+    SubjectError,
+    TrainingError,
+)
 from nerveceg_tf.files import check_free
 from nerveceg_tf.models import prune
 from nerveceg_tf.run import PARTS, Run
 from nerveceg_tf.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
-from nerveceg_tf.training.distributed import own_folder, strategy
+from nerveceg_tf.training.distributed import noticing_lost_workers, own_folder, strategy
 from nerveceg_tf.training.fit import checkpoint_of, fit
 from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, Recipe
 from nerveceg_tf.training.split_file import (
@@ -28,6 +35,7 @@ from nerveceg_tf.training.split_file import (
 )
 
 
+@noticing_lost_workers()
 def train(
     data: Path | str,
     out: Path | str,
@@ -139,22 +147,29 @@ def _train_stages(
         if not run.has(stage):
             try:
                 fit(run, stage, model, train_set, validation_set, recipe)
+            except (tf.errors.ResourceExhaustedError, MemoryError):
+                raise TrainingError(
+                    f"{stage}: does not fit into memory; pass a smaller --batch-size or size"
+                ) from None
             finally:
                 run.describe(seconds=round(before + time.time() - started, 1))
             kept = prune(model, recipe.prune) if recipe.prune and stage != "gate" else model
             run.save(stage, in_float32(kept))
         checkpoint_of(run, stage).path.unlink(missing_ok=True)
-    run.thresholds = Thresholds()
-    run.describe(finished=True)
+    if not run.description["finished"]:
+        run.thresholds = Thresholds()
+        run.describe(finished=True)
 
 
+@noticing_lost_workers()
 def resume(
     path: Path | str, data: Path | str | None = None, cache: Path | None = None
 ) -> tuple[Run, FrameSet, list[FrameError]]:
     """Goes on with a training that was interrupted, as if it had not been.
 
     The last finished epoch's weights, averages, optimizer and random state are taken up, and the
-    frames come in the order in which they would have come.
+    frames come in the order in which they would have come. Of a run that is finished but was never
+    scored, nothing is trained.
 
     Args:
         path: the run's folder.
@@ -165,11 +180,11 @@ def resume(
         As `train`.
 
     Raises:
-        RunError: there is no run, it is finished already, or the frames are others than before.
+        RunError: there is no run, it is finished and scored, or the frames are others than before.
     """
     run = Run(path)
     description = run.description
-    if description.get("finished") is not False:
+    if description.get("finished") is not False and (run.path / "metrics.json").is_file():
         raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
     run = Run(own_folder(run.path, go_on=True))
     recipe = Recipe(**{k: _as_given(v) for k, v in description["recipe"].items()})
@@ -218,15 +233,22 @@ def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data:
         raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
 
 
-def _used(recipe: Recipe, models: dict) -> dict:
-    """The recipe without what concerns a stage that was not trained by itself."""
+def without_effect(stages: Collection[str]) -> set[str]:
+    """The values of a recipe that concern none of the models that are trained.
+
+    Args:
+        stages: `"gate"`, `"segmenter"`, both, or `"shared"` alone.
+    """
     of_stage = {
         "gate": {"gate", "label_smoothing", *OF_A_SEPARATE_GATE},
         "segmenter": {"segmenter", "encoder", "encoder_weights", "deep_supervision", "prune"}
         | {"segmenter_size", "segmenter_learning_rate", "segment_on", "width", "loss"},
     }
-    if "shared" in models:
-        dropped = set(OF_A_SEPARATE_GATE)
-    else:
-        dropped = set().union(*(of_stage[stage] for stage in of_stage.keys() - models.keys()))
+    if "shared" in stages:
+        return set(OF_A_SEPARATE_GATE)
+    return set().union(*(of_stage[stage] for stage in of_stage.keys() - set(stages)))
+
+
+def _used(recipe: Recipe, stages: Collection[str]) -> dict:
+    dropped = without_effect(stages)
     return {name: value for name, value in asdict(recipe).items() if name not in dropped}
