@@ -42,9 +42,10 @@ main()
 """
 
 
-def two_workers(*arguments, killed=None):
+def two_workers(*arguments, killed=None, others=None):
     """Runs the command as two workers, one of which is killed as its third epoch begins; returns of
-    each its exit code, and what it printed."""
+    each its exit code, and what it printed. `others` are the second's arguments, if not the same.
+    """
     sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
     cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
     for s in sockets:
@@ -53,9 +54,10 @@ def two_workers(*arguments, killed=None):
     for index in range(2):
         place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         last = 2 if index == killed else -1
+        given = others if index and others else arguments
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(last), *map(str, arguments)],
+                [sys.executable, "-c", WORKER, str(last), *map(str, given)],
                 env={**os.environ, "TF_CONFIG": json.dumps(place), "TF_CPP_MIN_LOG_LEVEL": "3"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -203,3 +205,35 @@ def test_after_a_killed_worker_all_go_on(killed, whole, tmp_path):
     went_on = two_workers("train", "--resume", run)
     assert [code for code, _ in went_on] == [0, 0], went_on
     assert ((run / "history.csv").read_text(), weights(went_on)) == whole
+
+
+@pytest.mark.slow
+def test_a_worker_without_frames_is_missed_in_one_line(tmp_path):
+    common = ["--out", tmp_path / "run", "--only", "segmenter", "--segmenter-size", "32x32"]
+    common += ["--width", "1", "--epochs", "1"]
+    (code, printed), (other, why) = two_workers(
+        "train", SAMPLES, *common, others=["train", tmp_path / "none", *common]
+    )
+    assert (code, other) == (2, 2)
+    assert "there is no such folder" in why
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: a worker was lost")
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_an_address_that_is_taken_is_one_line(tmp_path):
+    with socket.create_server(("localhost", 0)) as taken:
+        cluster = {"worker": [f"localhost:{taken.getsockname()[1]}", "localhost:1"]}
+        place = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
+        ended = subprocess.run(
+            [sys.executable, "-c", WORKER, "-1", "train", SAMPLES, "--out", tmp_path / "run"],
+            env={**os.environ, "TF_CONFIG": json.dumps(place), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert ended.returncode == 2
+    assert "error: TF_CONFIG: this worker's address cannot be served at" in ended.stderr
+    assert "Traceback" not in ended.stderr

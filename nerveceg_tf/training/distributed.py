@@ -43,6 +43,11 @@ def strategy() -> tf.distribute.Strategy:
                 "TF_CONFIG: names several workers, and TensorFlow was used before the training"
                 " began; train in a new process"
             ) from None
+        except tf.errors.UnknownError as error:
+            raise TrainingError(
+                f"TF_CONFIG: this worker's address cannot be served at ({error.message}); name a"
+                " free port of this host"
+            ) from None
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
