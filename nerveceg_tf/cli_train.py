@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from nerveceg_tf.cross_validate import cross_validate
 from nerveceg_tf.data.datasets import FrameSet
@@ -89,7 +89,8 @@ def train(
     ] = None,
     width: Annotated[int | None, _option("Channels of the first level.", min=1)] = None,
     encoder: Annotated[
-        str | None, _option("Of a pretrained_… segmenter: lite0, or one of segmentation_models.")
+        str | None,
+        _option("Of a pretrained_… segmenter: lite0 to lite2, or one of segmentation_models."),
     ] = None,
     gate_weights: Annotated[
         str | None,
@@ -184,7 +185,10 @@ def train(
 def recipes() -> None:
     """List the recipes of train, and what each of them says."""
     names = [field.name for field in fields(Recipe)]
-    table = Table("", *RECIPES, title="nerveceg train --recipe NAME", box=box.SIMPLE)
+    columns = (Column(name, overflow="fold") for name in RECIPES)
+    table = Table(
+        Column(no_wrap=True), *columns, title="nerveceg train --recipe NAME", box=box.SIMPLE
+    )
     for name in names:
         said = (_said(recipe, name) for _, recipe in RECIPES.values())
         table.add_row(name.replace("_", "-"), *said)

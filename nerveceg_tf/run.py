@@ -82,11 +82,16 @@ class Run:
         """The folder that the run was trained on.
 
         Raises:
-            RunError: it is not known, as of stages that were combined.
+            RunError: it is not known, as of stages that were combined, or not on this machine.
         """
         folder = self.description.get("data", {}).get("folder")
         if folder is None:
             raise RunError(f"{self.path}: does not say what it was trained on; name the folder")
+        if not Path(folder).exists():
+            raise RunError(
+                f"{self.path}: was trained on {folder}, which is not here; name a folder of labelled"
+                " frames"
+            )
         return folder
 
     def describe(self, **facts: Any) -> None:

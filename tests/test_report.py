@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import SharedGate, UNet
+from nerveceg_tf.box import WEIGHTS
 from nerveceg_tf.data.frame import digest, read_image, read_mask
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import PARTS, Run
@@ -364,3 +365,6 @@ def test_the_model_in_the_box_knows_no_frames_to_report_on(nerveceg, tmp_path):
     code, _, err = nerveceg("report", "--out", tmp_path / "report.html")
     assert code == 2
     assert "report: name labelled frames (--data DATA)" in err
+    code, _, err = nerveceg("report", WEIGHTS, "--out", tmp_path / "report.html")
+    assert code == 2
+    assert "which is not here; name a folder of labelled frames" in err
