@@ -89,8 +89,8 @@ class Run:
             raise RunError(f"{self.path}: does not say what it was trained on; name the folder")
         if not Path(folder).exists():
             raise RunError(
-                f"{self.path}: was trained on {folder}, which is not here; name a folder of labelled"
-                " frames"
+                f"{self.path}: was trained on {folder}, which is not here; name a folder of"
+                " labelled frames"
             )
         return folder
 
