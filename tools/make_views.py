@@ -6,8 +6,9 @@ scans that match each other. The same SOURCE gives the same files.
 
 Every scan holds a nerve, so nerve-free frames are parts of scans. For a gate to learn the nerve and
 not the cut, each nerve-free part has a part with a nerve of the same height and width, and half of
-all are put in the middle of black squares. The whole scans are there too, and wide views, which are
-most of a scan, for a segmenter to learn the nerve among all that is around it.
+all are put in the middle of black squares. The whole scans are there too. `--wide N` adds N parts
+of each that are most of it, for a segmenter to learn the nerve among all that is around it; what
+else is written stays the same.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import numpy as np
 from make_samples import BLACK, Scan, group, read_scans, similarities
 
 PAIRS = 3  # of each scan: a view without a nerve, and one of its size with a nerve
-WIDE = 3  # of each scan: views of most of it
 SIDE, ASPECT = (0.3, 0.9), 1.3  # of a view: the share of the scan's side, and at most how oblong
 WIDE_SIDE = 0.75, 1.0  # of a wide view, likewise
 LEAST_LIT, LEAST_NERVE, MARGIN = 0.5, 0.6, 6  # shares of a view and of the nerve, and pixels
@@ -76,10 +76,10 @@ def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
                 break
 
 
-def wide(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
+def wide(scan: Scan, count: int, rng: np.random.Generator) -> Iterator[Part]:
     """Parts that are most of the scan, with most of a nerve."""
     has_nerve = holds_nerve(scan)
-    for _ in range(WIDE):
+    for _ in range(count):
         for _ in range(TRIES):
             size = (rng.uniform(*WIDE_SIDE, 2) * scan.image.shape).astype(int)
             if (part := place(scan, size, has_nerve, rng)) is not None:
@@ -104,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder with images/ and masks/")
     parser.add_argument("out", type=Path, help="folder to write into")
+    parser.add_argument("--wide", type=int, default=0, help="wide parts of each scan")
     args = parser.parse_args()
     for part in ("images", "masks"):
         (args.out / part).mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def main() -> None:
         rng = np.random.default_rng(int(scan.name))
         paths = (args.source / part / f"{scan.name}.png" for part in ("images", "masks"))
         views = [tuple(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)]
-        for part in itertools.chain(pairs(scan, rng), wide(scan, rng)):
+        for part in itertools.chain(pairs(scan, rng), wide(scan, args.wide, rng)):
             views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
         for number, (image, mask) in enumerate(views):
             name = f"{scan.name}_{number}"
