@@ -49,6 +49,7 @@ def main() -> None:
                 label = f"{name}{fold}{of_stage}"
                 axes.plot(*zip(*curve, strict=True), marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="validation score")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     figure.savefig(args.out, format="png", dpi=110)
