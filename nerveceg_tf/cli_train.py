@@ -27,10 +27,9 @@ from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
 from nerveceg_tf.tables import print_scores
 from nerveceg_tf.training.distributed import is_chief, place
-from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, RECIPES, Recipe
+from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, RECIPES, Recipe, without_effect
 from nerveceg_tf.training.train import resume as resume_run
 from nerveceg_tf.training.train import train as train_run
-from nerveceg_tf.training.train import without_effect
 
 app = typer.Typer()
 

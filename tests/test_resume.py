@@ -115,6 +115,15 @@ def test_a_training_killed_as_it_was_scored_is_scored(whole, run_command, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_run_that_was_combined_has_nothing_to_resume(whole, run_command, tmp_path):
+    out = tmp_path / "run"
+    joined = ("--gate", whole.path, "--segmenter", whole.path, "--out", out)
+    assert run_command("combine", *joined)[0] == 0
+    code, printed = run_command("train", "--resume", out)
+    assert code == 2
+    assert "is finished" in printed
+
+
 def test_what_does_not_fit_into_memory_is_one_line(monkeypatch, run_command, tmp_path):
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

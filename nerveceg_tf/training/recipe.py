@@ -1,5 +1,6 @@
 """How a run is trained, as data."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,23 @@ class Recipe:
 
 OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")
 """What says nothing of a gate that is a head on its segmenter."""
+
+
+def without_effect(stages: Collection[str]) -> set[str]:
+    """The values of a recipe that concern none of the models that are trained.
+
+    Args:
+        stages: `"gate"`, `"segmenter"`, both, or `"shared"` alone.
+    """
+    of_stage = {
+        "gate": {"gate", "label_smoothing", *OF_A_SEPARATE_GATE},
+        "segmenter": {"segmenter", "encoder", "encoder_weights", "deep_supervision", "prune"}
+        | {"segmenter_size", "segmenter_learning_rate", "segment_on", "width", "loss"},
+    }
+    if "shared" in stages:
+        return set(OF_A_SEPARATE_GATE)
+    return set().union(*(of_stage[stage] for stage in of_stage.keys() - set(stages)))
+
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "fast": (

@@ -27,7 +27,7 @@ from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import noticing_lost_workers, own_folder, strategy
 from nerveceg_tf.training.fit import checkpoint_of, fit
-from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, Recipe
+from nerveceg_tf.training.recipe import Recipe, without_effect
 from nerveceg_tf.training.split_file import (
     describe_split,
     equal_frames,
@@ -184,7 +184,8 @@ def resume(
     """
     run = Run(path)
     description = run.description
-    if description.get("finished") is not False and (run.path / "metrics.json").is_file():
+    finished = description.get("finished")  # of stages that were combined nobody says so
+    if finished is None or (finished and (run.path / "metrics.json").is_file()):
         raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
     run = Run(own_folder(run.path, go_on=True))
     recipe = Recipe(**{k: _as_given(v) for k, v in description["recipe"].items()})
@@ -231,22 +232,6 @@ def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data:
         )
     if gate_only and not present.any():
         raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
-
-
-def without_effect(stages: Collection[str]) -> set[str]:
-    """The values of a recipe that concern none of the models that are trained.
-
-    Args:
-        stages: `"gate"`, `"segmenter"`, both, or `"shared"` alone.
-    """
-    of_stage = {
-        "gate": {"gate", "label_smoothing", *OF_A_SEPARATE_GATE},
-        "segmenter": {"segmenter", "encoder", "encoder_weights", "deep_supervision", "prune"}
-        | {"segmenter_size", "segmenter_learning_rate", "segment_on", "width", "loss"},
-    }
-    if "shared" in stages:
-        return set(OF_A_SEPARATE_GATE)
-    return set().union(*(of_stage[stage] for stage in of_stage.keys() - set(stages)))
 
 
 def _used(recipe: Recipe, stages: Collection[str]) -> dict:
