@@ -47,7 +47,7 @@ class Events(keras.callbacks.Callback):
                 colorspace=3,
                 encoded_image_string=cv2.imencode(".jpg", picture)[1].tobytes(),
             )
-            values.append(tf.compat.v1.Summary.Value(tag=f"frame {name.name}", image=encoded))
+            values.append(tf.compat.v1.Summary.Value(tag=f"frames/{name.name}", image=encoded))
         self._write(step=epoch + 1, summary=tf.compat.v1.Summary(value=values))
 
     def _pictures(self) -> list[np.ndarray]:
