@@ -79,6 +79,7 @@ def demo(
     scores = (train_demo if train else run_demo)(out)
     print_scores(scores, "Bundled frames of subjects never trained on")
     console.print(f"overlays: {out / 'predictions' / 'overlays'}", soft_wrap=True)
+    console.print("          the model's outline in yellow, the true one in green")
 
 
 @app.command()

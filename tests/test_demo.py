@@ -5,6 +5,9 @@ import json
 import cv2
 import pytest
 
+from nerveceg_tf.data.frame import read_image, read_mask
+from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.overlay import TRUTH_COLOUR
 from nerveceg_tf.demo import SAMPLES, demo, train_demo
 
 
@@ -19,6 +22,11 @@ def check(folder, scores):
 def test_the_demo_scores_and_draws_what_its_model_never_saw(tmp_path):
     scores = demo(tmp_path)
     check(tmp_path, scores)
+    for frame in find_frames(SAMPLES):
+        picture = tmp_path / "predictions" / "overlays" / f"{frame.name}.png"
+        if picture.is_file():
+            true = read_mask(frame, read_image(frame.image).shape).any()
+            assert (cv2.imread(str(picture)) == TRUTH_COLOUR).all(axis=-1).any() == true
     assert demo(tmp_path) == scores  # an earlier demo is replaced
 
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-_PREDICTED = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
-_TRUTH = (120, 230, 90)  # green
+PREDICTED_COLOUR = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
+TRUTH_COLOUR = (120, 230, 90)  # green
 _WIDEST = 640
 
 
@@ -30,7 +30,7 @@ def overlay(
     factor = max(1, _WIDEST // image.shape[1])
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    for outline, colour in ((truth, _TRUTH), (mask, _PREDICTED)):
+    for outline, colour in ((truth, TRUTH_COLOUR), (mask, PREDICTED_COLOUR)):
         if outline is not None:
             large = np.kron(outline != 0, np.ones((factor, factor))).astype(np.uint8)
             contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.cine import frame_rate
-from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.overlay import overlay
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.models.averaged import Averaged
@@ -84,7 +84,9 @@ def predict_ungated(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator
     return predict(model, frames)
 
 
-def write_predictions(run: Run | RunEnsemble, frames: Sequence[Frame], folder: Path) -> None:
+def write_predictions(
+    run: Run | RunEnsemble, frames: Sequence[Frame], folder: Path, *, truth: bool = False
+) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
     A cine gets, in place of overlays, one video `overlays/CINE.mp4`, and `CINE_presence.png`, the
@@ -94,6 +96,7 @@ def write_predictions(run: Run | RunEnsemble, frames: Sequence[Frame], folder: P
         run: a run with a segmenter, a gate, or both; its thresholds are applied.
         frames: frames on disk.
         folder: an empty folder.
+        truth: draw the frames' own masks too, which they must have.
     """
     model, make_mask = run.model(), MaskMaker.of(run)
     for name in ("masks", "overlays") if "segmenter" in run.stages else ():
@@ -108,15 +111,15 @@ def write_predictions(run: Run | RunEnsemble, frames: Sequence[Frame], folder: P
             if cine is None:
                 for prediction in group:
                     name = prediction.frame.name
-                    picture = _write_frame(prediction, make_mask, folder, rows)
+                    picture = _write_frame(prediction, make_mask, folder, rows, truth=truth)
                     if picture is not None:
                         _write_png(folder / "overlays" / f"{name}.png", picture)
             else:
-                _write_cine(cine, group, make_mask, folder, rows)
+                _write_cine(cine, group, make_mask, folder, rows, truth=truth)
 
 
 def _write_frame(
-    prediction: Prediction, make_mask: MaskMaker, folder: Path, rows: Any
+    prediction: Prediction, make_mask: MaskMaker, folder: Path, rows: Any, *, truth: bool
 ) -> np.ndarray | None:
     """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
     frame, image, presence, probabilities = prediction
@@ -126,18 +129,24 @@ def _write_frame(
     mask = make_mask(presence, probabilities)
     _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
     rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
-    return overlay(image, mask, presence)
+    return overlay(image, mask, presence, read_mask(frame, image.shape) if truth else None)
 
 
 def _write_cine(
-    cine: Path, predictions: Iterator[Prediction], make_mask: MaskMaker, folder: Path, rows: Any
+    cine: Path,
+    predictions: Iterator[Prediction],
+    make_mask: MaskMaker,
+    folder: Path,
+    rows: Any,
+    *,
+    truth: bool,
 ) -> None:
     rate, presence = frame_rate(cine), []
     video = OverlayVideo(folder / "overlays" / f"{cine.stem}.mp4", rate)
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
-            picture = _write_frame(prediction, make_mask, folder, rows)
+            picture = _write_frame(prediction, make_mask, folder, rows, truth=truth)
             if picture is not None:
                 video.add(picture)
     finally:
