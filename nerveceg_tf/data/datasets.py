@@ -124,8 +124,7 @@ def gate_dataset(
     """
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], labels)
-    weights = balance(frames) if balanced and training else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
+    return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
 
 def segmenter_dataset(
@@ -159,8 +158,7 @@ def segmenter_dataset(
     if only == "nerve":
         frames = frames.take(np.flatnonzero(frames.present))
     arrays = (frames.images[size], frames.masks[size])
-    weights = balance(frames) if balanced and training else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
+    return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
 
 def two_stage_dataset(
@@ -183,8 +181,7 @@ def two_stage_dataset(
     """
     labels = frames.present.astype(np.float32)[:, None]
     arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
-    weights = balance(frames) if balanced and training else None
-    return _batches(arrays, batch_size, training, seed, epochs, weights, augmentation)
+    return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
 
 def balance(frames: FrameSet) -> np.ndarray:
@@ -205,13 +202,14 @@ def balance(frames: FrameSet) -> np.ndarray:
 
 
 def _batches(
+    frames: FrameSet,
     arrays: tuple,
     batch_size: int,
     training: bool,
     seed: int,
-    epochs: range | None = None,
-    weights: np.ndarray | None = None,
-    augment: Augmentation = AUGMENTATION,
+    balanced: bool,
+    epochs: range | None,
+    augment: Augmentation,
 ) -> tf.data.Dataset:
     """Batches of images and targets, in order, or shuffled and augmented in a way of its own in
     every epoch, which depends on the seed and the number of the epoch alone."""
@@ -220,8 +218,8 @@ def _batches(
     if not training:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
         return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    count = len(arrays[0])
-    steps = -(-count // batch_size)
+    weights = balance(frames) if balanced else None
+    steps = -(-len(frames) // batch_size)
     if epochs is None:  # whoever goes over it again gets another epoch
         numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
     else:
@@ -229,7 +227,7 @@ def _batches(
 
     def of_epoch(number: tf.Tensor) -> tf.data.Dataset:
         of_order = tf.stack([tf.constant(seed, tf.int64), number])
-        positions = _order(count, weights, of_order)
+        positions = _order(len(frames), weights, of_order)
         # A seed for each batch, so that batches are augmented side by side and still repeatable.
         other = of_order + tf.constant((0, 1 << 32), tf.int64)
         seeds = tf.random.stateless_uniform((steps, 2), other, 0, 2**31, tf.int64)
