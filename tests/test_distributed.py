@@ -199,7 +199,7 @@ def test_after_a_killed_worker_all_go_on(killed, whole, tmp_path):
     errors = printed[printed.index("error: ") :].splitlines()
     assert errors == [
         "error: a worker was lost, and the training cannot go on without it; start all workers"
-        " again with --resume RUN"
+        " again, with --resume RUN if RUN is there"
     ]
     assert not list(run.glob("*.keras"))
     went_on = two_workers("train", "--resume", run)

@@ -197,7 +197,7 @@ def noticing_lost_workers() -> Iterator[None]:
             raise
         raise TrainingError(
             "a worker was lost, and the training cannot go on without it; start all workers again"
-            " with --resume RUN"
+            ", with --resume RUN if RUN is there"
         ) from None
 
 
