@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from nerveceg_tf.data.datasets import read_frames
+from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
 from nerveceg_tf.training.callbacks import read_history
@@ -151,13 +153,16 @@ def test_two_devices_end_as_one(tmp_path):
     for (epoch, name), value in one.items():
         if name in ("loss", "val_loss"):
             assert two[epoch, name] == pytest.approx(value, abs=1e-4), (epoch, name)
-    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
+    frames, _ = read_frames(find_frames(SAMPLES)[49:65], [(32, 32)])
+    images = frames.images[32, 32].astype("float32")
     answers = [
         Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in ("one", "two")
     ]
     for output in ("presence", "mask"):
         # Adam makes full steps of gradients that are nothing but rounding.
-        np.testing.assert_allclose(answers[0][output], answers[1][output], atol=1e-2)
+        differences = np.abs(answers[0][output] - answers[1][output])
+        assert differences.mean() < 3e-3
+        assert differences.max() < 0.1
 
 
 @pytest.mark.slow

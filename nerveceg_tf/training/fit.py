@@ -21,6 +21,10 @@ from nerveceg_tf.training.curves import draw_curves
 from nerveceg_tf.training.distributed import fit_on_replicas
 from nerveceg_tf.training.events import Events
 from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.statistics import OwnStatistics
+
+_BATCHES_LOOKED_AT = 8
+"""For the statistics of averaged weights: enough for stable ones, few beside an epoch."""
 
 
 def checkpoint_of(run: Run, stage: str) -> Checkpoint:
@@ -75,6 +79,7 @@ def fit(
         History(run.path / "history.csv", stage, checkpoint.epoch),
     ]
     events = Events(run.path / "logs" / stage, validation)
+    looked_at = _dataset(_some(train, recipe), trained, recipe, range(1))
     try:
         for phase in _phases(stage, trained, recipe):
             if checkpoint.epoch >= phase.last:
@@ -99,9 +104,10 @@ def fit(
                 falls=not phase.frozen,
                 step=steps * (first - phase.first),
             )
-            # Of the phase's own optimizer, whose averages it swaps; the checkpoint comes after it.
+            # Of the phase's own optimizer, whose averages it swaps; the others come after it.
             average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-            callbacks = [schedule, *lasting, average, events, checkpoint]
+            statistics = OwnStatistics(looked_at)
+            callbacks = [schedule, *lasting, average, statistics, events, checkpoint]
             batches = _dataset(train, trained, recipe, range(first, phase.last))
             scores = _dataset(validation, trained, recipe) if scored else None
             if devices.num_replicas_in_sync > 1:
@@ -121,6 +127,13 @@ def fit(
         progress.close()
     checkpoint.keep_best(trained)
     draw_curves(run.path / "history.csv", run.path / "history.png")
+
+
+def _some(frames: FrameSet, recipe: Recipe) -> FrameSet:
+    """Frames for a few whole batches: in one of few frames, statistics are not to be trusted."""
+    batches = max(1, min(_BATCHES_LOOKED_AT, len(frames) // recipe.batch_size))
+    drawn = np.random.default_rng(recipe.seed).permutation(len(frames))
+    return frames.take(drawn[: batches * recipe.batch_size])
 
 
 class _Phase(NamedTuple):
