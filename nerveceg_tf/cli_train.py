@@ -165,6 +165,12 @@ def train(
     for name in _idle(given, chosen, only):
         option = f"--{name.replace('_', '-')}"
         say(f"note: {option} changes nothing: no stage that it concerns is trained", "yellow")
+    if chosen.freeze >= chosen.epochs:
+        say(
+            f"note: pretrained encoders are left as they are in all {chosen.epochs} epochs, by"
+            f" --freeze {chosen.freeze}",
+            "yellow",
+        )
     if split and hold_out:
         raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
     if cv and (split or hold_out):
@@ -184,12 +190,18 @@ def train(
 def recipes() -> None:
     """List the recipes of train, and what each of them says."""
     names = [field.name for field in fields(Recipe)]
-    columns = (Column(name, overflow="fold") for name in RECIPES)
+    shown = {"(none)": Recipe(), **{name: recipe for name, (_, recipe) in RECIPES.items()}}
+    columns = (Column(name, overflow="fold") for name in shown)
     table = Table(
-        Column(no_wrap=True), *columns, title="nerveceg train --recipe NAME", box=box.SIMPLE
+        Column(no_wrap=True),
+        *columns,
+        title="nerveceg train --recipe NAME",
+        box=box.SIMPLE,
+        padding=(0, 0),
+        pad_edge=False,
     )
     for name in names:
-        said = (_said(recipe, name) for _, recipe in RECIPES.values())
+        said = (_said(recipe, name) for recipe in shown.values())
         table.add_row(name.replace("_", "-"), *said)
     output.print(table)
     for name, (purpose, _) in RECIPES.items():
@@ -208,7 +220,11 @@ def _said(recipe: Recipe, name: str) -> str:
 def _idle(given: dict, recipe: Recipe, only: str | None) -> list[str]:
     """Options that concern a stage which will not be trained."""
     both = ["shared"] if recipe.gate == SHARED else ["gate", "segmenter"]
-    return sorted(given.keys() & without_effect([only] if only else both))
+    stages = [only] if only else both
+    idle = without_effect(stages)
+    if not any(recipe.pretrained(stage) for stage in stages):
+        idle.add("freeze")
+    return sorted(given.keys() & idle)
 
 
 def _recipe(name: str | None) -> Recipe:

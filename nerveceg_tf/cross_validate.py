@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.files import check_free, write_json
@@ -20,7 +21,7 @@ from nerveceg_tf.scoring.tune import tune_on
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.split_file import equal_frames
-from nerveceg_tf.training.train import build_seeded, train_on
+from nerveceg_tf.training.train import build_seeded, train_on, train_stages
 
 _MARKER = "cv.json"
 _DONE = "frames.csv"
@@ -41,7 +42,8 @@ def cross_validate(
 
     Each fold is a run, `out/fold_1` and on: trained on other subjects, its epochs and thresholds
     chosen on some of those, scored on its own. Its last file is `frames.csv`, the scores of its
-    frames. Called again after an interruption, folds that have it are kept as they are.
+    frames. Called again after an interruption, folds that have it are kept as they are, and the one
+    that was interrupted goes on.
 
     Args:
         data: a folder that `find_frames` understands.
@@ -65,6 +67,7 @@ def cross_validate(
     """
     out = Path(out)
     check_free(out, _MARKER, force=True)  # folds that are there are gone on with
+    find_frames(data)  # fails before weights are downloaded
     models, used = build_seeded(recipe, only)
     found = read_data(data, models, skip_bad, plan, cache)
     splits = k_folds_by_subject(
@@ -103,7 +106,11 @@ def _train_fold(
     folder: Path, data: TrainingData, split: Split, recipe: Recipe, only: str | None
 ) -> None:
     models, recipe = build_seeded(recipe, only)
-    run = train_on(data, split, folder, models, recipe, force=True)
+    if all((folder / name).is_file() for name in ("run.json", "split.json")):
+        run = Run(folder)
+        train_stages(run, data, split, models, recipe)
+    else:
+        run = train_on(data, split, folder, models, recipe, force=True)
     validation, held_out = (
         [data.frames.frames[i] for i in part] for part in (split.validation, split.held_out)
     )

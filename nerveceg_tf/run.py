@@ -45,6 +45,8 @@ class Run:
         self.path = Path(path)
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
+        if not self.path.exists():
+            raise RunError(f"{self.path}: is not there; make a run with nerveceg train")
         if not (self.path / "run.json").is_file():
             mend = {
                 ".keras": "join it with another by nerveceg combine",
@@ -86,11 +88,13 @@ class Run:
         """
         folder = self.description.get("data", {}).get("folder")
         if folder is None:
-            raise RunError(f"{self.path}: does not say what it was trained on; name the folder")
+            raise RunError(
+                f"{self.path}: does not say what it was trained on; name its frames (--on DATA)"
+            )
         if not Path(folder).exists():
             raise RunError(
                 f"{self.path}: was trained on {folder}, which is not here; name a folder of"
-                " labelled frames"
+                " labelled frames (--on DATA; with --resume, DATA)"
             )
         return folder
 
@@ -110,12 +114,20 @@ class Run:
     def _file(self, stage: str) -> Path:
         return self.path / f"{stage}.keras"
 
+    def _check_finished(self) -> None:
+        if self.description.get("finished") is False:
+            raise RunError(
+                f"{self.path}: its training was interrupted; go on with nerveceg train --resume"
+                f" {self.path}"
+            )
+
     def load(self, stage: str) -> keras.Model:
         """Loads one stage: `"gate"`, `"segmenter"`, or the `"shared"` model of a run that has one.
 
         Raises:
             RunError: the run lacks it, or its file is damaged.
         """
+        self._check_finished()
         if self.has("shared") and stage in STAGES:
             return _of_stage(self.load("shared"), stage)
         path = self._file(stage)
@@ -132,6 +144,7 @@ class Run:
             `NerveCeg`; without a gate its presence is always 1. Without a segmenter, a model that
             gives `presence` alone.
         """
+        self._check_finished()
         thresholds = self.thresholds
         if self.has("shared"):
             return NerveCeg(self.load("shared"), None, thresholds.presence, thresholds.mask)

@@ -106,17 +106,18 @@ def print_tuned(run: str, tuned: Tuned) -> None:
             f" by a temperature of {calibration.temperature:.2f}."
         )
     if tuned.steps:
-        table = Table("cleaning", title="What mending the masks gains", title_justify="left")
+        title = "What each way to mend the masks gains by itself"
+        table = Table("cleaning", title=title, title_justify="left")
         for column in ("Kaggle Dice", "Dice, frames with a nerve", "taken"):
             table.add_column(column, justify="right")
         g, t, a = surface.best
-        table.add_row(
-            "smallest area", f"{surface.score[g, t, a] - surface.score[g, t, 0]:+.4f}", "", "yes"
-        )
+        gain = surface.score[g, t, a] - surface.score[g, t, 0]
+        table.add_row("smallest area", f"{gain:+.4f}", "", "yes" if surface.choice.area else "no")
         for step in tuned.steps:
             row = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
             table.add_row(step.name, *row, "yes" if step.taken else "no")
         output.print(table)
+        output.print(f"With those that were taken: Kaggle Dice {tuned.score:.4f}.")
 
 
 def print_verified(found: Sequence[Verified], title: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from nerveceg_tf import cross_validate
 from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.evaluate import score_frames
 from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.training.train import train_on
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +44,33 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
     call, nerveceg, data, tmp_path, monkeypatch
 ):
     out = tmp_path / "cv"
-    begun = []
+    scored = []
 
-    def stopped_in_the_second_fold(data, split, folder, *arguments, **options):
-        begun.append(folder.name)
-        if len(begun) == 2:
-            folder.mkdir()
-            (folder / "run.json").write_text("{}")
+    def stopped_in_the_second_fold(run, frames):
+        scored.append(run.path.name)
+        if len(scored) == 2:
             raise KeyboardInterrupt
-        return train_on(data, split, folder, *arguments, **options)
+        return score_frames(run, frames)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cross_validate, "train_on", stopped_in_the_second_fold)
+        patch.setattr(cross_validate, "score_frames", stopped_in_the_second_fold)
         code, _, err = call(out)
-    assert (code, begun) == (130, ["fold_1", "fold_2"])
+    assert (code, scored) == (130, ["fold_1", "fold_2"])
     assert "stopped" in err
     assert not (out / "metrics.json").exists()
-    first = (out / "fold_1" / "shared.keras").stat().st_mtime_ns
+
+    def models():
+        return [(out / f"fold_{n}" / "shared.keras").stat().st_mtime_ns for n in (1, 2)]
+
+    trained_at = models()
+    code, _, err = nerveceg("train", "--resume", out)
+    assert (code, "give the command that began them again" in err) == (2, True)
 
     code, printed, err = call(out)
     assert code == 0, err
     assert "fold 1 of 2: was finished before" in err
     assert "fold 2 of 2: was finished before" not in err
-    assert (out / "fold_1" / "shared.keras").stat().st_mtime_ns == first
+    assert models() == trained_at
     assert "each frame scored by a run that never saw its subject" in " ".join(printed.split())
     result = json.loads((out / "metrics.json").read_text())
     scores = FrameScores.load(out / "frames.csv")

@@ -108,7 +108,9 @@ def test_resnet_has_as_many_parameters_as_elsewhere(variant):
 
 
 def test_resnet_has_no_imagenet_weights():
-    with pytest.raises(ModelError, match="no ImageNet weights come with it; pass weights=None"):
+    with pytest.raises(
+        ModelError, match="no ImageNet weights come with it; pass --gate-weights none"
+    ):
         ResNetGate("resnet18", weights="imagenet")
 
 

@@ -81,5 +81,5 @@ def test_no_network_is_one_line_that_says_what_to_pass(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
-    with pytest.raises(ModelError, match=r"could not be downloaded; pass weights=None, or fetch"):
+    with pytest.raises(ModelError, match=r"could not be downloaded; pass --gate-weights none"):
         EfficientNetGate("b0", (32, 32))

@@ -95,13 +95,15 @@ def test_shapes_of_other_nerves_come_near_a_real_one_and_mend_noise(masks, shape
 def test_a_step_is_taken_where_it_gains_and_left_where_it_does_not(masks, shapes):
     pairs = [(with_speck(with_hole(mask)), mask) for mask in masks[:20]]
     pairs += [(np.zeros_like(mask), np.zeros_like(mask)) for mask in masks[:10]]
-    gains = {gain.name: gain for gain in choose_cleaning(pairs, shapes)}
+    found, score = choose_cleaning(pairs, shapes)
+    gains = {gain.name: gain for gain in found}
     assert list(gains) == list(STEPS)
     assert gains["fill"].taken
     assert gains["largest"].taken
+    assert score == pytest.approx(1, abs=0.01)
     assert gains["fill"].nerve_dice == pytest.approx(1.5 * gains["fill"].kaggle_dice)
     clean = [(mask, mask) for mask in masks[:20]]
-    assert not any(gain.taken for gain in choose_cleaning(clean, shapes))
+    assert not any(gain.taken for gain in choose_cleaning(clean, shapes)[0])
 
 
 def test_every_step_gives_a_mask_of_the_frames_size(masks, shapes):

@@ -177,6 +177,13 @@ def test_what_does_not_fit_is_refused(interrupted, run_command, kaggle):
 
     assert "leave --epochs out" in refused("--epochs", "9")
     assert "leave --out out" in refused("--out", "other")
+    for command in (
+        ("train", SAMPLES, "--out", interrupted),
+        ("predict", interrupted, kaggle, "--out", interrupted.with_name("masks")),
+    ):
+        code, printed = run_command(*command)
+        assert code == 2
+        assert f"train --resume {interrupted}" in printed.replace("\n", "")
     assert "holds other frames than it was begun with" in refused(kaggle)
     for damaged in (b"PK", b""):
         (interrupted / "shared.checkpoint.npz").write_bytes(damaged)
@@ -247,7 +254,7 @@ def test_tensorboard_and_curves_are_written(whole):
     assert [event.step for event in events[1:]] == [1, 2, 3, 4]
     tags = {value.tag for value in events[-1].summary.value}
     assert {"loss", "val_score", "val_presence_auc", "val_mask_nerve_dice"} <= tags
-    pictures = [v.image for v in events[-1].summary.value if v.tag.startswith("frame")]
+    pictures = [v.image for v in events[-1].summary.value if v.tag.startswith("frames/")]
     assert len(pictures) == 4
     assert pictures[0].encoded_image_string.startswith(b"\xff\xd8")
     assert (whole.path / "history.png").read_bytes().startswith(b"\x89PNG")

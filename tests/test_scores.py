@@ -260,7 +260,7 @@ def test_tune_says_what_it_lacks(run, nerveceg, tmp_path):
     shutil.copytree(run.path, other)
     (other / "run.json").write_text("{}")
     code, _, err = nerveceg("tune", other)
-    assert (code, "name the folder" in err) == (2, True)
+    assert (code, "(--on DATA)" in err) == (2, True)
     alone = Run.create(tmp_path / "gate", {"data": {"folder": str(SAMPLES)}})
     alone.save("gate", NoGate())
     code, _, err = nerveceg("tune", alone.path)

@@ -156,6 +156,7 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
         ("--recipe", "edge", "--gate-size", "96x96"),
         ("--only", "segmenter", "--gate-size", "96x96"),
         ("--only", "gate", "--width", "8"),
+        ("--only", "segmenter", "--freeze", "1"),
     ],
 )
 def test_an_option_that_changes_nothing_is_named(run_command, tmp_path, options):

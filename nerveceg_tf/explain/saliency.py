@@ -119,8 +119,9 @@ def integrated_gradients(
             break
         if steps >= most_steps:
             warnings.warn(
-                f"integrated gradients: {int(tf.reduce_sum(tf.cast(~close, tf.int32)))} frames are"
-                f" not complete to {tolerance:.0%} after {steps} steps; pass more (most_steps=)",
+                f"integrated gradients: {int(tf.reduce_sum(tf.cast(~close, tf.int32)))} of"
+                f" {len(images)} frames are not complete to {tolerance:.0%} after {steps} steps;"
+                " trust them less (in Python, pass more most_steps)",
                 NervecegWarning,
                 stacklevel=2,
             )

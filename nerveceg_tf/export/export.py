@@ -248,6 +248,6 @@ def _mend(form: Form) -> str:
     if form.precision == Precision.float16:
         return "take --precision float32"
     return (
-        "take --precision float16, or a gate and an encoder that were made for integers (lite0),"
-        " or allow more by --most-dice-loss and --most-auc-loss"
+        "take --precision float16, or allow more by --most-dice-loss and --most-auc-loss (what was"
+        " made for integers, such as the gate and the encoder lite0, loses least)"
     )

@@ -56,8 +56,8 @@ def EfficientNetGate(
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     fetched = weights if weights in ("imagenet", "noisy-student") else None
     instead = (
-        f"weights=None, or fetch efficientnet{variant}_notop.h5 elsewhere and pass it"
-        " (--gate-weights FILE)"
+        f"--gate-weights none (in Python: weights=None), or fetch efficientnet{variant}_notop.h5"
+        " elsewhere and pass it (--gate-weights FILE)"
     )
     with short_download(fetched, f"gate {variant}", instead):
         backbone = build(

@@ -54,8 +54,8 @@ def ResNetGate(
         raise ModelError(f"gate {variant}: choose one of {', '.join(RESNETS)}")
     if weights == "imagenet":
         raise WeightsUnavailableError(
-            f"gate {variant}: no ImageNet weights come with it; pass weights=None"
-            " (--gate-weights none), or a file"
+            f"gate {variant}: no ImageNet weights come with it; pass --gate-weights none (in"
+            " Python: weights=None), or a file"
         )
     image, rgb = gate_input(*(size or (224, 224)))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(rgb)

@@ -78,12 +78,15 @@ class StepGain:
 
 def choose_cleaning(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], shapes: ShapeModel
-) -> list[StepGain]:
+) -> tuple[list[StepGain], float]:
     """Measures every step by itself, and takes those that still gain after the ones before.
 
     Args:
         pairs: drawn and true masks, bool `(height, width)`, of the validation frames.
         shapes: for the step `shape`.
+
+    Returns:
+        The steps, and the mean Kaggle Dice with all that were taken.
     """
     nerve = np.array([truth.any() for _, truth in pairs])
 
@@ -101,4 +104,4 @@ def choose_cleaning(
             best, taken = together, (*taken, name)
         on_nerves = float(gain[nerve].mean()) if nerve.any() else 0.0
         gains.append(StepGain(name, float(gain.mean()), on_nerves, is_taken))
-    return gains
+    return gains, float(best)

@@ -39,8 +39,9 @@ def frames_of_part(
                 " other frames, or --part train to see how well it remembers"
             )
         if part == "validation":
+            whom = "all the runs" if len(getattr(run, "runs", ())) > 1 else "it"
             warnings.warn(
-                f"{run.path}: no frame of the data is new to it; the scores are of those that its"
+                f"{run.path}: no frame of the data is new to {whom}; the scores are of those that"
                 " epochs and thresholds were chosen on, and may be too good",
                 NervecegWarning,
                 stacklevel=3,

@@ -32,12 +32,14 @@ class Tuned:
             smallest area of its own.
         calibration: the gate's; `None` where the frames do not allow one.
         steps: what each cleaning step gains, and whether it was taken; empty if not asked for.
+        score: the mean Kaggle Dice by all that was chosen.
     """
 
     surface: Surface
     alone: Surface
     calibration: Calibration | None
     steps: list[StepGain]
+    score: float
 
 
 def tune(
@@ -84,20 +86,20 @@ def tune_on(
     if "gate" in run.stages:
         calibration = calibrate(counts.presence, counts.present)
     choice, steps, cleaning = surface.choice, [], ()
+    score = float(surface.score[surface.best])
     shapes = ShapeModel.fit(_nerve_masks(training)) if training else None
     if shapes:
         make_mask = MaskMaker(choice)
-        steps = choose_cleaning([k.drawn(make_mask) for k in kept], shapes)
+        steps, score = choose_cleaning([k.drawn(make_mask) for k in kept], shapes)
         cleaning = tuple(step.name for step in steps if step.taken)
         if "shape" in cleaning:
             shapes.save(run.path / SHAPES)
-    at = surface.best
     run.write(
         "thresholds.json",
         {
             **vars(choice),
             "cleaning": cleaning,
-            "score": float(surface.score[at]),
+            "score": score,
             "flat": surface.flat,
             "frames": len(counts),
             "segmenter_alone": {**vars(alone.choice), "score": float(alone.score[alone.best])},
@@ -111,7 +113,7 @@ def tune_on(
             },
         },
     )
-    return Tuned(surface, alone, calibration, steps)
+    return Tuned(surface, alone, calibration, steps, score)
 
 
 def _gates(run: Run, counts: FrameCounts) -> Sequence[float]:

@@ -23,8 +23,9 @@ def draw_curves(history: Path, out: Path) -> None:
         ):
             for name in wanted:
                 if name in values:
-                    axes.plot(*zip(*values[name], strict=True), label=_said(name))
+                    axes.plot(*zip(*values[name], strict=True), label=_said(name), marker=".")
             axes.set(title=f"{stage}: {title}", xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             axes.legend(frameon=False, fontsize="small")
         scores.set_ylim(top=1)

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet
+from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import (
     FrameError,
@@ -72,8 +73,12 @@ def train(
         NervecegError: frames, subjects, recipe or `out` do not allow it.
     """
     out = Path(out)
-    check_free(out, "run.json", force)
+    _check_out(out, force)
     out = own_folder(out)
+    strategy()  # waits for the other workers, who could not know if this one failed before
+    find_frames(data)  # fails before weights are downloaded
+    if split and not split.is_file():
+        raise RunError(f"--split {split}: is not there; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
     found = read_data(data, models, skip_bad, plan, cache)
     if split:
@@ -134,13 +139,22 @@ def train_on(
     }
     run = Run.create(out, description, force)
     run.write("split.json", describe_split(split, data.frames, data.dropped))
-    _train_stages(run, data, split, models, recipe)
+    train_stages(run, data, split, models, recipe)
     return run
 
 
-def _train_stages(
+def train_stages(
     run: Run, data: TrainingData, split: Split, models: dict[str, keras.Model], recipe: Recipe
 ) -> None:
+    """Trains what a run lacks of its stages, from where each left off.
+
+    Args:
+        run: begun with the same data, split and recipe.
+        data: the frames.
+        split: which of them to train on, to choose the epoch on, and to hold out.
+        models: as `build` made them.
+        recipe: as `build` gave it back.
+    """
     before, started = run.description["seconds"], time.time()
     train_set, validation_set = (data.frames.take(p) for p in (split.train, split.validation))
     for stage, model in models.items():
@@ -182,6 +196,11 @@ def resume(
     Raises:
         RunError: there is no run, it is finished and scored, or the frames are others than before.
     """
+    if (Path(path) / "cv.json").is_file():
+        raise RunError(
+            f"--resume {path}: holds the folds of --cv; give the command that began them again,"
+            " and it goes on"
+        )
     run = Run(path)
     description = run.description
     finished = description.get("finished")  # of stages that were combined nobody says so
@@ -199,8 +218,18 @@ def resume(
             " new run"
         )
     split = recall_split(run.path / "split.json", found.frames)
-    _train_stages(run, found, split, models, recipe)
+    train_stages(run, found, split, models, recipe)
     return run, found.frames, found.bad
+
+
+def _check_out(out: Path, force: bool) -> None:
+    begun = (out / "run.json").is_file() and not (out / "cv.json").is_file()
+    if begun and not force and Run(out).description.get("finished") is False:
+        raise RunError(
+            f"--out {out}: is a training that was interrupted; go on with nerveceg train --resume"
+            f" {out}, or pass --force to replace it"
+        )
+    check_free(out, "run.json", force)
 
 
 def _as_given(value: Any) -> Any:
