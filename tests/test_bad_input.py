@@ -323,8 +323,12 @@ def test_what_is_in_the_way_of_the_output_is_kept(kaggle, run, refused, tmp_path
 
 
 def test_a_missing_run_is_named(kaggle, run, refused, tmp_path):
-    message = "is no run (it has no run.json); make one with nerveceg train"
-    for missing in (tmp_path / "nowhere", kaggle):
+    nowhere = tmp_path / "nowhere"
+    messages = {
+        nowhere: "is not there; make a run with nerveceg train",
+        kaggle: "is no run (it has no run.json); make one with nerveceg train",
+    }
+    for missing, message in messages.items():
         for arguments in (
             ("predict", missing, kaggle / "train", "--out", tmp_path / "out"),
             ("evaluate", missing, kaggle),

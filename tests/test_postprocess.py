@@ -150,10 +150,14 @@ def run(tmp_path, samples):
 def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
     code, out, err = nerveceg("tune", run.path, "--clean")
     assert code == 0, err
-    assert "What mending the masks gains" in out
+    assert "What each way to mend the masks gains by itself" in out
     steps = json.loads((run.path / "thresholds.json").read_text())["steps"]
     assert [step["name"] for step in steps] == list(STEPS)
     content = run.read("thresholds.json")
+    options = ("--part", "validation", "--json", tmp_path / "scores.json")
+    assert nerveceg("evaluate", run.path, SAMPLES, *options)[0] == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["kaggle_dice"] == pytest.approx(content["score"])
     run.write("thresholds.json", {**content, "presence": 0, "cleaning": ["ellipse", "shape"]})
     code, _, err = nerveceg("evaluate", run.path, SAMPLES)
     assert (code, "shapes.npz: is missing or damaged" in err) == (2, True)
