@@ -20,14 +20,17 @@ def check(folder, scores):
 
 
 def test_the_demo_scores_and_draws_what_its_model_never_saw(tmp_path):
-    scores = demo(tmp_path)
-    check(tmp_path, scores)
+    earlier = tmp_path / "predictions" / "overlays" / "of_an_earlier_demo.png"
+    earlier.parent.mkdir(parents=True)
+    for file in (earlier, tmp_path / "predictions" / "presence.csv"):
+        file.write_text("")
+    check(tmp_path, demo(tmp_path))
+    assert not earlier.exists()
     for frame in find_frames(SAMPLES):
         picture = tmp_path / "predictions" / "overlays" / f"{frame.name}.png"
         if picture.is_file():
             true = read_mask(frame, read_image(frame.image).shape).any()
             assert (cv2.imread(str(picture)) == TRUTH_COLOUR).all(axis=-1).any() == true
-    assert demo(tmp_path) == scores  # an earlier demo is replaced
 
 
 @pytest.mark.slow

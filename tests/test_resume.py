@@ -29,7 +29,7 @@ from nerveceg_tf.training.train import train
 # A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
 TINY = {
     "gate": "shared",
-    "segmenter": "unet",
+    "segmenter": "res_unet",
     "segmenter_size": (32, 32),
     "width": 1,
     "epochs": 4,
@@ -42,8 +42,8 @@ TINY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def as_if_pretrained():
-    """A small U-Net passes for one whose encoder may be frozen: a pretrained one takes ten times as
-    long to compile."""
+    """A small ResUNet passes for one whose encoder may be frozen: a real one takes far longer to
+    compile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recipe, "pretrained", lambda self, stage: True)
         yield
