@@ -165,7 +165,7 @@ def train(
     for name in _idle(given, chosen, only):
         option = f"--{name.replace('_', '-')}"
         say(f"note: {option} changes nothing: no stage that it concerns is trained", "yellow")
-    if chosen.freeze >= chosen.epochs:
+    if chosen.freeze >= chosen.epochs and _pretrained(chosen, only):
         say(
             f"note: pretrained encoders are left as they are in all {chosen.epochs} epochs, by"
             f" --freeze {chosen.freeze}",
@@ -219,12 +219,20 @@ def _said(recipe: Recipe, name: str) -> str:
 
 def _idle(given: dict, recipe: Recipe, only: str | None) -> list[str]:
     """Options that concern a stage which will not be trained."""
-    both = ["shared"] if recipe.gate == SHARED else ["gate", "segmenter"]
-    stages = [only] if only else both
-    idle = without_effect(stages)
-    if not any(recipe.pretrained(stage) for stage in stages):
+    idle = without_effect(_stages(recipe, only))
+    if not _pretrained(recipe, only):
         idle.add("freeze")
     return sorted(given.keys() & idle)
+
+
+def _pretrained(recipe: Recipe, only: str | None) -> bool:
+    return any(recipe.pretrained(stage) for stage in _stages(recipe, only))
+
+
+def _stages(recipe: Recipe, only: str | None) -> list[str]:
+    if only:
+        return [only]
+    return ["shared"] if recipe.gate == SHARED else ["gate", "segmenter"]
 
 
 def _recipe(name: str | None) -> Recipe:
