@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.intervals import bootstrap
@@ -35,7 +34,8 @@ def summarise(scores: FrameScores) -> dict:
             means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
     means |= {name: partial(_mean, values) for name, values in each.items()}
     if "gate" in stages:
-        means["gate_auc"] = partial(_auc, present, scores.presence)
+        _, rank = np.unique(scores.presence, return_inverse=True)
+        means["gate_auc"] = partial(_auc, present, rank)
         hit = scores.passed.astype(float)
         means["gate_sensitivity"] = partial(_mean, hit, chosen=present)
         means["gate_specificity"] = partial(_mean, 1 - hit, chosen=~present)
@@ -85,8 +85,18 @@ def _mean(
     return float((values * weights).sum() / total) if total else None
 
 
-def _auc(present: np.ndarray, presence: np.ndarray, weights: np.ndarray) -> float | None:
-    drawn = weights > 0
-    if len(set(present[drawn].tolist())) < 2:
-        return None
-    return float(roc_auc_score(present[drawn], presence[drawn], sample_weight=weights[drawn]))
+def _auc(present: np.ndarray, rank: np.ndarray, weights: np.ndarray) -> float | None:
+    """The share of pairs, one frame with a nerve and one without, that presence puts in order.
+
+    scikit-learn's `roc_auc_score` gives the same, and takes a hundred times as long to check what
+    it is given: seconds for all draws of an interval.
+
+    Args:
+        present: bool `(n,)`.
+        rank: int `(n,)`, of presence; frames of one presence share one.
+        weights: how often each frame counts.
+    """
+    with_nerve, without = (np.bincount(rank, weights * kind) for kind in (present, ~present))
+    pairs = with_nerve.sum() * without.sum()
+    in_order = with_nerve @ (without.cumsum() - without / 2)  # of two equal ones, half
+    return float(in_order / pairs) if pairs else None
