@@ -45,6 +45,7 @@ def test_the_bundled_frames_are_clean():
     assert audit(SAMPLES).findings == ()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_on_a_large_set_all_is_found_and_what_else_is_found_is_true(shared_data, tmp_path):
     """Of what was not planted, everything but four pairs is equal in almost every pixel."""

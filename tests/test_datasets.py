@@ -230,10 +230,10 @@ def test_balanced_batches_follow_the_weights_and_the_seed(frame_set):
 
     def epochs(seed):
         dataset = gate_dataset(rare, SMALL, 8, training=True, seed=seed, balanced=True)
-        return [gather(dataset)[1][:, 0] for _ in range(30)]
+        return [gather(dataset)[1][:, 0] for _ in range(10)]
 
     one = epochs(0)
-    assert [len(labels) for labels in one] == [len(rare)] * 30
+    assert [len(labels) for labels in one] == [len(rare)] * 10
     assert 0.4 < np.concatenate(one).mean() < 0.6 < 1 - rare.present.mean()
     np.testing.assert_array_equal(one, epochs(0))
     assert not np.array_equal(one, epochs(1))

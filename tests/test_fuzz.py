@@ -20,14 +20,19 @@ from nerveceg_tf.data.frame import Frame, read_image, read_mask
 from nerveceg_tf.errors import FrameError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-EACH = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+MANY = pytest.mark.parametrize("examples", [100, pytest.param(1000, marks=pytest.mark.slow)])
 SECONDS, GIGABYTES = 5, 1
+
+
+def each(examples: int) -> settings:
+    """The same examples on every machine, however slow it is."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def seeds(folder: Path, gray: np.ndarray) -> dict[str, bytes]:
@@ -112,14 +117,15 @@ def bounded_memory():
     assert (after - before) / 1e6 < GIGABYTES
 
 
+@MANY
 @pytest.mark.parametrize(
     "name",
     ["lzw.tif", "deflate.tif", "raw.tif", "gray.png", "rgb.png", "sixteen.png"],
 )
-def test_stills(name, whole, tmp_path):
+def test_stills(name, whole, tmp_path, examples):
     path = tmp_path / name
 
-    @EACH
+    @each(examples)
     @given(MUTATIONS, EARLY)
     def check(mutations, early):
         damaged = mutate(whole[name], mutations, early)
@@ -128,11 +134,12 @@ def test_stills(name, whole, tmp_path):
     check()
 
 
+@MANY
 @pytest.mark.parametrize("name", ["pages.tif", "one.dcm", "cine.dcm"])
-def test_files_of_several_frames(name, whole, tmp_path):
+def test_files_of_several_frames(name, whole, tmp_path, examples):
     path = tmp_path / name
 
-    @EACH
+    @each(examples)
     @given(MUTATIONS, EARLY)
     def check(mutations, early):
         path.write_bytes(mutate(whole[name], mutations, early))
@@ -145,24 +152,29 @@ def test_files_of_several_frames(name, whole, tmp_path):
     check()
 
 
-@EACH
-@given(
-    st.one_of(
-        st.text(max_size=40), st.lists(st.integers(-3, 3000)).map(lambda n: " ".join(map(str, n)))
-    )
+RUNS = st.one_of(
+    st.text(max_size=40), st.lists(st.integers(-3, 3000)).map(lambda n: " ".join(map(str, n)))
 )
-def test_run_lengths(text):
-    frame = Frame("1_1", Path("1_1.tif"), "1", text)
-    try:
-        mask = read_mask(frame, (40, 56))
-    except FrameError as error:
-        message = str(error)
-    else:
-        message = "1_1.tif"
-        assert mask.shape == (40, 56)
-        assert set(np.unique(mask)) <= {0, 1}
-        assert rle.decode(rle.encode(mask), mask.shape).tolist() == mask.tolist()
-    assert "1_1.tif" in message
+
+
+@MANY
+def test_run_lengths(examples):
+    @each(examples)
+    @given(RUNS)
+    def check(text):
+        frame = Frame("1_1", Path("1_1.tif"), "1", text)
+        try:
+            mask = read_mask(frame, (40, 56))
+        except FrameError as error:
+            message = str(error)
+        else:
+            message = "1_1.tif"
+            assert mask.shape == (40, 56)
+            assert set(np.unique(mask)) <= {0, 1}
+            assert rle.decode(rle.encode(mask), mask.shape).tolist() == mask.tolist()
+        assert "1_1.tif" in message
+
+    check()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])

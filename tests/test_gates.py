@@ -1,6 +1,7 @@
 """Gates: what every one must do, weights from everywhere, and ImageNet weights that know a cat."""
 
 import importlib
+import inspect
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
 from nerveceg_tf.models.torch_weights import read_state_dict
+from nerveceg_tf.training.recipe import Recipe
 
 SIZE = (32, 48)
 FRAMES = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
@@ -49,6 +51,11 @@ def gate(build):
     return build(size=SIZE, weights=None)
 
 
+@pytest.fixture(scope="module")
+def answers(gate):
+    return answers_of(gate)
+
+
 def answers_of(gate):
     """Presence, and the features that it is made of: an untrained gate may be as good as sure of
     everything, and its features tell more."""
@@ -56,19 +63,19 @@ def answers_of(gate):
     return [answer.numpy() for answer in both(FRAMES, training=False)]
 
 
-def test_it_takes_gray_and_gives_a_probability_that_depends_on_the_frame(gate):
+def test_it_takes_gray_and_gives_a_probability_that_depends_on_the_frame(gate, answers):
     assert gate.input_shape == (None, *SIZE, 1)
-    presence, features = answers_of(gate)
+    presence, features = answers
     assert presence.shape == (2, 1)
     assert ((presence >= 0) & (presence <= 1)).all()
     assert np.isfinite(features).all()
     assert features.std(axis=0).max() > 0
 
 
-def test_saved_gate_gives_the_same_bits(gate, tmp_path):
+def test_saved_gate_gives_the_same_bits(gate, answers, tmp_path):
     gate.save(tmp_path / "gate.keras")
     again = keras.models.load_model(tmp_path / "gate.keras")
-    for ours, theirs in zip(answers_of(gate), answers_of(again), strict=True):
+    for ours, theirs in zip(answers, answers_of(again), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -112,11 +119,26 @@ def test_large_gates_answer(name):
     assert features.std(axis=0).max() > 0
 
 
-def test_b4_is_the_default_and_has_the_published_size():
-    gate = EfficientNetGate(weights=None)
-    assert gate.input_shape == (None, 380, 380, 1)
-    features = gate.count_params() - (1792 + 1)
-    assert features == 17_673_823
+def test_b4_is_the_default():
+    defaults = inspect.signature(EfficientNetGate).parameters
+    assert (defaults["variant"].default, Recipe().gate, Recipe().gate_size) == (
+        *("b4", "b4"),
+        (380, 380),
+    )
+
+
+# Without their last layer, as Keras Applications has them.
+@pytest.mark.parametrize(
+    ("variant", "size", "features", "parameters"),
+    [
+        ("b0", 224, 1280, 4_049_571),
+        pytest.param("b4", 380, 1792, 17_673_823, marks=pytest.mark.slow),
+    ],
+)
+def test_an_efficientnet_has_its_published_size(variant, size, features, parameters):
+    gate = EfficientNetGate(variant, weights=None)
+    assert gate.input_shape == (None, size, size, 1)
+    assert gate.count_params() - (features + 1) == parameters
 
 
 @pytest.mark.parametrize("variant", named(RESNET_PARAMETERS))

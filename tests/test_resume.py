@@ -175,7 +175,8 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
     interrupted, run_command, monkeypatch
 ):
     def next_epoch(run, stage, model, *_):
-        model.compile("adamw", dict.fromkeys(model.output, "binary_crossentropy"))
+        model.compile(keras.optimizers.AdamW(use_ema=True))
+        model.optimizer.build(model.trainable_variables)
         checkpoint = checkpoint_of(run, stage)
         checkpoint.set_model(model)
         checkpoint.on_epoch_begin(checkpoint.epoch + 1)
