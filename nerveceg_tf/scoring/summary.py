@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.intervals import bootstrap
@@ -35,7 +34,7 @@ def summarise(scores: FrameScores) -> dict:
             means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
     means |= {name: partial(_mean, values) for name, values in each.items()}
     if "gate" in stages:
-        means["gate_auc"] = partial(_auc, present, scores.presence)
+        means["gate_auc"] = partial(_auc, present, *np.unique(scores.presence, return_inverse=True))
         hit = scores.passed.astype(float)
         means["gate_sensitivity"] = partial(_mean, hit, chosen=present)
         means["gate_specificity"] = partial(_mean, 1 - hit, chosen=~present)
@@ -85,8 +84,22 @@ def _mean(
     return float((values * weights).sum() / total) if total else None
 
 
-def _auc(present: np.ndarray, presence: np.ndarray, weights: np.ndarray) -> float | None:
-    drawn = weights > 0
-    if len(set(present[drawn].tolist())) < 2:
-        return None
-    return float(roc_auc_score(present[drawn], presence[drawn], sample_weight=weights[drawn]))
+def _auc(
+    present: np.ndarray, levels: np.ndarray, level: np.ndarray, weights: np.ndarray
+) -> float | None:
+    """Share of pairs of a frame with a nerve and one without in which the former has the higher
+    presence, ties counted as half: scikit-learn's `roc_auc_score`, which takes a hundred times as
+    long for each of the bootstrap's draws.
+
+    Args:
+        present: bool `(n,)`.
+        levels: the presences that occur, in rising order.
+        level: int `(n,)`, which of them each frame has.
+        weights: float `(n,)`.
+    """
+    nerve, empty = (
+        np.bincount(level, weights * of_kind, len(levels)) for of_kind in (present, ~present)
+    )
+    pairs = nerve.sum() * empty.sum()
+    below = np.cumsum(empty) - empty / 2
+    return float((nerve * below).sum() / pairs) if pairs else None

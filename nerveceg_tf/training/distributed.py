@@ -132,8 +132,6 @@ def fit_on_replicas(
     Raises:
         TrainingError: another worker is gone.
     """
-    with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=next(iter(batches)))  # the variables of the scores
     train, ours = _on_all(model, _train_step(model), batches, at_least_one=True)
     if validation:
         test, scored = _on_all(model, _test_step(model), validation)
@@ -224,12 +222,7 @@ def _train_step(model: keras.Model) -> Callable:
             # Keras divides it by the replicas, as if shares were even.
             mean = model.compute_loss(x, y, y_pred, weight, training=True) * count
             loss = mean * share
-        gradients = tape.gradient(loss, weights)
-        if optimizer.global_clipnorm:  # Keras would clip what is not summed yet
-            gradients = replica.all_reduce("SUM", gradients)
-            gradients, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
-            gradients = [gradient / count for gradient in gradients]
-        optimizer.apply(gradients, weights)
+        optimizer.apply(tape.gradient(loss, weights), weights)
         model.metrics[0].update_state(mean, share * tf.cast(frames, tf.float32))
         model.compute_metrics(x, y, y_pred, weight)
         return replica.all_reduce("SUM", loss)
