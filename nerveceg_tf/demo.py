@@ -53,7 +53,7 @@ def train_demo(out: Path, epochs: int = RECIPE.epochs) -> dict:
 
 
 def _predict_and_score(run: Run, out: Path) -> dict:
-    frames, _ = frames_of_part(run, find_frames(SAMPLES))
+    frames, _, _ = frames_of_part(run, find_frames(SAMPLES))
     with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
         write_predictions(run, frames, folder, truth=True)
     scores, _ = evaluate(run, frames)

@@ -78,6 +78,11 @@ class RunEnsemble:
             for digest in set().union(*known)
         }
 
+    @property
+    def fingerprints(self) -> dict[str, np.ndarray]:
+        """As of a run, of all the runs."""
+        return {d: values for run in self.runs for d, values in run.fingerprints.items()}
+
     def model(self) -> Averaged:
         """The runs' models as one, that answers like `NerveCeg`."""
         models = [run.model() for run in self.runs]

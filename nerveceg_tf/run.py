@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from nerveceg_tf.errors import ModelError, RunError
 from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
+from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
 from nerveceg_tf.thresholds import Thresholds
@@ -43,6 +45,8 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self._parsed: tuple | None = None
+        self._saved: dict[str, tuple[tuple, keras.Model]] = {}
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not self.path.exists():
@@ -135,7 +139,8 @@ class Run:
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has"
             )
-        return _load(path)
+        written, model = self._saved.get(stage, (None, None))
+        return model if written == _state(path) else _load(path)
 
     def model(self) -> keras.Model:
         """The stages that the run has as one model, with the run's thresholds.
@@ -156,15 +161,29 @@ class Run:
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
+        plain = uncompiled(model)
         with replacing(self._file(stage)) as temporary:
-            uncompiled(model).save(temporary)
+            plain.save(temporary)
+        self._saved[stage] = _state(self._file(stage)), plain  # to load it takes seconds
 
     @property
     def thresholds(self) -> Thresholds:
         """The run's thresholds, or the defaults where none were tuned."""
-        if not (self.path / "thresholds.json").is_file():
-            return Thresholds()
-        return self._thresholds(self.read("thresholds.json"))
+        return self._both_thresholds()[0]
+
+    def _both_thresholds(self) -> tuple[Thresholds, Thresholds | None]:
+        """Those of the run, and of its segmenter alone; the file is parsed once for each state that
+        it is in, since it holds all that was searched."""
+        path = self.path / "thresholds.json"
+        if not path.is_file():
+            return Thresholds(), None
+        seen = _state(path)
+        if self._parsed is None or self._parsed[0] != seen:
+            content = self.read("thresholds.json")
+            alone = content.get("segmenter_alone")
+            alone = alone and replace(self._thresholds(alone), presence=0.0)
+            self._parsed = seen, (self._thresholds(content), alone)
+        return self._parsed[1]
 
     def _thresholds(self, content: dict) -> Thresholds:
         try:
@@ -179,10 +198,7 @@ class Run:
     @property
     def segmenter_alone(self) -> Thresholds | None:
         """The best thresholds for the segmenter without the gate; `None` where none were tuned."""
-        if not (self.path / "thresholds.json").is_file():
-            return None
-        content = self.read("thresholds.json").get("segmenter_alone")
-        return content and replace(self._thresholds(content), presence=0.0)
+        return self._both_thresholds()[1]
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
@@ -204,6 +220,12 @@ class Run:
         order = (LEFT_OUT, *reversed(PARTS))
         return {f["digest"]: part for part in order for f in split.get(part, ())}
 
+    @cached_property
+    def fingerprints(self) -> dict[str, np.ndarray]:
+        """Fingerprint, float16 `(780,)`, of frames that the run was trained or validated on, by
+        their digest; none of a run of an earlier version."""
+        return load_fingerprints(self.path)
+
     def read(self, name: str, *keys: str) -> Any:
         """Reads one of the run's JSON files.
 
@@ -222,6 +244,12 @@ class Run:
     def write(self, name: str, content: Any) -> None:
         """Writes one of the run's JSON files."""
         write_json(self.path / name, content)
+
+
+def _state(path: Path) -> tuple:
+    """The same for as long as nobody writes the file anew."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: bool = False) -> Run:
@@ -259,6 +287,9 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
         parts = (*PARTS, LEFT_OUT)
+        known = {d: f for r in runs.values() if r for d, f in r.fingerprints.items()}
+        if known:
+            save_fingerprints(folder, known)
         run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
         for stage, model in models.items():
             run.save(stage, model)

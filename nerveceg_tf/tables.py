@@ -11,6 +11,7 @@ from nerveceg_tf.data.resize import Size
 from nerveceg_tf.export.verify import Verified
 from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 from nerveceg_tf.progress import output, track
+from nerveceg_tf.scoring.parts import REASONS
 from nerveceg_tf.scoring.tune import Tuned
 
 
@@ -43,6 +44,9 @@ def print_scores(scores: dict, title: str) -> None:
     subjects = scores["subjects"] or "unknown"
     table.add_row("frames scored", f"{scores['frames']} ({scores['part']})", f"{subjects} subjects")
     table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
+    for reason, count in scores["left_out"].items():
+        if count:
+            table.add_row(f"left out: {REASONS[reason]}", str(count), "")
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
         "all_empty_dice": "  rival: every mask empty",

@@ -1,6 +1,6 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,8 @@ def evaluate(
         The scores of the frames, and a dict of numbers, `None` where one has no meaning:
 
         - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored, and
-          `thresholds`, what with;
+          `thresholds`, what with; `left_out`: how many frames were not, by the keys of
+          `parts.REASONS`;
         - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
         - `nerve_dice`: the same, averaged over the frames with a nerve;
         - `hausdorff_95` and `surface_distance`: mean distance of the outlines in pixels, of the
@@ -54,22 +55,29 @@ def evaluate(
         RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
-    frames, part = frames_of_part(run, frames, part)
+    frames, part, left_out = frames_of_part(run, frames, part)
     scores = score_frames(run, frames)
-    return describe(scores, run.thresholds, part), scores
+    return describe(scores, run.thresholds, part, left_out), scores
 
 
-def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> dict:
+def describe(
+    scores: FrameScores,
+    thresholds: Thresholds | None,
+    part: str,
+    left_out: Mapping[str, int] | None = None,
+) -> dict:
     """The dict of `evaluate`.
 
     Args:
         scores: of each frame.
         thresholds: what they were reached with; `None` where it was not one setting for all.
         part: which frames they are.
+        left_out: how many frames were not scored, by reason.
     """
     subjects = set(scores.subject.tolist())
     return {
         "part": part,
+        "left_out": dict(left_out or {}),
         "frames": len(scores),
         "nerve_frames": int(scores.present.sum()),
         "subjects": None if "" in subjects else len(subjects),

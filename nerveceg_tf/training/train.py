@@ -21,6 +21,7 @@ from nerveceg_tf.errors import (
     TrainingError,
 )
 from nerveceg_tf.files import check_free
+from nerveceg_tf.fingerprints import save_fingerprints
 from nerveceg_tf.models import prune
 from nerveceg_tf.run import PARTS, Run
 from nerveceg_tf.thresholds import Thresholds
@@ -32,6 +33,7 @@ from nerveceg_tf.training.recipe import Recipe, without_effect
 from nerveceg_tf.training.split_file import (
     describe_split,
     equal_frames,
+    known_frames,
     recall_split,
 )
 
@@ -138,6 +140,7 @@ def train_on(
         "finished": False,
     }
     run = Run.create(out, description, force)
+    save_fingerprints(run.path, known_frames(split, data.frames))
     run.write("split.json", describe_split(split, data.frames, data.dropped))
     train_stages(run, data, split, models, recipe)
     return run

@@ -61,12 +61,12 @@ def write_report(
         FrameError: a frame or mask is bad.
     """
     explainer = _explainer(run, explain) if explain else None
-    frames, part = frames_of_part(run, frames, part)
+    frames, part, left_out = frames_of_part(run, frames, part)
     scorer, kept = FrameScorer(run), []
     answers = labelled(predict_ungated(run, frames))
     counts = count_pixels(keeping(scorer.watching(answers), kept))
     scores = scorer.scores
-    summary = describe(scores, run.thresholds, part)
+    summary = describe(scores, run.thresholds, part, left_out)
     shown = choose(scores, most)
     drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown], explainer)
     page = _environment().get_template("page.html")

@@ -1,0 +1,44 @@
+"""The fingerprints of the frames that a run was trained and validated on, beside its split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nerveceg_tf.data.frame import FINGERPRINT
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.files import replacing
+
+NAME = "fingerprints.npz"
+
+
+def save_fingerprints(folder: Path, fingerprints: Mapping[str, np.ndarray]) -> None:
+    """Writes fingerprints, float16 `(780,)`, by the digest of their frames into a run's folder."""
+    path = folder / NAME
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        digests = np.array(list(fingerprints), "U20")
+        values = np.array(list(fingerprints.values()), np.float16).reshape(
+            len(digests), FINGERPRINT
+        )
+        np.savez_compressed(file, digest=digests, fingerprint=values)
+
+
+def load_fingerprints(folder: Path) -> dict[str, np.ndarray]:
+    """Reads what `save_fingerprints` wrote; nothing where there is no such file.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            digests, values = file["digest"].tolist(), file["fingerprint"]
+        if values.shape != (len(digests), FINGERPRINT) or values.dtype != np.float16:
+            raise ValueError
+        return dict(zip(digests, values, strict=True))
+    except (OSError, EOFError, ValueError, KeyError):
+        raise RunError(
+            f"{path}: is damaged; remove it, and only equal frames are recognised"
+        ) from None
