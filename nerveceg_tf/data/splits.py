@@ -134,8 +134,8 @@ def _note_if_far(share: float, splits: Sequence[Split]) -> None:
         where = f" in {len(far)} of {len(splits)} folds" if len(splits) > 1 else ""
         farthest = max(far, key=lambda g: abs(g - share))
         warnings.warn(
-            f"a share of {share:.3g} was to validate, but it is {farthest:.3g}{where}: there are too"
-            " few subjects, or too large ones, to come closer",
+            f"a share of {share:.3g} was to validate, but it is {farthest:.3g}{where}: there are"
+            " too few subjects, or too large ones, to come closer",
             NervecegWarning,
             stacklevel=3,
         )
