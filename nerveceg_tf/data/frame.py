@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, read_cine, read_dicom
+from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import by, decode_still
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError
@@ -118,24 +118,24 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
         FrameError: the file is empty, truncated, of another kind, or of an impossible size.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO or (suffix in DICOM and index is not None):
-        frame = next(islice(read_cine(path), index or 0, None), None)
-        if frame is None:
-            raise FrameError(f"{path}: has no frame {index}")
-        return frame
-    if suffix in DICOM:
-        return read_dicom(path)
+    if suffix in VIDEO:
+        return open_cine(path).read(index or 0)
     try:
-        # Every page of a cine's masks is in one file.
-        content = path.read_bytes() if index is None else _content(path, path.stat().st_mtime_ns)
+        if index is not None and suffix in (*TIFF, *DICOM):
+            state = path.stat()
+            return _opened(path, state.st_mtime_ns, state.st_size).read(index)
+        if suffix in DICOM:
+            return read_dicom(path)
+        content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
     return decode_still(content, path, index or 0)
 
 
 @lru_cache(maxsize=4)
-def _content(path: Path, _changed: int) -> bytes:
-    return path.read_bytes()
+def _opened(path: Path, _changed: int, _size: int) -> Cine:
+    """Kept for the masks of a cine, which are in one file."""
+    return open_cine(path)
 
 
 def map_frames(
@@ -145,7 +145,8 @@ def map_frames(
 
     Args:
         function: `read()` gives it the frame's pixels as `read_image` does, or raises what that
-            raises. A cine is read once, from its start, whatever its number of frames.
+            raises. A cine is opened once; a video is started again where its frames do not
+            ascend.
         frames: frames on disk.
     """
 
@@ -156,31 +157,30 @@ def map_frames(
         if cine is None:
             yield from parallel_map(lambda f: function(f, partial(_pixels, f)), group)
         else:
-            yield from parallel_map(lambda pair: function(*pair), _from_start(cine, list(group)))
+            yield from parallel_map(lambda pair: function(*pair), _each_of(cine, group))
 
 
 def _pixels(frame: Frame) -> np.ndarray:
     return frame.known.image if frame.is_read else read_image(frame.image)
 
 
-def _from_start(
-    cine: Path, frames: list[Frame]
+def _each_of(
+    path: Path, frames: Iterable[Frame]
 ) -> Iterator[tuple[Frame, Callable[[], np.ndarray]]]:
-    images = enumerate(read_cine(cine))
+    try:
+        read = open_cine(path).read
+    except FrameError as error:
+        read = partial(_fail, error)
     for frame in frames:
         try:
-            image = next(image for index, image in images if index == frame.index)
-        except StopIteration:
-            error = FrameError(f"{cine}: has no frame {frame.index}")
-        except FrameError as reason:
-            error = reason
+            image = read(frame.index)
+        except FrameError as error:
+            yield frame, partial(_fail, error)
         else:
             yield frame, partial(np.asarray, image)
-            continue
-        yield frame, partial(_fail, error)
 
 
-def _fail(error: FrameError) -> np.ndarray:
+def _fail(error: FrameError, _index: int | None = None) -> np.ndarray:
     raise error
 
 
