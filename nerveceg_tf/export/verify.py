@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked
+from nerveceg_tf.export.limits import Limits, limits_of
 from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.tflite import Runner as TFLiteRunner
@@ -24,27 +25,6 @@ from nerveceg_tf.thresholds import Thresholds
 
 Ask = Callable[[np.ndarray], Answer]
 """From a frame, uint8 `(height, width)`, to what a model says of it."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an export may lose against its run.
-
-    Attributes:
-        presence: largest difference of a presence.
-        mask: largest difference of a pixel's probability, in frames where the gates agree.
-        nerve_dice: how far the Dice on frames with a nerve may fall.
-        gate_auc: how far the gate's ROC AUC may fall.
-    """
-
-    presence: float = 1.0
-    mask: float = 1.0
-    nerve_dice: float = 0.01
-    gate_auc: float = 0.01
-
-
-_EXACT = Limits(presence=1e-3, mask=1e-3)
-"""For an export that keeps the weights as they are: what differs is the order of operations."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +164,6 @@ def verify(
         verifier.verify(ask, path, replace(limits_of(facts["precision"]), **most))
         for path, (ask, facts) in zip(exports, opened, strict=True)
     ]
-
-
-def limits_of(precision: str) -> Limits:
-    """What an export of some precision may lose."""
-    return _EXACT if precision == "float32" else Limits()
 
 
 def open_export(path: Path, threads: int | None = None) -> tuple[Ask, dict]:

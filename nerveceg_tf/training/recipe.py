@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from nerveceg_tf.data.resize import Size
+from nerveceg_tf.data.size import Size
 
 
 @dataclass(frozen=True)

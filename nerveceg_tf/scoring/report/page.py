@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from nerveceg_tf.choices import MOST_PICTURES
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import RunError
@@ -27,16 +28,13 @@ from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
 
-MOST = 300
-"""Frames with a picture, unless asked otherwise."""
-
 
 def write_report(
     run: Run | RunEnsemble,
     frames: Sequence[Frame],
     out: Path,
     part: Part | None = None,
-    most: int = MOST,
+    most: int = MOST_PICTURES,
     explain: str | None = None,
 ) -> dict:
     """Scores a run as `evaluate` does, and writes a page that needs no network.
