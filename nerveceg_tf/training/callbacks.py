@@ -79,7 +79,10 @@ class Schedule(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no number any more, before anything of it is kept.
+    """Ends a training whose loss, or a score of whose validation, is no number any more.
+
+    It must stand behind a callback that adds to the logs, and before those that keep anything of an
+    epoch.
 
     Args:
         stage: what is trained.
@@ -94,12 +97,26 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
+        self._check("loss", (logs or {}).get("loss", 0.0), f", step {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch + 1
+        for name, value in (logs or {}).items():
+            self._check(_said(name), value)
+
+    def _check(self, name: str, value: float, step: str = "") -> None:
+        value = float(value)
+        if not math.isfinite(value):
             raise TrainingError(
-                f"the {self.stage}'s loss became {loss} in epoch {self.epoch}, step {batch + 1};"
+                f"the {self.stage}'s {name} became {value} in epoch {self.epoch}{step};"
                 f" train again with a lower {self.mend}"
             )
+
+
+def _said(name: str) -> str:
+    """What a value of Keras' logs is, in words."""
+    where = "validation " if name.startswith("val_") else ""
+    return where + name.removeprefix("val_").replace("_", " ")
 
 
 class Score(keras.callbacks.Callback):
