@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from nerveceg_tf.errors import TrainingError
+from nerveceg_tf.errors import RunError, TrainingError
 from nerveceg_tf.files import replacing
 from nerveceg_tf.progress import bar
 
@@ -167,8 +167,33 @@ _COLUMNS = ("stage", "epoch", "name", "value")
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """The rows of a `history.csv`; none where there is no such file."""
+    """The rows of a `history.csv`; none where there is no such file.
+
+    Raises:
+        RunError: it is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        if missing := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"{missing[0]} is missing")
+        for number, row in enumerate(rows, start=1):
+            if None in row.values() or None in row:
+                raise ValueError(f"row {number} has {len(row)} values")
+            for name, kind in (("epoch", int), ("value", float)):
+                _check_number(row, number, name, kind)
+    except (ValueError, csv.Error) as error:
+        raise RunError(
+            f"{path}: is damaged ({error}); remove it, and the curves of later epochs are kept"
+        ) from None
+    return rows
+
+
+def _check_number(row: dict[str, str], number: int, name: str, kind: type) -> None:
+    try:
+        kind(row[name])
+    except ValueError:
+        raise ValueError(f"{name} of row {number} is no number") from None
