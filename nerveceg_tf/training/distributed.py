@@ -71,9 +71,10 @@ def own_folder(run: Path, go_on: bool = False) -> Path:
         return run
     temporary = Path(tempfile.mkdtemp(prefix="nerveceg-worker-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    own = temporary / "run"  # whatever its name, so that it takes the place of no other run
     if go_on:
-        shutil.copytree(run, temporary / run.name, ignore=shutil.ignore_patterns("logs"))
-    return temporary / run.name
+        shutil.copytree(run, own, ignore=shutil.ignore_patterns("logs"))
+    return own
 
 
 def place() -> tuple[int, int]:
@@ -208,7 +209,6 @@ def _tells_of_a_worker(error: tf.errors.OpError) -> bool:
     return not isinstance(error, tf.errors.InternalError) or bool(_OF_OTHERS.search(error.message))
 
 
-
 def _first_line(error: tf.errors.OpError) -> str:
     lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
@@ -220,6 +220,7 @@ _OF_OTHERS = re.compile(
     re.IGNORECASE,
 )
 """What TensorFlow's internal errors speak of where another worker was missed."""
+
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
