@@ -205,7 +205,7 @@ def resume(
     if (Path(path) / "cv.json").is_file():
         raise RunError(
             f"--resume {path}: holds the folds of --cv; give the command that began them again,"
-            " and it goes on"
+            f" with --out {path} and without --force, and it goes on"
         )
     run = Run(path)
     scored = run.description.get("finished") and (run.path / "metrics.json").is_file()
