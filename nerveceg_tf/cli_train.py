@@ -180,7 +180,6 @@ def train(
         scores, bad = cross_validate(data, out, chosen, cv, only, skip_bad, force, plan, cache)
         _say_left_out(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
-        console.print(f"folds: {out}", soft_wrap=True)
         return
     from nerveceg_tf.training.train import train as train_run
 

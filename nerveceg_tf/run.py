@@ -7,23 +7,23 @@ written under a temporary name and renamed, so that a killed process leaves eith
 the new one.
 """
 
-import json
 import platform
-import shutil
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import keras
 import numpy as np
 
+from nerveceg_tf.checked_json import check, read_json
 from nerveceg_tf.errors import ModelError, RunError
-from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
+from nerveceg_tf.files import aside_of, replacing, replacing_folder, write_json
 from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
+from nerveceg_tf.replacement import begin, finish
 from nerveceg_tf.thresholds import Thresholds
 
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
@@ -31,6 +31,88 @@ STAGES = tuple(STAGE_OUTPUTS)
 PARTS = ("train", "validation", "held_out")
 LEFT_OUT = "left_out"
 """Frames that a plan dropped: no part of the split, and nothing to score on."""
+
+
+class _Data(TypedDict, total=False):
+    folder: str | None
+    frames: int
+    fingerprint: str
+
+
+class _Description(TypedDict, total=False):
+    """`run.json` of any run; what was combined or made by hand lacks most of it."""
+
+    recipe: dict | None
+    only: Literal["gate", "segmenter"] | None
+    data: _Data
+    plan: str | None
+    bad_frames: list[str]
+    seconds: float
+    finished: bool
+    versions: dict
+
+
+class _DataOfTraining(_Data):
+    fingerprint: str
+
+
+class _Training(TypedDict):
+    """`run.json` of a training."""
+
+    recipe: dict
+    only: Literal["gate", "segmenter"] | None
+    data: _DataOfTraining
+    plan: str | None
+    bad_frames: list[str]
+    seconds: float
+    finished: bool
+
+
+class _Frame(TypedDict):
+    digest: str
+
+
+class _Split(TypedDict):
+    train: list[_Frame]
+    validation: list[_Frame]
+    held_out: list[_Frame]
+    left_out: NotRequired[list[_Frame]]
+
+
+class _Choice(TypedDict):
+    presence: float
+    mask: float
+    area: NotRequired[float]
+
+
+class _Surface(TypedDict):
+    presence: list[float]
+    mask: list[float]
+    area: list[float]
+    score: list
+
+
+class _Thresholds(_Choice):
+    cleaning: NotRequired[list[str]]
+    segmenter_alone: NotRequired[_Choice | None]
+    frames: NotRequired[int]
+    surface: NotRequired[_Surface]
+
+
+class _Metrics(TypedDict, total=False):
+    gate_auc: float | None
+
+
+_KINDS = {
+    "run.json": _Description,
+    "split.json": _Split,
+    "thresholds.json": _Thresholds,
+    "metrics.json": _Metrics,
+}
+_MEND = {
+    "thresholds.json": "nerveceg tune writes it anew",
+    "metrics.json": "nerveceg evaluate --json writes it anew",
+}
 
 
 class Run:
@@ -50,7 +132,9 @@ class Run:
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not self.path.exists():
-            raise RunError(f"{self.path}: is not there; make a run with nerveceg train")
+            aside = aside_of(self.path)
+            mend = f"rename {aside} back" if aside.exists() else "make a run with nerveceg train"
+            raise RunError(f"{self.path}: is not there; {mend}")
         if not (self.path / "run.json").is_file():
             mend = {
                 ".keras": "join it with another by nerveceg combine",
@@ -66,13 +150,14 @@ class Run:
         Args:
             path: the folder to make; it must not hold anything unless `force`.
             description: what `run.json` says, beside the versions of the software.
-            force: empty the folder first, if it is a run.
+            force: let the new run take the place of one that is there, once it is finished. Until
+                then it is beside it, as `nerveceg_tf.replacement.new_of` names it.
+
+        Raises:
+            RunError: `path` is in the way.
         """
-        path = Path(path)
-        check_free(path, "run.json", force)
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
+        path, replaces = begin(Path(path), "run.json", force)
+        description = {**description, **replaces}
         packages = ("nerveceg_tf", "tensorflow", "keras", "numpy", "opencv-python-headless")
         versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
         write_json(path / "run.json", {**description, "versions": versions})
@@ -82,6 +167,28 @@ class Run:
     def description(self) -> dict[str, Any]:
         """The content of `run.json`."""
         return self.read("run.json")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The same of a run that was trained, with all that a training says.
+
+        Raises:
+            RunError: something is missing.
+        """
+        description = self.description
+        try:
+            check(description, _Training)
+        except ValueError as error:
+            raise self.of_another_version(error) from None
+        return description
+
+    def of_another_version(self, reason: ValueError) -> RunError:
+        """The error that `run.json` does not hold what a training of this version needs."""
+        begun_with = self.description.get("versions", {}).get("nerveceg_tf", "unknown")
+        return RunError(
+            f"{self.path / 'run.json'}: {reason}; go on with the version that it was begun with"
+            f" ({begun_with}, this is {version('nerveceg_tf')}), or train a new run"
+        )
 
     @property
     def data(self) -> str:
@@ -105,6 +212,21 @@ class Run:
     def describe(self, **facts: Any) -> None:
         """Adds to `run.json`."""
         self.write("run.json", {**self.description, **facts})
+
+    def finish(self) -> "Run":
+        """Says in `run.json` that the training is finished, and takes the place of the run that it
+        replaces, if it replaces one.
+
+        Returns:
+            The run where it is now.
+
+        Raises:
+            RunError: that place cannot be taken.
+        """
+        self.describe(finished=True)
+        run = Run(finish(self.path, "run.json"))
+        run._saved = self._saved  # the same files, under the same name or another
+        return run
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -186,14 +308,8 @@ class Run:
         return self._parsed[1]
 
     def _thresholds(self, content: dict) -> Thresholds:
-        try:
-            numbers = content["presence"], content["mask"], content.get("area", 0.0)
-            return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
-        except (KeyError, AttributeError, TypeError, ValueError):
-            raise RunError(
-                f"{self.path / 'thresholds.json'}: is missing or damaged; nerveceg tune writes it"
-                " anew"
-            ) from None
+        numbers = content["presence"], content["mask"], content.get("area", 0.0)
+        return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
 
     @property
     def segmenter_alone(self) -> Thresholds | None:
@@ -233,12 +349,13 @@ class Run:
             RunError: it is missing or damaged, or lacks one of `keys`.
         """
         try:
-            content = json.loads((self.path / name).read_text("utf-8"))
-            if not set(keys) <= content.keys():
-                raise ValueError
-        except (OSError, ValueError, AttributeError):
-            mend = "nerveceg tune writes it anew" if name == "thresholds.json" else "train again"
-            raise RunError(f"{self.path / name}: is missing or damaged; {mend}") from None
+            content = read_json(self.path / name, _KINDS.get(name, dict))
+            for key in keys:
+                if key not in content:
+                    raise ValueError(f"{key} is missing")
+        except ValueError as error:
+            mend = _MEND.get(name, "train again")
+            raise RunError(f"{self.path / name}: is missing or damaged ({error}); {mend}") from None
         return content
 
     def write(self, name: str, content: Any) -> None:

@@ -61,6 +61,8 @@ def print_scores(scores: dict, title: str) -> None:
         "nerve_dice": "Dice, frames with a nerve",
         "hausdorff_95": "Hausdorff-95, pixels",
         "surface_distance": "mean distance of outlines, pixels",
+        "surface_dice_2": "surface Dice within 2 pixels",
+        "surface_dice_5": "surface Dice within 5 pixels",
         "gate_auc": "gate ROC AUC",
         "fold_gate_auc": "  mean of the folds' own",
         "gate_sensitivity": "gate sensitivity",

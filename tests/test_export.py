@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exporting import make_data, make_run
 
-from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.export import export as module
 from nerveceg_tf.export.answer import Answer
 from nerveceg_tf.export.verify import Limits, Verifier, open_export
@@ -82,8 +82,10 @@ def test_an_export_that_fails_is_not_left(run, data, tmp_path, nerveceg, monkeyp
 
 def test_what_an_export_loses_is_measured(run, few):
     verifier = Verifier(run, few)
-    images = {read_image(f.image).tobytes(): f for f in few}
-    truths = dict(zip(images, verifier._truths, strict=True))
+    images = [read_image(f.image) for f in few]
+    truths = {
+        image.tobytes(): read_mask(f, image.shape) for f, image in zip(few, images, strict=True)
+    }
 
     def knows_all(frame):
         mask = truths[frame.tobytes()]

@@ -149,6 +149,7 @@ def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
     any_ = "float32 (batch, height, width, 1)"
     shape = any_ if form.format == Format.savedmodel else one
     data = run.description.get("data", {})
+    folder = data.get("folder")
     return {
         "model": "nerveceg_tf",
         "version": run.description.get("versions", {}).get("nerveceg_tf"),
@@ -166,7 +167,7 @@ def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
         "segmenter_size": list(model.segmenter_size),
         "recipe": run.description.get("recipe"),
         "thresholds": thresholds,
-        "trained_on": {**data, "folder": Path(data["folder"]).name} if data else None,
+        "trained_on": {**data, "folder": folder and Path(folder).name} if data else None,
         "licence": form.licence,
         "note": "This is not a medical device.",
     }

@@ -37,8 +37,12 @@ def evaluate(
           `parts.REASONS`;
         - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
         - `nerve_dice`: the same, averaged over the frames with a nerve;
-        - `hausdorff_95` and `surface_distance`: mean distance of the outlines in pixels, of the
-          frames where both masks have one, and `distance_frames`, how many those are;
+        - `hausdorff_95` and `surface_distance`: distances of the outlines in pixels, as
+          `nerveceg_tf.scoring.distances.Outlines` says, averaged over the frames where both masks
+          have one, and `distance_frames`, how many those are;
+        - `surface_dice_2` and `surface_dice_5`: share of both outlines that lies within 2 or 5
+          pixels of the other, averaged over the frames where a mask has one (0 where only one
+          has), and `surface_dice_frames`, how many those are;
         - `gate_auc`, `gate_sensitivity`, `gate_specificity`: of the gate, the latter two at its
           threshold;
         - the rivals on the same frames: `all_empty_dice`, if every mask were left empty;
@@ -49,7 +53,7 @@ def evaluate(
           above 0, below 0 (`False`), or neither (`None`);
         - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
           subjects;
-        - `by_subject`: frames, nerve frames, Dice and distances of each.
+        - `by_subject`: frames, nerve frames, Dice, distances and surface Dice of each.
 
     Raises:
         RunError: no frame belongs to `part`.
@@ -120,15 +124,15 @@ class FrameScorer:
 
     def _add(self, prediction: Prediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
-        dice, distances = [np.nan] * 3, (np.nan, np.nan)
+        dice, outlines = [np.nan] * 3, [np.nan] * 4
         if "segmenter" in self._stages:
             drawn = self._make_mask(presence, probability)
             masks = [drawn, *(rival and rival(1.0, probability) for rival in self._rivals)]
             dice = [np.nan if mask is None else dice_of(truth, mask) for mask in masks]
-            distances = outline_distances(truth, drawn) or distances
+            outlines = outline_distances(truth, drawn)
         passed = presence >= self._make_mask.thresholds.presence
         said = presence if "gate" in self._stages else np.nan
-        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *distances)
+        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *outlines)
         self._rows.append(row)
 
     @property

@@ -8,6 +8,7 @@ here, and all else, such as callbacks, is as in `fit`.
 import atexit
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -70,9 +71,10 @@ def own_folder(run: Path, go_on: bool = False) -> Path:
         return run
     temporary = Path(tempfile.mkdtemp(prefix="nerveceg-worker-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    own = temporary / "run"  # whatever its name, so that it takes the place of no other run
     if go_on:
-        shutil.copytree(run, temporary / run.name, ignore=shutil.ignore_patterns("logs"))
-    return temporary / run.name
+        shutil.copytree(run, own, ignore=shutil.ignore_patterns("logs"))
+    return own
 
 
 def place() -> tuple[int, int]:
@@ -190,14 +192,32 @@ def noticing_lost_workers() -> Iterator[None]:
     """
     try:
         yield
-    except _LOST:
-        if place()[1] == 1:
+    except _LOST as error:
+        if place()[1] == 1 or not _tells_of_a_worker(error):
             raise
         raise TrainingError(
-            "a worker was lost, and the training cannot go on without it; start all workers again"
-            ", with --resume RUN if RUN is there"
-        ) from None
+            f"a worker was lost ({_first_line(error)}), and the training cannot go on without it;"
+            " start all workers again, with --resume RUN if RUN is there"
+        ) from error
 
+
+def _tells_of_a_worker(error: tf.errors.OpError) -> bool:
+    """Whether an error may come of a worker that is gone, and not of this one's own work."""
+    # What does not fit, or a fault of TensorFlow, is an internal error too.
+    return not isinstance(error, tf.errors.InternalError) or bool(_OF_OTHERS.search(error.message))
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+_OF_OTHERS = re.compile(
+    r"connect|socket|peer|broken pipe|endpoint|network|\brpc|grpc|heartbeat|barrier|unreachable"
+    r"|timed? ?out",
+    re.IGNORECASE,
+)
+"""What TensorFlow's internal errors speak of where another worker was missed."""
 
 _LOST = (
     tf.errors.UnavailableError,

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -109,13 +108,13 @@ def _data(
     scores: FrameScores,
     counts: FrameCounts,
     drawn: dict[int, dict[str, str]],
-) -> Markup:
-    """What the page's script computes with, as JSON that may stand in HTML."""
+) -> dict:
+    """What the page's script computes with."""
     # Pixels at each level, and not at or above it: mostly zeros, which pack well.
     cumulated = np.stack([counts.drawn, counts.overlap], axis=1)
     at_level = -np.diff(cumulated, axis=2, append=0)
     packed = gzip.compress(at_level.astype("<u4").tobytes(), mtime=0)
-    content = {
+    return {
         "stages": scores.stages,
         "thresholds": vars(run.thresholds),
         "counts": base64.b64encode(packed).decode(),
@@ -131,7 +130,6 @@ def _data(
             for i in range(len(scores))
         ],
     }
-    return Markup(json.dumps(content, separators=(",", ":")).replace("</", "<\\/"))
 
 
 def _text(name: str) -> Markup:
@@ -142,5 +140,6 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("nerveceg_tf.scoring.report", ""), autoescape=True, trim_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters["number"] = lambda x, digits=3: "-" if x is None else f"{x:.{digits}f}"
     return environment
