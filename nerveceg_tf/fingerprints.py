@@ -21,10 +21,11 @@ def save_fingerprints(folder: Path, fingerprints: Mapping[str, np.ndarray]) -> N
     path = folder / NAME
     with replacing(path) as temporary, temporary.open("wb") as file:
         digests = np.array(list(fingerprints), "U20")
-        values = np.array(list(fingerprints.values()), np.float16).reshape(
-            len(digests), FINGERPRINT
-        )
-        np.savez_compressed(file, digest=digests, fingerprint=values)
+        values = np.array(list(fingerprints.values()), np.float32)
+        values = values.reshape(len(digests), FINGERPRINT)
+        largest = np.abs(values).max(axis=1, keepdims=True, initial=1e-6)
+        rounded = np.rint(values * (127 / largest)).astype(np.int8)
+        np.savez_compressed(file, digest=digests, fingerprint=rounded)
 
 
 def load_fingerprints(folder: Path) -> dict[str, np.ndarray]:
