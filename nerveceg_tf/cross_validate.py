@@ -26,7 +26,7 @@ from nerveceg_tf.scoring.tune import tune_on
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.split_file import equal_frames
-from nerveceg_tf.training.train import build_seeded, train_on, train_stages
+from nerveceg_tf.training.train import build_seeded, check_labels, train_on, train_stages
 
 _MARKER = "cv.json"
 _DONE = "frames.csv"
@@ -99,6 +99,8 @@ def cross_validate(
         [*found.together, *equal_frames(found.frames)],
         recipe.validation,
     )
+    for number, split in enumerate(splits, start=1):  # before the first has been trained for hours
+        check_labels(found.frames, split, models, f"{found.folder}: fold {number} of {k}")
     asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": asdict(used)}
     folder = _start(out, json.loads(json.dumps(asked)), force)
     with telling_where(folder, _MARKER, _GO_ON):

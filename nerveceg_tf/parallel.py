@@ -39,7 +39,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     bounded. Threads suffice, because OpenCV, Pillow and NumPy let others run while they work.
     OpenCV's own threads rest meanwhile.
     """
-    rest, cores = iter(items), usable_cores()
+    rest, most = iter(items), read_ahead() // _AT_ONCE
 
     def some() -> list[Item]:
         return list(islice(rest, _AT_ONCE))
@@ -47,9 +47,9 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with ThreadPoolExecutor(cores) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             ahead = deque()
-            while len(ahead) < cores + _WAITING and (batch := some()):
+            while len(ahead) < most - 1 and (batch := some()):
                 ahead.append(pool.submit(_all, function, batch))
             while ahead:
                 results = ahead.popleft().result()

@@ -141,13 +141,13 @@ def _opened(path: Path, _changed: int, _size: int) -> Cine:
 def map_frames(
     function: Callable[[Frame, Callable[[], np.ndarray]], Result], frames: Iterable[Frame]
 ) -> Iterator[Result]:
-    """Yields `function(frame, read)` for each frame, in order, worked out by one thread per core.
+    """Yields `function(frame, read)` for each frame, in order, as `parallel_map` does.
 
     Args:
         function: `read()` gives it the frame's pixels as `read_image` does, or raises what that
-            raises. A cine is opened once; a video is started again where its frames do not
-            ascend.
-        frames: frames on disk.
+            raises. A cine is opened once, and read one frame after the other.
+        frames: frames on disk; those of a cine may come in any order, and again. A video is started
+            again where they do not ascend.
     """
 
     def cine_to_read(frame: Frame) -> Path | None:

@@ -128,7 +128,7 @@ def train_on(
         recipe: as `build` gave it back.
         force: as of `train`.
     """
-    _check_labels(data.frames, split, models, data.folder)
+    check_labels(data.frames, split, models, data.folder)
     description = {
         "recipe": _used(recipe, models),
         "only": next(iter(models)) if len(models) == 1 and "shared" not in models else None,
@@ -259,18 +259,25 @@ def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: Fra
         )
 
 
-def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data: Path) -> None:
+def check_labels(
+    frames: FrameSet, split: Split, models: Collection[str], where: Path | str
+) -> None:
+    """Checks that the training frames of a split suffice for what is to be trained.
+
+    Raises:
+        SubjectError: a class is missing among them; it begins with `where`.
+    """
     present = frames.present[split.train]
     gate_only, segments_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
     if not gate_only and not present.any():
-        raise SubjectError(f"{data}: no training frame holds a nerve; there is nothing to segment")
+        raise SubjectError(f"{where}: no training frame holds a nerve; there is nothing to segment")
     if not segments_only and present.all():
         raise SubjectError(
-            f"{data}: every training frame holds a nerve, so no gate can be trained; pass --only"
+            f"{where}: every training frame holds a nerve, so no gate can be trained; pass --only"
             " segmenter (and no --gate), or add frames without a nerve"
         )
     if gate_only and not present.any():
-        raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
+        raise SubjectError(f"{where}: no training frame holds a nerve, so no gate can be trained")
 
 
 def _used(recipe: Recipe, stages: Collection[str]) -> dict:
