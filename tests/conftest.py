@@ -6,11 +6,19 @@ from pathlib import Path
 
 import keras
 import pytest
+import tensorflow as tf
+from tiny import known_by_name
 
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
+
+
+def pytest_collection_finish():
+    """What was imported stays; Python need not look for garbage among it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,13 +74,25 @@ def subjects(samples):
     return sorted({frame.subject for frame in samples}, key=int)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny():
-    """Options with which both stages are trained in seconds."""
-    return [
-        *("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32"),
-        *("--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1"),
-    ]
+    """Options with which both stages are trained in seconds, and which the command knows for as
+    long as a file's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        known_by_name(patch)
+        yield [
+            *("--gate", "tiny", "--gate-weights", "none", "--gate-size", "32x32"),
+            *("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2"),
+            *("--epochs", "1"),
+        ]
+
+
+@pytest.fixture
+def eagerly():
+    """Functions are run as they are written, since a batch or two are not worth a graph."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

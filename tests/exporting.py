@@ -1,13 +1,17 @@
 """A run with weights by chance whose gate lets half of the frames pass, to export in seconds."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+from bounds import between
+from tiny import tiny_gate, tiny_segmenter
 
 from nerveceg_tf.data.frame import Frame, digest, read_image
-from nerveceg_tf.models import NerveCeg, SharedGate, UNet
+from nerveceg_tf.data.resize import resize
+from nerveceg_tf.models import NerveCeg, SharedGate
 from nerveceg_tf.run import Run
 from nerveceg_tf.thresholds import Thresholds
 
@@ -23,15 +27,21 @@ def make_data(folder: Path, frames: list[Frame]) -> Path:
     return folder
 
 
-def make_run(path: Path, data: Path, frames: list[Frame], shared: bool = False) -> Run:
+def make_run(
+    path: Path,
+    data: Path,
+    frames: list[Frame],
+    shared: bool = False,
+    build: Callable[..., keras.Model] = tiny_segmenter,
+) -> Run:
     """A run that knows each second frame as trained on, the others as validation."""
     keras.utils.set_random_seed(3)
     images = [read_image(frame.image) for frame in frames]
-    segmenter = UNet((*SIZE, 1), width=2)
+    segmenter = build((*SIZE, 1), width=2)
     if shared:
         stages = {"shared": SharedGate(segmenter)}
     else:
-        stages = {"gate": _small_gate(), "segmenter": segmenter}
+        stages = {"gate": tiny_gate(), "segmenter": segmenter}
     _let_half_pass(next(iter(stages.values())), NerveCeg(*stages.values()), images)
     _let_draw(segmenter, images)
     run = Run.create(path, {"data": {"folder": str(data), "frames": len(frames)}, "recipe": None})
@@ -46,15 +56,6 @@ def make_run(path: Path, data: Path, frames: list[Frame], shared: bool = False) 
     return run
 
 
-def _small_gate() -> keras.Model:
-    image = keras.Input((32, 32, 1), name="image")
-    x = keras.layers.Rescaling(1 / 255)(image)
-    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    presence = keras.layers.Dense(1, activation="sigmoid", name="presence")(x)
-    return keras.Model(image, presence, name="small_gate")
-
-
 def _let_half_pass(gate: keras.Model, model: NerveCeg, images: list[np.ndarray]) -> None:
     head = gate.get_layer("presence")
     head.set_weights([head.get_weights()[0], np.zeros(1)])
@@ -66,16 +67,16 @@ def _let_half_pass(gate: keras.Model, model: NerveCeg, images: list[np.ndarray])
     spread = logits()
     kernel = head.get_weights()[0] * 2 / spread.std()
     head.set_weights([kernel, np.zeros(1)])
-    low, high = np.sort(logits())[len(images) // 2 - 1 : len(images) // 2 + 1]
-    head.set_weights([kernel, np.array([-(low + high) / 2])])
+    head.set_weights([kernel, np.array([-between(logits(), len(images) // 2)])])
 
 
 def _let_draw(segmenter: keras.Model, images: list[np.ndarray]) -> None:
-    """Centres the last logits, so that masks are neither empty nor full."""
+    """Puts 0 between the quartiles of the last logits, so that masks are neither empty nor full."""
     head = segmenter.get_layer("mask")
     kernel, bias = head.get_weights()
-    seen = np.stack([np.resize(i, SIZE) for i in images])[..., None].astype(np.float32)
-    mask = np.clip(segmenter.predict(seen, verbose=0), 1e-6, 1 - 1e-6)
+    seen = np.stack([resize(image, SIZE) for image in images])[..., None].astype(np.float32)
+    mask = np.clip(segmenter(seen, training=False), 1e-6, 1 - 1e-6)
     logits = np.log(mask / (1 - mask))
-    kernel, bias = kernel * 2 / logits.std(), (bias - np.median(logits)) * 2 / logits.std()
+    middle = np.quantile(logits, (0.25, 0.75)).mean()
+    kernel, bias = kernel * 2 / logits.std(), (bias - middle) * 2 / logits.std()
     head.set_weights([kernel, bias])

@@ -8,16 +8,21 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import known_by_name, tiny_segmenter
 
-from nerveceg_tf import UNet
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.progress import console
 from nerveceg_tf.run import Run
 
-TINY = ("--segmenter-size", "32x32", "--width", "2", "--epochs", "1")
+TINY = ("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1")
 QUICK = (*TINY, "--only", "segmenter")
+
+
+@pytest.fixture(autouse=True)
+def tiny_segmenter_is_known(monkeypatch):
+    known_by_name(monkeypatch)
 
 
 @pytest.fixture
@@ -59,13 +64,19 @@ def refused(call, tmp_path):
     return refused
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
     """A run with a segmenter that was trained on nothing."""
-    run = Run.create(tmp_path / "run", {})
-    run.save("segmenter", UNet((32, 32, 1), width=2))
+    run = Run.create(tmp_path_factory.mktemp("untrained") / "run", {})
+    run.save("segmenter", tiny_segmenter((32, 32, 1)))
     run.write("split.json", {"train": [], "validation": [], "held_out": []})
     return run.path
+
+
+@pytest.fixture
+def run(untrained, tmp_path):
+    """A copy of it, of a test's own."""
+    return shutil.copytree(untrained, tmp_path / "run")
 
 
 def truncated(image, mask):
@@ -274,7 +285,7 @@ def test_training_where_no_frame_holds_a_nerve_is_refused(kaggle, refused, tmp_p
         (("--segmenter", "vnet"), "--segmenter vnet: choose one of unet"),
         (("--gate-size", "31x64"), "gate size 31x64: both sides must be at least 32"),
         (
-            ("--segmenter-size", "100x128"),
+            ("--segmenter", "unet", "--segmenter-size", "100x128"),
             "segmenter size 100x128: both sides must be multiples of 16; the nearest is 96x128",
         ),
         (("--gate-weights", "nowhere.h5"), "nowhere.h5: there is no such weights file"),
@@ -356,6 +367,7 @@ def test_names_may_hold_what_is_markup_elsewhere(kaggle, refused, tmp_path):
         assert line == f"{frame.image}: the file is empty; fetch it again"
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_good_folder_passes_the_same_way(kaggle, run, call, tmp_path):
     """The faults above are what stops a command, not the folder that they are put in."""
     code, _ = call("predict", run, kaggle / "train", "--out", tmp_path / "out")

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import tiny_segmenter
 
-from nerveceg_tf import NoGate, UNet
+from nerveceg_tf import NoGate
 from nerveceg_tf.cli import main
 from nerveceg_tf.data import cine
 from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
@@ -211,10 +212,11 @@ def run(tmp_path_factory):
     run = Run.create(tmp_path_factory.mktemp("run") / "run", {})
     run.write("split.json", {part: [] for part in PARTS})
     run.save("gate", NoGate())
-    run.save("segmenter", UNet((32, 32, 1), width=1))
+    run.save("segmenter", tiny_segmenter((32, 32, 1)))
     return run
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", ["cine.tif", "cine.dcm", "cine.avi"])
 def test_prediction_of_a_cine_leaves_masks_a_curve_and_a_video(
     kind, run, sweep, tmp_path, monkeypatch, capsys

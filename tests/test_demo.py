@@ -5,39 +5,49 @@ import json
 import cv2
 import pytest
 
+from nerveceg_tf.box import box
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.overlay import TRUTH_COLOUR
-from nerveceg_tf.demo import SAMPLES, demo, train_demo
+from nerveceg_tf.demo import HOLD_OUT, RECIPE, SAMPLES, demo, train_demo
+from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.evaluate import evaluate
+from nerveceg_tf.scoring.parts import frames_by_part
 
 
-def check(folder, scores):
-    assert json.loads((folder / "metrics.json").read_text()) == scores
-    assert scores["part"] == "unseen"
-    overlays = sorted((folder / "predictions" / "overlays").iterdir())
-    assert len(overlays) == scores["frames"]
-    assert all(cv2.imread(str(path)).shape[1] >= 320 for path in overlays)
+def check(folder, scores, frames):
+    """That `frames` were scored and drawn, each with its truth."""
+    assert json.loads((folder / "metrics.json").read_text("utf-8")) == scores
+    assert (scores["part"], scores["frames"]) == ("unseen", len(frames))
+    overlays = {path.stem: path for path in (folder / "predictions" / "overlays").iterdir()}
+    assert overlays.keys() == {frame.name for frame in frames}
+    for frame in frames:
+        picture = cv2.imread(str(overlays[frame.name]))
+        assert picture.shape[1] >= 320
+        true = read_mask(frame, read_image(frame.image).shape).any()
+        assert (picture == TRUTH_COLOUR).all(axis=-1).any() == true
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_demo_scores_and_draws_what_its_model_never_saw(tmp_path):
     earlier = tmp_path / "predictions" / "overlays" / "of_an_earlier_demo.png"
     earlier.parent.mkdir(parents=True)
     for file in (earlier, tmp_path / "predictions" / "presence.csv"):
         file.write_text("")
-    check(tmp_path, demo(tmp_path))
+    check(tmp_path, demo(tmp_path), frames_by_part(box(), find_frames(SAMPLES))["unseen"])
     assert not earlier.exists()
-    for frame in find_frames(SAMPLES):
-        picture = tmp_path / "predictions" / "overlays" / f"{frame.name}.png"
-        if picture.is_file():
-            true = read_mask(frame, read_image(frame.image).shape).any()
-            assert (cv2.imread(str(picture)) == TRUTH_COLOUR).all(axis=-1).any() == true
 
 
 @pytest.mark.slow
 def test_it_can_train_first(tmp_path):
     scores = train_demo(tmp_path, epochs=1)
-    assert scores["frames"] >= 20
-    check(tmp_path, scores)
+    held_out = [frame for frame in find_frames(SAMPLES) if frame.subject in HOLD_OUT]
+    check(tmp_path, scores, held_out)
+    run = Run(tmp_path / "run")
+    trained = run.description["recipe"]
+    assert (trained["gate"], trained["width"], trained["epochs"]) == (RECIPE.gate, RECIPE.width, 1)
+    assert {run.parts[digest] for digest in run.parts} == {"train", "validation", "held_out"}
+    assert evaluate(run, held_out)[0]["gate_auc"] == scores["gate_auc"]
 
 
 def test_the_bundled_frames_are_small_and_attributed():

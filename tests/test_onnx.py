@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import NET, assert_same_answer
 from exporting import make_data, make_run
 
 from nerveceg_tf.data.frame import read_image
@@ -17,14 +18,14 @@ pytestmark = pytest.mark.extras
 def run(request, tmp_path_factory, few):
     folder = tmp_path_factory.mktemp("run")
     data = make_data(folder / "data", few)
-    return make_run(folder / "run", data, few, shared=request.param == "shared")
+    return make_run(folder / "run", data, few, shared=request.param == "shared", build=UNet)
 
 
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx") / "model.onnx"
     _, _, found = export(run, out, Form(Format.onnx), few)
-    assert found.presence_difference < 1e-4
+    assert found.presence_difference < NET
     return out
 
 
@@ -38,8 +39,8 @@ def test_onnx_runtime_agrees_on_both_sides_of_the_gate(run, exported, few):
         wanted = model(image[None, ..., None].astype(np.float32))
         if image.shape == runner.size:
             seen.add(answer.presence >= 0.5)
-            assert answer.presence == pytest.approx(float(wanted["presence"][0, 0]), abs=1e-4)
-            np.testing.assert_allclose(answer.mask, wanted["mask"].numpy()[0, ..., 0], atol=1e-4)
+            assert answer.presence == pytest.approx(float(wanted["presence"][0, 0]), abs=NET)
+            assert_same_answer(answer.mask, wanted["mask"].numpy()[0, ..., 0])
     assert seen == {False, True}
     assert runner.facts["verified"]["export"]["frames"] == 4
 
@@ -57,7 +58,7 @@ def test_openvino_agrees(run, exported, few):
         image = image[None, ..., None].astype(np.float32)
         found, wanted = infer({"image": image}), model(image)
         for name in ("presence", "mask"):
-            np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+            assert_same_answer(found[name], wanted[name])
 
 
 def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
@@ -70,7 +71,7 @@ def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
     assert [i.name for i in session.get_inputs()] == ["image"]
     image = read_image(few[0].image)[None, :40, :60, None].astype(np.float32)
     found, wanted = session.run(["mask"], {"image": image})[0], model(image)["mask"]
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert_same_answer(found, wanted)
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -6,8 +6,9 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from tiny import tiny_segmenter
 
-from nerveceg_tf import SharedGate, UNet
+from nerveceg_tf import SharedGate
 from nerveceg_tf.data.frame import digest, read_image, read_mask
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.errors import RunError
@@ -143,7 +144,7 @@ def run(tmp_path, samples):
     ]
     parts = {"train": rows[:60], "validation": rows[60:90]}
     run.write("split.json", {**{part: [] for part in PARTS}, **parts})
-    run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
+    run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     return run
 
 

@@ -7,8 +7,9 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from tiny import tiny_segmenter
 
-from nerveceg_tf import SharedGate, UNet
+from nerveceg_tf import SharedGate
 from nerveceg_tf.box import WEIGHTS
 from nerveceg_tf.data.frame import digest, read_image, read_mask
 from nerveceg_tf.demo import SAMPLES
@@ -59,7 +60,7 @@ def run(tmp_path_factory, samples, patched):
     ]
     run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
     keras.utils.set_random_seed(5)  # with some weights Grad-CAM is 0 everywhere
-    run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
+    run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     tune(run)
     return run
 

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny import known_by_name
 
 from nerveceg_tf import cli_train
 from nerveceg_tf.demo import SAMPLES
@@ -23,15 +25,16 @@ from nerveceg_tf.run import Run
 from nerveceg_tf.thresholds import Thresholds
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.fit import checkpoint_of
 from nerveceg_tf.training.recipe import RECIPES, Recipe
 from nerveceg_tf.training.train import train
 
 # A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
 TINY = {
     "gate": "shared",
-    "segmenter": "res_unet",
+    "segmenter": "tiny",
     "segmenter_size": (32, 32),
-    "width": 1,
+    "width": 2,
     "epochs": 4,
     "freeze": 1,
     "clip_norm": 1.0,
@@ -42,17 +45,34 @@ TINY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def as_if_pretrained():
-    """A small ResUNet passes for one whose encoder may be frozen: a real one takes far longer to
+    """A tiny segmenter passes for one whose encoder may be frozen: a real one takes far longer to
     compile."""
     with pytest.MonkeyPatch.context() as patch:
+        known_by_name(patch)
         patch.setattr(Recipe, "pretrained", lambda self, stage: True)
         yield
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def stopped(tmp_path_factory):
+    """What is on disk of the run below as its third epoch begins; there once that is."""
+    return tmp_path_factory.mktemp("runs") / "stopped"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, stopped):
     """A run that nothing interrupted."""
-    run, _, _ = train(SAMPLES, tmp_path_factory.mktemp("runs") / "whole", Recipe(**TINY))
+    begin, out = Checkpoint.on_epoch_begin, tmp_path_factory.mktemp("runs") / "whole"
+
+    def keep(self, epoch, logs=None):
+        begin(self, epoch, logs)
+        if epoch == 2:
+            shutil.copytree(out, stopped)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_epoch_begin", keep)
+        run, _, _ = train(SAMPLES, out, Recipe(**TINY))
+    assert (stopped / "shared.checkpoint.npz").is_file()
     return run
 
 
@@ -70,27 +90,9 @@ def assert_same(run, whole):
     assert left - {"metrics.json"} == {path.name for path in whole.path.iterdir()}
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory):
-    """A run that was stopped as its third epoch began."""
-    begin, out = Checkpoint.on_epoch_begin, tmp_path_factory.mktemp("runs") / "stopped"
-
-    def stop(self, epoch, logs=None):
-        begin(self, epoch, logs)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoint, "on_epoch_begin", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(SAMPLES, out, Recipe(**TINY))
-    assert (out / "shared.checkpoint.npz").is_file()
-    return out
-
-
 @pytest.fixture
-def interrupted(stopped, tmp_path):
-    """A copy of it."""
+def interrupted(whole, stopped, tmp_path):
+    """A copy of what a kill in its third epoch would have left."""
     return shutil.copytree(stopped, tmp_path / "run")
 
 
@@ -124,15 +126,32 @@ def test_a_run_that_was_combined_has_nothing_to_resume(whole, run_command, tmp_p
     assert "is finished" in printed
 
 
-def test_what_does_not_fit_into_memory_is_one_line(monkeypatch, run_command, tmp_path):
-    def full(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+@pytest.mark.parametrize(
+    ("error", "ends", "message"),
+    [
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+            2,
+            "segmenter: does not fit into memory; pass a smaller --batch-size",
+        ),
+        (MemoryError(), 2, "segmenter: does not fit into memory; pass a smaller --batch-size"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_what_ends_a_training_is_one_line_and_it_can_go_on(
+    monkeypatch, run_command, tmp_path, error, ends, message
+):
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr("nerveceg_tf.training.train.fit", full)
-    options = ("--only", "segmenter", "--segmenter-size", "32x32", "--width", "1")
+    monkeypatch.setattr("nerveceg_tf.training.train.fit", fail)
+    options = ("--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32")
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
-    assert code == 2
-    assert "segmenter: does not fit into memory; pass a smaller --batch-size" in printed
+    assert code == ends
+    assert printed.strip().splitlines()[-1].removeprefix("error: ").startswith(message)
+    assert Run(tmp_path / "run").description["finished"] is False
+    code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
+    assert (code, "go on with nerveceg train --resume" in " ".join(printed.split())) == (2, True)
 
 
 def test_patience_begins_with_the_thaw(tmp_path):
@@ -152,7 +171,16 @@ def test_patience_begins_with_the_thaw(tmp_path):
     assert ends(5)
 
 
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(interrupted, run_command):
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
+    interrupted, run_command, monkeypatch
+):
+    def next_epoch(run, stage, model, *_):
+        model.compile("adamw", dict.fromkeys(model.output, "binary_crossentropy"))
+        checkpoint = checkpoint_of(run, stage)
+        checkpoint.set_model(model)
+        checkpoint.on_epoch_begin(checkpoint.epoch + 1)
+
+    monkeypatch.setattr("nerveceg_tf.training.train.fit", next_epoch)
     checkpoint = interrupted / "shared.checkpoint.npz"
     before = checkpoint.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -191,7 +219,7 @@ def test_what_does_not_fit_is_refused(interrupted, run_command, kaggle):
 
 
 def test_a_loss_that_is_no_number_is_one_line(run_command, tmp_path):
-    options = ("--only", "segmenter", "--segmenter-size", "32x32", "--width", "1")
+    options = ("--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32")
     options += ("--segmenter-learning-rate", "1e30", "--weight-decay", "1e30", "--epochs", "1")
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
     assert code == 2
@@ -203,8 +231,11 @@ def test_a_loss_that_is_no_number_is_one_line(run_command, tmp_path):
 TRAIN = """
 import sys
 from pathlib import Path
+from nerveceg_tf.models import SEGMENTERS
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import resume, train
+from tiny import tiny_segmenter
+SEGMENTERS["tiny"] = tiny_segmenter
 Recipe.pretrained = lambda self, stage: True
 out = Path(sys.argv[1])
 if (out / "split.json").is_file():
@@ -221,7 +252,10 @@ def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
     while kills < 20:
         out = tmp_path / "run"
         process = subprocess.Popen(
-            [sys.executable, "-c", script, out], stderr=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", script, out],
+            cwd=Path(__file__).parent,  # whose modules are found
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
         while process.poll() is None and not (out / "run.json").is_file():
             time.sleep(0.02)  # until then there is nothing to lose
@@ -238,7 +272,8 @@ def test_twenty_kills_at_random_moments_change_nothing(whole, tmp_path):
             shutil.rmtree(out)
             finished += 1
     if (tmp_path / "run" / "split.json").is_file():
-        subprocess.run([sys.executable, "-c", script, tmp_path / "run"], check=True)
+        command = [sys.executable, "-c", script, tmp_path / "run"]
+        subprocess.run(command, cwd=Path(__file__).parent, check=True)
         assert_same(Run(tmp_path / "run"), whole)
         finished += 1
     assert finished

@@ -8,8 +8,10 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
+from tiny import tiny_segmenter
 
-from nerveceg_tf import NoGate, SharedGate, UNet
+from nerveceg_tf import NoGate, SharedGate
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.demo import SAMPLES
@@ -22,7 +24,7 @@ from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.intervals import bootstrap
 from nerveceg_tf.scoring.predict import Prediction
 from nerveceg_tf.scoring.submission import write_submission
-from nerveceg_tf.scoring.summary import summarise
+from nerveceg_tf.scoring.summary import _auc, summarise
 from nerveceg_tf.scoring.surface import NO_GATE, search
 from nerveceg_tf.thresholds import Thresholds
 
@@ -235,7 +237,7 @@ def run(tmp_path_factory, samples):
         for f in samples
     ]
     run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
-    run.save("shared", SharedGate(UNet((32, 32, 1), width=1)))
+    run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     return run
 
 
@@ -322,3 +324,14 @@ def test_a_row_that_does_not_decode_is_never_left(run, tests, tmp_path, monkeypa
     with pytest.raises(RunError, match="row 1 does not decode to its mask"):
         write_submission(everything, find_images(tests), tmp_path / "a.csv")
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_the_gates_auc_is_that_of_scikit_learn(counts):
+    """In all, and however often the draws of an interval take each frame."""
+    presence = np.round(counts.presence, 1)  # so that some are equal
+    _, rank = np.unique(presence, return_inverse=True)
+    random = np.random.default_rng(0)
+    for weights in (np.ones(len(counts)), *random.integers(0, 4, (20, len(counts))).astype(float)):
+        expected = roc_auc_score(counts.present, presence, sample_weight=weights)
+        assert _auc(counts.present, rank, weights) == pytest.approx(expected)
+    assert _auc(counts.present, rank, counts.present.astype(float)) is None

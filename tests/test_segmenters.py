@@ -5,6 +5,7 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+from bounds import NET, assert_formula, assert_same_answer, between
 
 from nerveceg_tf import (
     SEGMENTERS,
@@ -17,6 +18,7 @@ from nerveceg_tf import (
     UNetPlusPlus,
     prune,
 )
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.pretrained import DECODERS
 
@@ -42,14 +44,21 @@ SLOW = {"r2_attention_unet", "deep_supervision", "one_recurrence"}  # much like 
 
 
 @pytest.fixture(
-    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BUILDERS]
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BUILDERS],
 )
 def build(request):
-    keras.utils.set_random_seed(0)
     return BUILDERS[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def model(build):
+    """Built once for all tests, which leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return build((*SIZE, 1), width=2)
+
+
+@pytest.fixture(scope="module")
 def frames() -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
 
@@ -59,9 +68,16 @@ def masks_of(model: keras.Model, frames: np.ndarray) -> list[np.ndarray]:
     return [mask.numpy() for mask in (masks if isinstance(masks, list) else [masks])]
 
 
-@pytest.mark.parametrize("width", [1, 2, 5])
-@pytest.mark.parametrize("channels", [1, 3])
+def answer_of(model: keras.Model, frames: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in model(frames, training=False).items()}
+
+
+WIDE = [pytest.param(1, 1, marks=pytest.mark.slow), (1, 3), (5, 1)]
+
+
+@pytest.mark.parametrize(("width", "channels"), WIDE)
 def test_masks_are_probabilities_in_the_frames_size(build, frames, channels, width):
+    keras.utils.set_random_seed(0)
     model = build((*SIZE, channels), width=width)
     for mask in masks_of(model, np.repeat(frames, channels, axis=-1)):
         assert mask.shape == frames.shape
@@ -69,24 +85,7 @@ def test_masks_are_probabilities_in_the_frames_size(build, frames, channels, wid
         assert 0 <= mask.min() < mask.max() <= 1
 
 
-def test_one_step_of_training_moves_every_weight(build, frames):
-    model = build((*SIZE, 1), width=2)
-    before = [weight.numpy() for weight in model.trainable_weights]
-    statistics = [weight.numpy() for weight in model.non_trainable_weights]
-    # Eagerly, because one step is not worth a graph.
-    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
-    masks = (frames > 128).astype("float32")
-    model.fit(frames, [masks] * len(model.outputs), batch_size=2, verbose=0)
-    for variable, old in zip(model.trainable_weights, before, strict=True):
-        # A bias in front of a normalization has no effect and so no gradient.
-        if "kernel" in variable.path:
-            assert not np.array_equal(variable.numpy(), old), variable.path
-    for variable, old in zip(model.non_trainable_weights, statistics, strict=True):
-        assert not np.array_equal(variable.numpy(), old), variable.path
-
-
-def test_saved_model_gives_the_same_bits(build, frames, tmp_path):
-    model = build((*SIZE, 1), width=2)
+def test_saved_model_gives_the_same_bits(model, frames, tmp_path):
     model.save(tmp_path / "segmenter.keras")
     again = keras.models.load_model(tmp_path / "segmenter.keras")
     assert again.count_params() == model.count_params()
@@ -94,13 +93,17 @@ def test_saved_model_gives_the_same_bits(build, frames, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_it_combines_with_a_gate(build, channels):
-    model = NerveCeg(NoGate(), build((*SIZE, channels), width=2))
-    frames = np.full((3, 37, 50, 1), 99, "float32")
-    mask = model(frames, training=False)["mask"].numpy()
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_it_combines_with_a_gate(build, model, channels):
+    """Of frames of any size, each is drawn in the segmenter's, and its mask brought back."""
+    whole = model if channels == 1 else build((*SIZE, channels), width=2)
+    frames = np.random.default_rng(1).uniform(0, 255, (3, 96, 128, 1)).astype("float32")
+    mask = NerveCeg(NoGate(), whole)(frames, training=False)["mask"].numpy()
     assert mask.shape == frames.shape
-    assert mask.max() > 0
+    seen = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
+    drawn = masks_of(whole, np.repeat(seen, channels, axis=-1))[0]
+    expected = np.stack([resize(m[..., 0], (96, 128)) for m in drawn])[..., None]
+    assert_same_answer(mask, expected)
 
 
 @pytest.mark.parametrize(
@@ -112,54 +115,79 @@ def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, m
         build((*size, 1), width=2)
 
 
+@pytest.mark.parametrize(
+    ("size", "mended"), [((100, 128), "96x128"), ((96, 130), "96x128"), ((8, 8), "16x16")]
+)
+def test_unet_halves_four_times(size, mended):
+    with pytest.raises(ModelError, match=f"multiples of 16; the nearest is {mended}"):
+        UNet((*size, 1), width=2)
+
+
+def test_width_scales_every_level():
+    model = UNet((32, 48, 1), width=4)
+    assert model.get_layer("down_1_1_conv").filters == 4
+    assert model.get_layer("bottom_2_conv").filters == 64
+
+
 class TestSharedGate:
     """A head on any segmenter's bottleneck: one encoder, two answers, the decoder if asked."""
 
-    @pytest.fixture
-    def shared(self, build):
-        return SharedGate(build((*SIZE, 1), width=2))
-
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def many(self) -> np.ndarray:
         return np.random.default_rng(1).uniform(0, 255, (3, 50, 70, 1)).astype("float32")
 
-    def test_combined_it_answers_as_the_whole_model_does(self, shared, many, tmp_path):
-        model = NerveCeg(shared, threshold=0.0)
-        answer = model.predict(many, verbose=0)
+    def test_combined_it_answers_as_the_whole_model_does(self, model, many, tmp_path):
+        keras.utils.set_random_seed(0)
+        shared = SharedGate(model)
+        both = NerveCeg(shared, threshold=0.0)
+        answer = answer_of(both, many)
         assert answer["presence"].shape == (3, 1)
         assert answer["mask"].shape == many.shape
-        fitted = model.get_layer("fit_gate")(many)
-        whole = shared(fitted, training=False)
-        np.testing.assert_allclose(answer["presence"], whole["presence"], atol=1e-5)
-        np.testing.assert_allclose(model.detect(many), answer["presence"], atol=1e-5)
-        np.testing.assert_allclose(model.segment(many), answer["mask"], atol=1e-4)
-        model.save(tmp_path / "model.keras")
+        whole = shared(both.get_layer("fit_gate")(many), training=False)
+        assert_same_answer(answer["presence"], whole["presence"])
+        drawn = [resize(mask[..., 0].numpy(), many.shape[1:3]) for mask in whole["mask"]]
+        assert_same_answer(answer["mask"], np.stack(drawn)[..., None])
+        assert_same_answer(both.detect(many), answer["presence"])
+        assert_same_answer(both.segment(many), answer["mask"])
+        both.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
-        assert again.count_params() == model.count_params()
-        for name, values in again.predict(many, verbose=0).items():
+        assert again.count_params() == both.count_params()
+        for name, values in answer_of(again, many).items():
             np.testing.assert_array_equal(values, answer[name])
 
-    def test_a_step_of_training_moves_encoder_decoder_and_head(self, shared, frames):
+    def test_a_step_of_training_moves_every_weight(self, build, frames):
+        """Of encoder, decoder and head, and the statistics of every normalization."""
+        keras.utils.set_random_seed(0)
+        shared = SharedGate(build((*SIZE, 1), width=2))
         targets = {
             name: np.array([[0.0], [1.0]]) if name == "presence" else (frames > 128).astype("f")
             for name in shared.output
         }
         before = [weight.numpy() for weight in shared.trainable_weights]
+        statistics = [weight.numpy() for weight in shared.non_trainable_weights]
+        # Eagerly, because one step is not worth a graph.
         shared.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
         shared.train_on_batch(frames, targets)
         for variable, old in zip(shared.trainable_weights, before, strict=True):
+            # A bias in front of a normalization has no effect and so no gradient.
             if "kernel" in variable.path:
                 assert not np.array_equal(variable.numpy(), old), variable.path
+        for variable, old in zip(shared.non_trainable_weights, statistics, strict=True):
+            assert not np.array_equal(variable.numpy(), old), variable.path
 
 
 def test_a_shared_gate_draws_only_the_frames_that_pass():
+    keras.utils.set_random_seed(0)
     model = NerveCeg(SharedGate(UNet((*SIZE, 1), width=2)))
-    frames = np.random.default_rng(0).uniform(0, 255, (4, *SIZE, 1)).astype("float32")
-    presence = np.sort(model.predict(frames, verbose=0)["presence"][:, 0])
-    assert presence[1] < presence[2]
-    model.threshold = float(presence[1] + presence[2]) / 2
+    random = np.random.default_rng(0)
+    frames = (
+        random.uniform(0, 255, (4, *SIZE, 1)) * np.array([1, 0.7, 0.4, 0.1])[:, None, None, None]
+    )
+    frames = frames.astype("float32")
+    model.threshold = between(model.predict(frames, verbose=0)["presence"], 2)
     answer = model.predict(frames, verbose=0)
     passed = answer["presence"][:, 0] >= model.threshold
+    assert passed.sum() == 2
     np.testing.assert_array_equal(answer["mask"].any(axis=(1, 2, 3)), passed)
     model.threshold = 1.0
     assert not model.predict(frames, verbose=0)["mask"].any()
@@ -193,7 +221,7 @@ def test_gray_range_reaches_the_first_convolution():
     model = UNet((*SIZE, 1), width=2, gray_range=(0.0, 1.0))
     scaled = keras.Model(model.input, model.get_layer("scale").output)
     ends = np.array([0.0, 255.0]).reshape(2, 1, 1, 1) * np.ones((1, *SIZE, 1))
-    np.testing.assert_allclose(scaled(ends)[:, 0, 0, 0], [0, 1], atol=1e-6)
+    assert_formula(scaled(ends)[:, 0, 0, 0], [0, 1])
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -223,7 +251,7 @@ def test_recurrences_share_their_weights():
     assert once.count_params() == thrice.count_params()
     thrice.set_weights(once.get_weights())
     frame = np.full((1, *SIZE, 1), 99, "float32")
-    assert not np.allclose(once(frame), thrice(frame), atol=1e-6)
+    assert np.abs(once(frame) - thrice(frame)).max() > 4 * NET
 
 
 @pytest.mark.parametrize("name", ["r2_unet", "r2_attention_unet"])
@@ -244,11 +272,12 @@ def test_shared_normalization_learns_from_every_recurrence():
 
 
 class TestPrune:
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def model(self):
+        keras.utils.set_random_seed(0)
         return UNetPlusPlus((*SIZE, 1), width=2, deep_supervision=True)
 
-    @pytest.mark.parametrize("level", [1, 2, 3, 4])
+    @pytest.mark.parametrize("level", [1, 2, pytest.param(3, marks=pytest.mark.slow), 4])
     def test_cut_net_draws_what_the_whole_one_drew_at_that_depth(
         self, model, level, frames, tmp_path
     ):

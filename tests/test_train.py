@@ -41,7 +41,7 @@ def run(tmp_path_factory, subjects, tiny):
 def test_a_run_says_how_it_was_made(run, subjects):
     assert run.stages == ("gate", "segmenter")
     description = run.description
-    assert description["recipe"]["gate"] == "lite0"
+    assert description["recipe"]["gate"] == "tiny"
     assert description["recipe"]["segmenter_size"] == [32, 32]
     assert description["data"]["frames"] == len(find_frames(SAMPLES))
     assert description["seconds"] > 0

@@ -9,6 +9,8 @@ import pytest
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.run import Run
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 
 def train_tiny(run_command, out, subjects, *options):
     arguments = (*options, "--epochs", "1", "--hold-out", ",".join(subjects[:3]))
@@ -20,7 +22,7 @@ def train_tiny(run_command, out, subjects, *options):
 
 @pytest.mark.slow
 def test_one_model_can_be_both_stages(run_command, tmp_path, subjects):
-    options = ("--gate", "shared", "--segmenter", "unet", "--width", "2", "--segmenter-size")
+    options = ("--gate", "shared", "--segmenter", "tiny", "--width", "2", "--segmenter-size")
     run, scored = train_tiny(run_command, tmp_path / "run", subjects, *options, "32x32")
     assert {"val_presence_auc", "val_mask_nerve_dice", "val_score"} <= scored
     assert sorted(path.name for path in run.path.glob("*.keras")) == ["shared.keras"]
@@ -80,7 +82,8 @@ def test_options_that_do_not_fit_are_refused_before_reading(
     assert not (tmp_path / "run").exists()
 
 
-ONLY_UNET = ("--only", "segmenter", "--width", "1", "--segmenter-size", "32x32", "--epochs", "1")
+ONLY_TINY = ("--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32")
+ONLY_TINY += ("--epochs", "1")
 
 
 def sides(run):
@@ -97,7 +100,7 @@ def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
         shutil.copy(data / f"{subjects[0]}_1{suffix}.tif", data / f"99_1{suffix}.tif")
     cache = ("--cache", tmp_path / "cache")
     code, printed = run_command(
-        "train", data, "--out", tmp_path / "a", *ONLY_UNET, "--hold-out", "99", *cache
+        "train", data, "--out", tmp_path / "a", *ONLY_TINY, "--hold-out", "99", *cache
     )
     assert code == 0
     assert f"subjects {subjects[0]} share a scan" in printed
@@ -110,7 +113,7 @@ def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
         f"name,action,source,down,right,reason\n99_1,drop,,,,\n{subjects[1]}_1,drop,,,,\n"
     )
     arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
-    assert run_command("train", data, "--out", tmp_path / "b", *ONLY_UNET, *arguments)[0] == 0
+    assert run_command("train", data, "--out", tmp_path / "b", *ONLY_TINY, *arguments)[0] == 0
     dropped = {"99_1", f"{subjects[1]}_1"}
     second = sides(tmp_path / "b")
     assert second.pop("left_out") == dropped
@@ -126,7 +129,7 @@ def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
 def test_a_split_refuses_what_it_does_not_know(run_command, tmp_path, samples):
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"train": [], "validation": [], "held_out": []}))
-    arguments = ("train", SAMPLES, "--out", tmp_path / "run", *ONLY_UNET, "--split", split)
+    arguments = ("train", SAMPLES, "--out", tmp_path / "run", *ONLY_TINY, "--split", split)
     code, printed = run_command(*arguments)
     assert code == 2
     assert f"{split}: does not know {samples[0].image} and 119 more" in printed
@@ -144,7 +147,7 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
         shutil.copy(path, data)
     plan = tmp_path / "plan.csv"
     plan.write_text("name,action,source,down,right,reason\n3_1,drop,,,,\n")
-    arguments = ("train", data, "--out", tmp_path / "run", *ONLY_UNET, "--plan", plan)
+    arguments = ("train", data, "--out", tmp_path / "run", *ONLY_TINY, "--plan", plan)
     code, printed = run_command(*arguments)
     assert code == 0, printed
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from bounds import assert_formula, assert_same_answer
+from tiny import tiny_segmenter
 
-from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate, UNet
+from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 
@@ -25,7 +27,7 @@ def brightness_gate(size=(32, 48)):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return NerveCeg(brightness_gate(), UNet((32, 48, 1), width=2))
+    return NerveCeg(brightness_gate(), tiny_segmenter((32, 48, 1)))
 
 
 @pytest.fixture
@@ -49,9 +51,9 @@ def test_mask_has_the_frames_size_and_is_exactly_zero_below_the_threshold(model,
 def test_passing_frames_get_the_mask_that_the_segmenter_draws(model, frames):
     mask = model.predict(frames, verbose=0)["mask"]
     small = np.stack([resize(frame[..., 0], (32, 48)) for frame in frames])[..., None]
-    drawn = model.segmenter.predict(small, verbose=0)
+    drawn = model.segmenter(small, training=False).numpy()
     expected = np.stack([resize(m[..., 0], (50, 70)) for m in drawn])
-    np.testing.assert_allclose(mask[[1, 3], ..., 0], expected[[1, 3]], atol=2e-5)
+    assert_same_answer(mask[[1, 3], ..., 0], expected[[1, 3]])
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
@@ -86,7 +88,7 @@ def test_a_threshold_may_change_without_building_anew(model, frames):
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (420, 580), (64, 20)])
 def test_any_frame_size(model, size):
-    outputs = model.predict(np.full((1, *size, 1), 200, np.float32), verbose=0)
+    outputs = model(np.full((1, *size, 1), 200, np.float32), training=False)
     assert outputs["mask"].shape == (1, *size, 1)
     assert np.isfinite(outputs["mask"]).all()
 
@@ -107,12 +109,12 @@ np.savez("out.npz", **outputs, thresholds=[model.threshold, model.mask_threshold
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_array_equal(found["presence"], expected["presence"])
         np.testing.assert_array_equal(found["mask"], expected["mask"])
-        np.testing.assert_allclose(found["thresholds"], [0.4, 0.3], atol=1e-7)
+        assert_formula(found["thresholds"], [0.4, 0.3])
 
 
 def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     keras.utils.set_random_seed(0)
-    model = NerveCeg(brightness_gate(), UNet((32, 48, 1), width=2), threshold=1.0)
+    model = NerveCeg(brightness_gate(), tiny_segmenter((32, 48, 1)), threshold=1.0)
     before = [w.copy() for w in model.get_weights()]
     targets = {
         "presence": np.array([[0], [1], [0], [1]], np.float32),
@@ -127,7 +129,7 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     changed = {
         w.path.split("/")[0] for w, b in zip(model.weights, before, strict=True) if np.any(w != b)
     }
-    assert {"presence", "down_1_1_conv", "mask"} <= changed, changed
+    assert {"presence", "down_1_conv", "mask"} <= changed, changed
     scores = model.evaluate(frames, targets, verbose=0, return_dict=True)
     assert {"loss", "presence_auc", "mask_kaggle_dice"} <= scores.keys()
     # Everything is refused at threshold 1, so what scores is the two frames without bright pixels.
@@ -136,7 +138,7 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
 
 
 def test_stages_that_were_compiled_themselves_do_not_leak_into_the_scores(frames):
-    gate, segmenter = brightness_gate(), UNet((32, 48, 1), width=2)
+    gate, segmenter = brightness_gate(), tiny_segmenter((32, 48, 1))
     gate.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     segmenter.compile("adam", BCEDice(), metrics=[NerveDice()])
     model = NerveCeg(gate, segmenter)
@@ -144,12 +146,12 @@ def test_stages_that_were_compiled_themselves_do_not_leak_into_the_scores(frames
     model.compile("adam", loss={"presence": "binary_crossentropy", "mask": BCEDice()})
     scores = model.evaluate(frames, targets, verbose=0, return_dict=True)
     assert scores.keys() == {"loss", "presence_loss", "mask_loss"}
-    assert scores["loss"] == pytest.approx(scores["presence_loss"] + scores["mask_loss"], rel=1e-5)
+    assert_formula(scores["loss"], scores["presence_loss"] + scores["mask_loss"])
     assert scores["loss"] > 0
 
 
 def test_without_a_gate_every_frame_is_segmented(frames):
-    model = NerveCeg(NoGate(), UNet((32, 48, 1), width=2), threshold=1.0)
+    model = NerveCeg(NoGate(), tiny_segmenter((32, 48, 1)), threshold=1.0)
     outputs = model.predict(frames, verbose=0)
     assert (outputs["presence"] == 1).all()
     assert (outputs["mask"] > 0).all()
@@ -159,7 +161,7 @@ def test_a_gate_alone_takes_any_size_and_agrees_with_both(model, frames):
     alone = GateAlone(model.gate).predict(frames, verbose=0)
     both = model.predict(frames, verbose=0)
     assert alone.keys() == {"presence"}
-    np.testing.assert_array_equal(alone["presence"], both["presence"])
+    assert_same_answer(alone["presence"], both["presence"])
 
 
 def test_a_stage_without_a_fixed_size_is_refused_by_name():

@@ -1,9 +1,9 @@
 """Runs a SavedModel by the C++ loader that TensorFlow Serving uses, without TensorFlow's Python.
 
-    python without_tensorflow.py LIBRARY FOLDER WORK
+    python without_tensorflow.py LIBRARY FOLDER WORK...
 
-WORK holds `feeds.json` (a list of `[tensor, file]`) and `fetches.json` (a list of tensors). What
-comes out is written to WORK as `0.npy`, `1.npy`, ….
+Each WORK holds `feeds.json` (a list of `[tensor, file]`) and `fetches.json` (a list of tensors).
+What comes out is written to WORK as `0.npy`, `1.npy`, ….
 """
 
 import json
@@ -29,7 +29,7 @@ class Output(Structure):
     _fields_ = [("oper", c_void_p), ("index", c_int)]
 
 
-def main(library: str, folder: str, work: Path) -> None:
+def main(library: str, folder: str, works: list[Path]) -> None:
     tf = CDLL(library)
     for name in (
         *("TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel"),
@@ -60,32 +60,36 @@ def main(library: str, folder: str, work: Path) -> None:
         assert found, name
         return Output(found, int(index))
 
-    feeds = json.loads((work / "feeds.json").read_text())
-    fetches = json.loads((work / "fetches.json").read_text())
-    values = (c_void_p * len(feeds))()
-    for number, (_, file) in enumerate(feeds):
-        array = np.ascontiguousarray(np.load(work / file))
-        kind = next(k for k, dtype in DTYPES.items() if dtype == array.dtype)
-        shape = (c_int64 * array.ndim)(*array.shape)
-        tensor = tf.TF_AllocateTensor(kind, shape, array.ndim, c_size_t(array.nbytes))
-        memmove(tf.TF_TensorData(c_void_p(tensor)), array.ctypes.data, array.nbytes)
-        values[number] = tensor
-    found = (c_void_p * len(fetches))()
-    tf.TF_SessionRun(
-        *(session, None),
-        *((Output * len(feeds))(*(output(name) for name, _ in feeds)), values, len(feeds)),
-        *((Output * len(fetches))(*map(output, fetches)), found, len(fetches)),
-        *(None, 0, None, status),
-    )
-    check()
-    for number, tensor in enumerate(map(c_void_p, found)):
-        shape = [tf.TF_Dim(tensor, axis) for axis in range(tf.TF_NumDims(tensor))]
-        array = np.empty(shape, DTYPES[tf.TF_TensorType(tensor)])
-        assert array.nbytes == tf.TF_TensorByteSize(tensor)
-        memmove(array.ctypes.data, tf.TF_TensorData(tensor), array.nbytes)
-        np.save(work / f"{number}.npy", array)
+    def run(work: Path) -> None:
+        feeds = json.loads((work / "feeds.json").read_text())
+        fetches = json.loads((work / "fetches.json").read_text())
+        values = (c_void_p * len(feeds))()
+        for number, (_, file) in enumerate(feeds):
+            array = np.ascontiguousarray(np.load(work / file))
+            kind = next(k for k, dtype in DTYPES.items() if dtype == array.dtype)
+            shape = (c_int64 * array.ndim)(*array.shape)
+            tensor = tf.TF_AllocateTensor(kind, shape, array.ndim, c_size_t(array.nbytes))
+            memmove(tf.TF_TensorData(c_void_p(tensor)), array.ctypes.data, array.nbytes)
+            values[number] = tensor
+        found = (c_void_p * len(fetches))()
+        tf.TF_SessionRun(
+            *(session, None),
+            *((Output * len(feeds))(*(output(name) for name, _ in feeds)), values, len(feeds)),
+            *((Output * len(fetches))(*map(output, fetches)), found, len(fetches)),
+            *(None, 0, None, status),
+        )
+        check()
+        for number, tensor in enumerate(map(c_void_p, found)):
+            shape = [tf.TF_Dim(tensor, axis) for axis in range(tf.TF_NumDims(tensor))]
+            array = np.empty(shape, DTYPES[tf.TF_TensorType(tensor)])
+            assert array.nbytes == tf.TF_TensorByteSize(tensor)
+            memmove(array.ctypes.data, tf.TF_TensorData(tensor), array.nbytes)
+            np.save(work / f"{number}.npy", array)
+
+    for work in works:
+        run(work)
     assert "tensorflow" not in sys.modules
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], [Path(work) for work in sys.argv[3:]])
