@@ -101,9 +101,9 @@ def _split(
     if not len(rest):
         raise SubjectError("every subject is held out; leave at least one to train on")
     present = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
-    train_on_one = validation > 0.5
-    share = 1 - validation if train_on_one else validation
-    folds = _folds(present[rest], groups[rest], round(1 / share), seed)
+    most = validation > 0.5  # of the frames validate, in several folds
+    k = _BLOCKS if most else round(1 / validation)
+    folds = _folds(present[rest], groups[rest], k, seed)
     if folds is None:
         warnings.warn(
             f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
@@ -112,8 +112,15 @@ def _split(
             stacklevel=3,
         )
         return Split(rest, rest[:0], np.flatnonzero(is_held))
-    others, fold = _of_share(folds, share)
-    train, valid = (fold, others) if train_on_one else (others, fold)
+    if most:
+        sizes = np.cumsum([len(fold) for _, fold in folds[:-1]])
+        trained = 1 + np.abs(sizes / len(rest) - (1 - validation)).argmin()
+        train, valid = (
+            np.sort(np.concatenate([fold for _, fold in some]))
+            for some in (folds[:trained], folds[trained:])
+        )
+    else:
+        train, valid = _of_share(folds, validation)
     return Split(rest[train], rest[valid], np.flatnonzero(is_held))
 
 
