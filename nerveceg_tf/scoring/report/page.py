@@ -22,7 +22,7 @@ from nerveceg_tf.scoring.cleaning import keeping
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
 from nerveceg_tf.scoring.evaluate import FrameScorer, describe
 from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.parts import REASONS, Part, frames_of_part
 from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
@@ -72,6 +72,7 @@ def write_report(
             page.render(
                 run=_name(run),
                 scores=summary,
+                reasons=REASONS,
                 stages=scores.stages,
                 charts=gate_charts(scores),
                 surface=surface_chart(run) if isinstance(run, Run) else None,
