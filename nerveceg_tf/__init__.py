@@ -1,20 +1,24 @@
 """Two-stage nerve segmentation for ultrasound in Keras 3 on TensorFlow.
 
-Importing the package registers its layers, losses and metrics with Keras, so that
-`keras.models.load_model` opens what it saved. Where TensorFlow is not installed, as on a device
-that runs an export by `nerveceg_tf.export.tflite.Runner`, there is nothing to register.
+Importing the package takes no time: TensorFlow is imported when the first of the names below is
+used. Where it is not installed, as on a device that runs an export by
+`nerveceg_tf.export.tflite.Runner`, that is an error then and not before.
+
+The package's layers, losses and metrics are registered with Keras as soon as both are imported, in
+either order, so that `keras.models.load_model` opens what this package saved.
 """
 
-from importlib.util import find_spec
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import nerveceg_tf._quiet  # noqa: F401  (before anything imports TensorFlow)
+from nerveceg_tf._on_import import around_import
 from nerveceg_tf.errors import NervecegError
 
-__version__ = "0.1.0"
-
-__all__ = ["NervecegError"]
-
-if find_spec("tensorflow"):
+if TYPE_CHECKING:
     from nerveceg_tf.losses import BCEDice, FocalTversky, Tversky
     from nerveceg_tf.metrics import KaggleDice, NerveDice
     from nerveceg_tf.models import (
@@ -39,29 +43,76 @@ if find_spec("tensorflow"):
     )
     from nerveceg_tf.run import Run
 
-    __all__ += [
-        "GATES",
-        "SEGMENTERS",
-        "AttentionUNet",
-        "BCEDice",
-        "EfficientNetGate",
-        "EfficientNetLiteGate",
-        "FocalTversky",
-        "GateAlone",
-        "KaggleDice",
-        "NerveCeg",
-        "NerveDice",
-        "NoGate",
-        "PretrainedUNet",
-        "R2AttentionUNet",
-        "R2UNet",
-        "ResNetGate",
-        "ResUNet",
-        "Run",
-        "SharedGate",
-        "Tversky",
-        "UNet",
-        "UNetPlusPlus",
-        "import_torch",
-        "prune",
-    ]
+__version__ = "0.1.0"
+
+__all__ = [
+    "GATES",
+    "SEGMENTERS",
+    "AttentionUNet",
+    "BCEDice",
+    "EfficientNetGate",
+    "EfficientNetLiteGate",
+    "FocalTversky",
+    "GateAlone",
+    "KaggleDice",
+    "NerveCeg",
+    "NerveDice",
+    "NervecegError",
+    "NoGate",
+    "PretrainedUNet",
+    "R2AttentionUNet",
+    "R2UNet",
+    "ResNetGate",
+    "ResUNet",
+    "Run",
+    "SharedGate",
+    "Tversky",
+    "UNet",
+    "UNetPlusPlus",
+    "import_torch",
+    "prune",
+]
+
+_REGISTERED = ("losses", "metrics", "models")
+"""The modules whose classes Keras must know."""
+
+_LAZY = (*_REGISTERED, "run")
+"""The modules that the names above come from."""
+
+
+if not TYPE_CHECKING:  # to which any name would be one
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return import_module(f"{__name__}.{name}")
+        if name in __all__:
+            for module in _LAZY:
+                found = vars(import_module(f"{__name__}.{module}"))
+                if name in found:
+                    globals()[name] = found[name]
+                    return found[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _register() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tensorflow"):  # Keras alone may run on another backend
+        for module in _REGISTERED:
+            import_module(f"{__name__}.{module}")
+
+
+@contextmanager
+def _registered() -> Iterator[None]:
+    yield
+    _register()
+
+
+if "keras" in sys.modules:
+    _register()
+else:
+    around_import("keras", _registered)

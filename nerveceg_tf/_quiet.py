@@ -1,38 +1,64 @@
-"""Imports TensorFlow without its start-up notes, which are no news to a person at a terminal.
+"""Keeps back what C++ libraries write to a terminal and is no news to a person there.
+
+TensorFlow's start-up notes are written to file descriptor 2 before any log level applies, so that
+is turned away while TensorFlow is imported; its notes at the first use of a device obey
+`TF_CPP_MIN_LOG_LEVEL`, which is set to 3 then. An import that fails still raises its Python error.
+With `TF_CPP_MIN_LOG_LEVEL=0` in the environment all notes are shown. Where TensorFlow was imported
+before this package, it is left as it is.
 
 FFmpeg's notes on damaged videos are kept back too: the error that follows names the file.
-TensorFlow's are written by C++ to file descriptor 2 before any log level applies. An import that
-fails still raises its Python error. `TF_CPP_MIN_LOG_LEVEL=0` in the environment brings the notes
-back.
 """
 
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
+
+from nerveceg_tf._on_import import around_import
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+_lock = threading.Lock()
+_within = 0
+_kept = -1
 
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Keeps back what C++ writes to file descriptor 2, unless `TF_CPP_MIN_LOG_LEVEL` wants it."""
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+    """Keeps back what C++ writes to file descriptor 2, unless `TF_CPP_MIN_LOG_LEVEL` wants it.
+
+    Several threads may be within at once; the last to leave lets the descriptor speak again.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or sys.stderr is None:
         yield
         return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 2)
+    _turn_away()
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(silent)
+        _turn_back()
 
 
-if "tensorflow" not in sys.modules and find_spec("tensorflow"):
-    with silent_stderr():
-        import tensorflow  # noqa: F401
+def _turn_away() -> None:
+    global _within, _kept
+    with _lock:
+        if not _within:
+            sys.stderr.flush()
+            _kept = os.dup(2)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        _within += 1
+
+
+def _turn_back() -> None:
+    global _within
+    with _lock:
+        _within -= 1
+        if not _within:
+            os.dup2(_kept, 2)
+            os.close(_kept)
+
+
+around_import("tensorflow", silent_stderr)

@@ -1,9 +1,12 @@
 """The model that comes with the package: trained on openly licensed frames, ready to use."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.run import Run
+
+if TYPE_CHECKING:
+    from nerveceg_tf.run import Run
 
 _PACKAGE = Path(__file__).parent
 WEIGHTS = next(
@@ -14,7 +17,18 @@ WEIGHTS = next(
 checkout."""
 
 
-def box() -> Run:
+def box_folder() -> Path:
+    """The folder of the nerve model in the box.
+
+    Raises:
+        RunError: the package was installed without its weights.
+    """
+    if not (WEIGHTS / "run.json").is_file():
+        raise RunError(f"{WEIGHTS}: holds no model; install the package anew, or name a RUN")
+    return WEIGHTS
+
+
+def box() -> "Run":
     """The nerve model in the box.
 
     Its `split.json` knows the bundled frames too, so that whatever scores it on them takes those
@@ -23,6 +37,6 @@ def box() -> Run:
     Raises:
         RunError: the package was installed without its weights.
     """
-    if not (WEIGHTS / "run.json").is_file():
-        raise RunError(f"{WEIGHTS}: holds no model; install the package anew, or name a RUN")
-    return Run(WEIGHTS)
+    from nerveceg_tf.run import Run
+
+    return Run(box_folder())

@@ -8,16 +8,11 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.box import box
+from nerveceg_tf.box import box_folder
+from nerveceg_tf.choices import MOST_PICTURES
 from nerveceg_tf.cli_explain import app as explain_app
 from nerveceg_tf.cli_export import app as export_app
 from nerveceg_tf.cli_train import app as train_app
-from nerveceg_tf.data.audit import audit as audit_folder
-from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.data.plan import find_planned, make_plan, write_plan
-from nerveceg_tf.demo import demo as run_demo
-from nerveceg_tf.demo import train_demo
-from nerveceg_tf.ensemble import open_runs
 from nerveceg_tf.errors import (
     ModelError,
     NervecegError,
@@ -31,7 +26,6 @@ from nerveceg_tf.files import (
     replacing_folder,
     write_json,
 )
-from nerveceg_tf.models import import_torch as import_checkpoint
 from nerveceg_tf.options import (
     Data,
     Force,
@@ -44,16 +38,6 @@ from nerveceg_tf.options import (
     parse_size,
 )
 from nerveceg_tf.progress import console, output, say
-from nerveceg_tf.run import Run
-from nerveceg_tf.run import combine as combine_runs
-from nerveceg_tf.scoring.audit_page import audit_page
-from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
-from nerveceg_tf.scoring.predict import write_predictions
-from nerveceg_tf.scoring.report import write_report
-from nerveceg_tf.scoring.report.page import MOST
-from nerveceg_tf.scoring.submission import write_submission
-from nerveceg_tf.scoring.tune import tune as tune_run
-from nerveceg_tf.tables import print_audit, print_models, print_scores, print_tuned
 from nerveceg_tf.training.recipe import Recipe
 
 app = typer.Typer(
@@ -76,6 +60,10 @@ def demo(
     ] = False,
 ) -> None:
     """Predict and score real frames that come with the package and its model never saw."""
+    from nerveceg_tf.demo import demo as run_demo
+    from nerveceg_tf.demo import train_demo
+    from nerveceg_tf.tables import print_scores
+
     scores = (train_demo if train else run_demo)(out)
     print_scores(scores, "Bundled frames of subjects never trained on")
     console.print(f"overlays: {out / 'predictions' / 'overlays'}", soft_wrap=True)
@@ -85,7 +73,7 @@ def demo(
 @app.command()
 def weights() -> None:
     """Say where the model in the box lies: a RUN for every command, its int8 export, its card."""
-    output.print(box().path, soft_wrap=True, highlight=False)
+    output.print(box_folder(), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -107,6 +95,12 @@ def audit(
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
     check_outputs(report, json, fix)
+
+    from nerveceg_tf.data.audit import audit as audit_folder
+    from nerveceg_tf.data.plan import make_plan, write_plan
+    from nerveceg_tf.scoring.audit_page import audit_page
+    from nerveceg_tf.tables import print_audit
+
     found = audit_folder(data, least_dice)
     print_audit(found)
     if report:
@@ -133,6 +127,8 @@ def combine(
     force: Force = False,
 ) -> None:
     """Make one run of two stages that were trained on different data."""
+    from nerveceg_tf.run import combine as combine_runs
+
     run = combine_runs(gate, segmenter, out, force)
     console.print(f"run: {run.path}")
 
@@ -160,6 +156,9 @@ def import_torch(
     if out.suffix != ".keras":
         raise ModelError(f"--out {out}: name a file that ends in .keras")
     check_new_file(out, force)
+
+    from nerveceg_tf.models import import_torch as import_checkpoint
+
     model = import_checkpoint(checkpoint, size, recurrences)
     with replacing(out) as temporary:
         model.save(temporary)
@@ -177,6 +176,8 @@ def models(
     width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
 ) -> None:
     """List the gates and segmenters: parameters, multiplications, pretrained weights."""
+    from nerveceg_tf.tables import print_models
+
     print_models(gate_size, segmenter_size, width)
 
 
@@ -189,6 +190,10 @@ def predict(
     force: Force = False,
 ) -> None:
     """Write a mask in its own size for each frame, presence.csv, and overlays."""
+    from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.ensemble import open_runs
+    from nerveceg_tf.scoring.predict import write_predictions
+
     images = find_images(frames)
     opened = open_runs(runs, tta)
     with replacing_folder(out, "presence.csv", force) as folder:
@@ -210,6 +215,10 @@ def tune(
     ] = False,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
+    from nerveceg_tf.run import Run
+    from nerveceg_tf.scoring.tune import tune as tune_run
+    from nerveceg_tf.tables import print_tuned
+
     print_tuned(str(run), tune_run(Run(run), on, plan, clean))
 
 
@@ -223,6 +232,11 @@ def submit(
 ) -> None:
     """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
     check_new_file(out, force)
+
+    from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.ensemble import open_runs
+    from nerveceg_tf.scoring.submission import write_submission
+
     images = find_images(frames)
     masks = write_submission(open_runs(runs, tta), images, out)
     console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
@@ -244,6 +258,12 @@ def evaluate(
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
     check_outputs(json, csv)
+
+    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.ensemble import open_runs
+    from nerveceg_tf.scoring.evaluate import evaluate as evaluate_run
+    from nerveceg_tf.tables import print_scores
+
     frames, _, _ = find_planned(data, plan)
     scores, of_frames = evaluate_run(open_runs(runs, tta), frames, part)
     if json:
@@ -264,7 +284,7 @@ def report(
     part: ScoredPart = None,
     plan: Plan = None,
     tta: Tta = False,
-    most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST,
+    most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST_PICTURES,
     explain: Annotated[
         str | None,
         typer.Option(metavar="METHOD", help="Show why, too: a method of nerveceg explain."),
@@ -275,6 +295,11 @@ def report(
     check_new_file(out, force)
     if not runs and not data:
         raise RunError("report: name labelled frames (--data DATA), or a RUN that knows its own")
+
+    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.ensemble import open_runs
+    from nerveceg_tf.scoring.report import write_report
+
     run = open_runs(runs, tta)
     frames, _, _ = find_planned(data or run.data, plan)
     write_report(run, frames, out, part, most, explain)
@@ -286,15 +311,25 @@ app.add_typer(explain_app)
 app.add_typer(export_app)
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    # Packages that are imported only now may let their own warnings through.
+    if issubclass(category, NervecegWarning):
+        say(f"note: {message}", "yellow")
+
+
 def main() -> None:
     """Entry point: what a user can cause becomes one line and exit code 2."""
-    warnings.showwarning = lambda message, *_: say(f"note: {message}", "yellow")
+    warnings.showwarning = _show_warning
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", category=NervecegWarning)
     # Several models in one process are meant, and its advice on that is not for a user.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        code = app(prog_name="nerveceg", standalone_mode=False) or 0
+        command = typer.main.get_command(app)
+        # A --help without a value would go to Pydantic, which takes longer to import than all else.
+        unset = {"help": False}
+        defaults = {**unset, **dict.fromkeys(command.commands, unset)}
+        code = command(prog_name="nerveceg", standalone_mode=False, default_map=defaults) or 0
         if code == 130:
             raise KeyboardInterrupt  # which Typer keeps for itself
         sys.exit(code)

@@ -5,14 +5,10 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.explain.explainer import Explainer
-from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.explain.write import MARKER, write_explanations
+from nerveceg_tf.choices import METHOD_NAMES
 from nerveceg_tf.files import replacing_folder
 from nerveceg_tf.options import Force, RunFolder
 from nerveceg_tf.progress import console
-from nerveceg_tf.run import Run
 
 app = typer.Typer()
 
@@ -24,7 +20,7 @@ def explain(
     out: Annotated[Path, typer.Option(help="Folder for a picture of each frame, and maps.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be repeated; {', '.join(METHODS)}; grad-cam by default."),
+        typer.Option(help=f"May be repeated; {', '.join(METHOD_NAMES)}; grad-cam by default."),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(help="Of Grad-CAM: a layer by its name; the last by default.")
@@ -32,6 +28,11 @@ def explain(
     force: Force = False,
 ) -> None:
     """Show where in a frame the gate, or the segmenter, found what it says."""
+    from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.explain.explainer import Explainer
+    from nerveceg_tf.explain.write import MARKER, write_explanations
+    from nerveceg_tf.run import Run
+
     images = find_images(frames)
     explainer = Explainer.of(Run(run), method or ["grad-cam"], layer)
     with replacing_folder(out, MARKER, force) as folder:

@@ -7,21 +7,12 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.data.plan import find_planned
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.export.convert import Precision
-from nerveceg_tf.export.export import Form, Format
-from nerveceg_tf.export.export import export as export_run
-from nerveceg_tf.export.serving import Client, LocalServer
-from nerveceg_tf.export.serving.query import query_frame
-from nerveceg_tf.export.verify import Limits
-from nerveceg_tf.export.verify import verify as verify_exports
+from nerveceg_tf.export.form import Form, Format, Precision
+from nerveceg_tf.export.limits import Limits
 from nerveceg_tf.files import check_new_file, check_outputs, write_json
 from nerveceg_tf.options import Force, ForceFile, Plan, RunFolder, ScoredPart, parse_size
 from nerveceg_tf.progress import console
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.parts import frames_of_part
-from nerveceg_tf.tables import print_verified
 
 app = typer.Typer()
 
@@ -67,6 +58,12 @@ def export(
 ) -> None:
     """Write a run as SavedModel, TFLite or ONNX, if it still says what the run says."""
     form = Form(format, precision, split, frame_size, model_version, name, licence or Form.licence)
+
+    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.export.export import export as export_run
+    from nerveceg_tf.run import Run
+    from nerveceg_tf.tables import print_verified
+
     opened = Run(run)
     frames, _, _ = find_planned(on or opened.data, plan)
     most = {"nerve_dice": most_dice_loss, "gate_auc": most_auc_loss}
@@ -94,9 +91,16 @@ def verify(
     """Hold exports against their run: agreement, Dice, AUC, latency, size. Exits with 1 if one
     loses more than it may."""
     check_outputs(json)
+
+    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.export.verify import verify as verify_exports
+    from nerveceg_tf.run import Run
+    from nerveceg_tf.scoring.parts import frames_of_part
+    from nerveceg_tf.tables import print_verified
+
     run = Run(against)
     frames, _, _ = find_planned(on, plan)
-    frames, scored = frames_of_part(run, frames, part)
+    frames, scored, _ = frames_of_part(run, frames, part)
     of_run, *found = verify_exports(
         exports, run, frames, threads, nerve_dice=most_dice_loss, gate_auc=most_auc_loss
     )
@@ -122,6 +126,10 @@ def query(
     if out.suffix != ".png":
         raise FrameError(f"--out {out}: name a file that ends in .png")
     check_new_file(out, force)
+
+    from nerveceg_tf.export.serving import Client
+    from nerveceg_tf.export.serving.query import query_frame
+
     with Client(url, model, model_version, timeout) as client:
         presence, pixels = query_frame(client, frame, out)
     console.print(f"presence {presence:.3f}, {pixels} nerve pixels: {out}", soft_wrap=True)
@@ -135,6 +143,8 @@ def serve(
     grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 8500,
 ) -> None:
     """Serve a SavedModel on this machine for a trial, where no TensorFlow Serving runs."""
+    from nerveceg_tf.export.serving import LocalServer
+
     with LocalServer(folder, name, rest_port, grpc_port) as server:
         console.print(f"{name}: {server.rest_url} and {server.grpc_url}; stop with Ctrl-C")
         Event().wait()

@@ -2,17 +2,12 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Column, Table
 
-from nerveceg_tf.cross_validate import cross_validate
-from nerveceg_tf.data.datasets import FrameSet
+from nerveceg_tf.choices import GATE_NAMES, LOSS_NAMES, SEGMENTER_NAMES, SHARED
 from nerveceg_tf.errors import FrameError, RunError, SubjectError
-from nerveceg_tf.losses import LOSSES
-from nerveceg_tf.models import GATES, SEGMENTERS, SHARED
 from nerveceg_tf.options import (
     Force,
     Plan,
@@ -23,13 +18,11 @@ from nerveceg_tf.options import (
     parse_subjects,
 )
 from nerveceg_tf.progress import console, output, say
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.tables import print_scores
-from nerveceg_tf.training.distributed import is_chief, place
 from nerveceg_tf.training.recipe import OF_A_SEPARATE_GATE, RECIPES, Recipe, without_effect
-from nerveceg_tf.training.train import resume as resume_run
-from nerveceg_tf.training.train import train as train_run
+
+if TYPE_CHECKING:
+    from nerveceg_tf.data.datasets import FrameSet
+    from nerveceg_tf.run import Run
 
 app = typer.Typer()
 
@@ -78,8 +71,8 @@ def train(
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
     force: Force = False,
-    gate: Annotated[str | None, _option(f"One of {', '.join([*GATES, SHARED])}.")] = None,
-    segmenter: Annotated[str | None, _option(f"One of {', '.join(SEGMENTERS)}.")] = None,
+    gate: Annotated[str | None, _option(f"One of {', '.join([*GATE_NAMES, SHARED])}.")] = None,
+    segmenter: Annotated[str | None, _option(f"One of {', '.join(SEGMENTER_NAMES)}.")] = None,
     gate_size: Annotated[
         str | None, _option("Input of the gate.", callback=parse_size, metavar="HxW")
     ] = None,
@@ -105,7 +98,7 @@ def train(
         int | None,
         _option("Keep a deeply supervised unet_plus_plus to this depth.", min=1, max=4),
     ] = None,
-    loss: Annotated[str | None, _option(f"Of the mask: {', '.join(LOSSES)}.")] = None,
+    loss: Annotated[str | None, _option(f"Of the mask: {', '.join(LOSS_NAMES)}.")] = None,
     label_smoothing: Annotated[
         float | None, _option("Of presence, towards one half.", min=0, max=0.5)
     ] = None,
@@ -156,6 +149,8 @@ def train(
             raise RunError(
                 f"--resume: goes on as the run was begun; leave --{others[0].replace('_', '-')} out"
             )
+        from nerveceg_tf.training.train import resume as resume_run
+
         _score(*resume_run(resume, data, cache))
         return
     if data is None or out is None:
@@ -175,20 +170,28 @@ def train(
         raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
     if cv and (split or hold_out):
         raise SubjectError("--cv: divides the subjects itself; leave --split and --hold-out out")
-    if cv and place()[1] > 1:
-        raise RunError("--cv: trains in one process; unset TF_CONFIG")
     if cv:
+        from nerveceg_tf.cross_validate import cross_validate
+        from nerveceg_tf.tables import print_scores
+        from nerveceg_tf.training.distributed import place
+
+        if place()[1] > 1:
+            raise RunError("--cv: trains in one process; unset TF_CONFIG")
         scores, bad = cross_validate(data, out, chosen, cv, only, skip_bad, force, plan, cache)
         _say_left_out(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
-        console.print(f"folds: {out}", soft_wrap=True)
         return
+    from nerveceg_tf.training.train import train as train_run
+
     _score(*train_run(data, out, chosen, only, hold_out, skip_bad, force, plan, split, cache))
 
 
 @app.command()
 def recipes() -> None:
     """List the recipes of train, and what each of them says."""
+    from rich import box
+    from rich.table import Column, Table
+
     names = [field.name for field in fields(Recipe)]
     shown = {"(none)": Recipe(), **{name: recipe for name, (_, recipe) in RECIPES.items()}}
     columns = (Column(name, overflow="fold") for name in shown)
@@ -243,7 +246,11 @@ def _recipe(name: str | None) -> Recipe:
     return RECIPES[name][1]
 
 
-def _score(run: Run, frames: FrameSet, bad: list[FrameError]) -> None:
+def _score(run: "Run", frames: "FrameSet", bad: list[FrameError]) -> None:
+    from nerveceg_tf.scoring.evaluate import evaluate
+    from nerveceg_tf.tables import print_scores
+    from nerveceg_tf.training.distributed import is_chief
+
     if not is_chief():
         return
     _say_left_out(bad)

@@ -4,27 +4,44 @@ its subject."""
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
+from nerveceg_tf.checked_json import read_json
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.files import check_free, write_json
 from nerveceg_tf.progress import console
+from nerveceg_tf.replacement import REPLACES, begin, check_new, finish, telling_where
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import describe, score_frames
 from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.summary import summarise
 from nerveceg_tf.scoring.tune import tune_on
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.split_file import equal_frames
-from nerveceg_tf.training.train import build_seeded, train_on, train_stages
+from nerveceg_tf.training.train import build_seeded, check_labels, train_on, train_stages
 
 _MARKER = "cv.json"
 _DONE = "frames.csv"
+
+
+class _Asked(TypedDict):
+    """What `cv.json` says: what folds were begun with."""
+
+    folds: int
+    only: str | None
+    data: str
+    recipe: dict
+
+
+_GO_ON = "the same command, with --out {} and without --force"
 
 
 def cross_validate(
@@ -52,7 +69,9 @@ def cross_validate(
         k: how many folds.
         only: `"gate"` or `"segmenter"`; both by default.
         skip_bad: leave bad frames out rather than stop.
-        force: start anew where folds are at `out`.
+        force: start anew where folds are at `out`. The new ones are at `out` with `.new` behind its
+            name until all are there, and can be gone on with under that name; then they take the
+            place of the old.
         plan: how to mend the frames.
         cache: folder to keep decoded frames in.
 
@@ -66,7 +85,9 @@ def cross_validate(
         NervecegError: frames, subjects, recipe or `out` do not allow it.
     """
     out = Path(out)
-    check_free(out, _MARKER, force=True)  # folds that are there are gone on with
+    check_new(out, _MARKER, force, _GO_ON)
+    # Folds that are there are gone on with.
+    check_free(out, _MARKER, force or (out / _MARKER).is_file())
     find_frames(data)  # fails before weights are downloaded
     models, used = build_seeded(recipe, only)
     found = read_data(data, models, skip_bad, plan, cache)
@@ -78,28 +99,44 @@ def cross_validate(
         [*found.together, *equal_frames(found.frames)],
         recipe.validation,
     )
+    for number, split in enumerate(splits, start=1):  # before the first has been trained for hours
+        check_labels(found.frames, split, models, f"{found.folder}: fold {number} of {k}")
     asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": asdict(used)}
-    _start(out, json.loads(json.dumps(asked)), force)
+    folder = _start(out, json.loads(json.dumps(asked)), force)
+    with telling_where(folder, _MARKER, _GO_ON):
+        result = _train_folds(folder, found, splits, recipe, only)
+        folder = finish(folder, _MARKER)
+    console.print(f"folds: {folder}", soft_wrap=True)
+    return result, found.bad
+
+
+def _train_folds(
+    out: Path, data: TrainingData, splits: Sequence[Split], recipe: Recipe, only: str | None
+) -> dict:
+    """Trains and scores what is missing of the folds; gives the scores of all."""
     scored, folds = [], []
     for number, split in enumerate(splits, start=1):
         folder = out / f"fold_{number}"
         if (folder / _DONE).is_file():
-            console.print(f"fold {number} of {k}: was finished before")
+            console.print(f"fold {number} of {len(splits)}: was finished before")
         else:
-            console.print(f"fold {number} of {k}")
-            _train_fold(folder, found, split, recipe, only)
+            console.print(f"fold {number} of {len(splits)}")
+            _train_fold(folder, data, split, recipe, only)
         scored.append(FrameScores.load(folder / _DONE))
-        folds.append(Run(folder).read("metrics.json"))
+        metrics = Run(folder).read("metrics.json", "gate_auc")
+        if "surface_dice_frames" not in metrics:
+            metrics |= summarise(scored[-1])  # of an earlier version, which scored them otherwise
+        folds.append(metrics)
     aucs = [fold["gate_auc"] for fold in folds if fold["gate_auc"] is not None]
     together = FrameScores.join(scored)
     together.save(out / _DONE)
     result = {
-        **describe(together, None, f"held out, {k} folds"),
+        **describe(together, None, f"held out, {len(splits)} folds"),
         "fold_gate_auc": float(np.mean(aucs)) if aucs else None,
         "folds": folds,
     }
     write_json(out / "metrics.json", result)
-    return result, found.bad
+    return result
 
 
 def _train_fold(
@@ -107,10 +144,12 @@ def _train_fold(
 ) -> None:
     models, recipe = build_seeded(recipe, only)
     if all((folder / name).is_file() for name in ("run.json", "split.json")):
-        run = Run(folder)
-        train_stages(run, data, split, models, recipe)
+        run = train_stages(Run(folder), data, split, models, recipe)
     else:
-        run = train_on(data, split, folder, models, recipe, force=True)
+        check_free(folder, "run.json", force=True)
+        if folder.exists():
+            shutil.rmtree(folder)  # killed before there was anything to go on with
+        run = train_on(data, split, folder, models, recipe)
     validation, held_out = (
         [data.frames.frames[i] for i in part] for part in (split.validation, split.held_out)
     )
@@ -127,21 +166,28 @@ def _train_fold(
     scores.save(folder / _DONE)
 
 
-def _start(out: Path, asked: dict, force: bool) -> None:
-    """Makes the folder, or goes on in one that was started with the same."""
+def _start(out: Path, asked: dict, force: bool) -> Path:
+    """Gives the folder to write to: a new one, or one that was started with the same."""
     marker = out / _MARKER
-    if marker.is_file():
+    if marker.is_file() and not force:
         try:
-            before = json.loads(marker.read_text("utf-8"))
-        except ValueError:
-            before = {}
-        if force:
-            shutil.rmtree(out)
-        elif before != asked:
+            before = read_json(marker, _Asked)
+            before.pop(REPLACES, None)
+            for name in before.keys() - asked.keys():
+                raise ValueError(f"{name} is not known")
+        except ValueError as error:
+            raise RunError(
+                f"{marker}: is damaged, or of a later version ({error}); name another --out, or"
+                " pass --force to start anew"
+            ) from None
+        if before != asked:
             options = {"folds": "--cv", "only": "--only", "data": "data", "recipe": "recipe"}
-            others = [option for name, option in options.items() if before.get(name) != asked[name]]
+            others = [option for name, option in options.items() if before[name] != asked[name]]
             raise RunError(
                 f"--out {out}: was begun with another {' and '.join(others)}; name another folder,"
                 " or pass --force to start anew"
             )
-    write_json(marker, asked)
+        return out
+    folder, replaces = begin(out, _MARKER, force)
+    write_json(folder / _MARKER, {**asked, **replaces})
+    return folder

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nerveceg_tf.box import box
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.files import replacing_folder, write_json
+from nerveceg_tf.files import check_file, check_free, replacing_folder, write_json
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
 from nerveceg_tf.scoring.parts import frames_of_part
@@ -22,6 +22,7 @@ RECIPE = Recipe(
     epochs=50,
     segmenter_learning_rate=2e-3,
 )
+_PREDICTIONS, _TABLE, _SCORES = "predictions", "presence.csv", "metrics.json"
 HOLD_OUT = tuple(str(subject) for subject in range(1, 13))
 
 
@@ -34,6 +35,7 @@ def demo(out: Path) -> dict:
     Returns:
         The scores, as of `evaluate`.
     """
+    _check(out)
     return _predict_and_score(box(), out)
 
 
@@ -47,15 +49,21 @@ def train_demo(out: Path, epochs: int = RECIPE.epochs) -> dict:
     Returns:
         The scores, as of `evaluate`.
     """
+    _check(out)
     recipe = replace(RECIPE, epochs=epochs)
     run, _, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
     return _predict_and_score(run, out)
 
 
+def _check(out: Path) -> None:
+    check_free(out / _PREDICTIONS, _TABLE, force=True)
+    check_file(out / _SCORES)
+
+
 def _predict_and_score(run: Run, out: Path) -> dict:
-    frames, _ = frames_of_part(run, find_frames(SAMPLES))
-    with replacing_folder(out / "predictions", "presence.csv", force=True) as folder:
+    frames, _, _ = frames_of_part(run, find_frames(SAMPLES))
+    with replacing_folder(out / _PREDICTIONS, _TABLE, force=True) as folder:
         write_predictions(run, frames, folder, truth=True)
     scores, _ = evaluate(run, frames)
-    write_json(out / "metrics.json", scores)
+    write_json(out / _SCORES, scores)
     return scores

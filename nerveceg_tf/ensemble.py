@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from nerveceg_tf.box import box
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.averaged import AS_IT_IS, VIEWS, Averaged
 from nerveceg_tf.run import LEFT_OUT, PARTS, Run
+from nerveceg_tf.scoring.shapes import SHAPES, ShapeModel
 from nerveceg_tf.thresholds import Thresholds
 
 
@@ -30,27 +32,47 @@ class RunEnsemble:
                 raise RunError(f"{run.path}: has no segmenter, whose masks could be averaged")
         if len({run.stages for run in runs}) > 1:
             raise RunError(
-                f"{' and '.join(str(run.path) for run in runs)}: only some have a gate; combine"
-                " runs that have both stages"
+                f"{_and(runs)}: only some have a gate; combine runs that have both stages"
             )
         self.runs, self.augmented = runs, augmented
-        if len({run.thresholds.cleaning for run in runs}) > 1:
-            warnings.warn(
-                f"{' and '.join(str(run.path) for run in runs)} mend their masks in different ways;"
-                " together they do not mend them",
-                NervecegWarning,
-                stacklevel=2,
-            )
+        _, why = self._cleaning()
+        if why:
+            warnings.warn(f"{_and(runs)} {why}", NervecegWarning, stacklevel=2)
+
+    def _cleaning(self) -> tuple[tuple[str, ...], str | None]:
+        """The steps that mend the one mask that there is, and why they are not those of each."""
+        cleaning = self.runs[0].thresholds.cleaning
+        if any(run.thresholds.cleaning != cleaning for run in self.runs):
+            return (), "mend their masks in different ways; together they do not mend them"
+        if "shape" not in cleaning or len(self.runs) == 1:
+            return cleaning, None
+        first, *others = (ShapeModel.load(run.path / SHAPES) for run in self.runs)
+        if all(first.equals(other) for other in others):
+            return cleaning, None
+        return (
+            tuple(step for step in cleaning if step != "shape"),
+            f"learned other shapes of nerves ({SHAPES}); together they leave the step shape out",
+        )
 
     @property
     def path(self) -> Path:
-        """The folder of the first run."""
-        return self.runs[0].path
+        """What to call the runs: of one its folder, of several no folder, but all their names."""
+        return Path(" + ".join(str(run.path) for run in self.runs))
 
     @property
     def data(self) -> str:
-        """The folder that the first run was trained on."""
-        return self.runs[0].data
+        """The folder that the runs were trained on.
+
+        Raises:
+            RunError: they were trained on several, or one does not know.
+        """
+        folders = [run.data for run in self.runs]
+        if len(set(folders)) > 1:
+            raise RunError(
+                f"{_and(self.runs)}: were trained on other data each; name a folder of labelled"
+                " frames (--data DATA)"
+            )
+        return folders[0]
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -59,8 +81,9 @@ class RunEnsemble:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The means of the runs' thresholds, and the cleaning of the first if all agree on it."""
-        return _mean([run.thresholds for run in self.runs])
+        """The means of the runs' thresholds, and the cleaning that they have in common."""
+        cleaning, _ = self._cleaning()
+        return replace(_mean([run.thresholds for run in self.runs]), cleaning=cleaning)
 
     @property
     def segmenter_alone(self) -> Thresholds | None:
@@ -77,6 +100,11 @@ class RunEnsemble:
             digest: max((k[digest] for k in known if digest in k), key=order.index)
             for digest in set().union(*known)
         }
+
+    @property
+    def fingerprints(self) -> dict[str, np.ndarray]:
+        """As of a run, of all the runs."""
+        return {d: values for run in self.runs for d, values in run.fingerprints.items()}
 
     def model(self) -> Averaged:
         """The runs' models as one, that answers like `NerveCeg`."""
@@ -104,5 +132,8 @@ def _mean(settings: Sequence[Thresholds]) -> Thresholds:
         float(np.mean([getattr(s, name) for s in settings]))
         for name in ("presence", "mask", "area")
     )
-    cleaning = {s.cleaning for s in settings}
-    return Thresholds(presence, mask, area, cleaning.pop() if len(cleaning) == 1 else ())
+    return Thresholds(presence, mask, area)
+
+
+def _and(runs: Sequence[Run]) -> str:
+    return " and ".join(str(run.path) for run in runs)

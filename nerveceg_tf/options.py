@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.data.resize import Size
+from nerveceg_tf.data.size import Size
 
 
 class Stage(StrEnum):

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 console = Console(stderr=True)
 """For what is said to a person: progress, notes, errors."""
@@ -21,8 +23,16 @@ def say(line: str, style: str = "red") -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def bar() -> Progress:
+def bar() -> "Progress":
     """A Rich progress display on standard error, in the style of every command."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),

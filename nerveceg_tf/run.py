@@ -7,21 +7,23 @@ written under a temporary name and renamed, so that a killed process leaves eith
 the new one.
 """
 
-import json
 import platform
-import shutil
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import keras
+import numpy as np
 
+from nerveceg_tf.checked_json import check, read_json
 from nerveceg_tf.errors import ModelError, RunError
-from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
+from nerveceg_tf.files import aside_of, replacing, replacing_folder, write_json
+from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
+from nerveceg_tf.replacement import begin, finish
 from nerveceg_tf.thresholds import Thresholds
 
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
@@ -29,6 +31,88 @@ STAGES = tuple(STAGE_OUTPUTS)
 PARTS = ("train", "validation", "held_out")
 LEFT_OUT = "left_out"
 """Frames that a plan dropped: no part of the split, and nothing to score on."""
+
+
+class _Data(TypedDict, total=False):
+    folder: str | None
+    frames: int
+    fingerprint: str
+
+
+class _Description(TypedDict, total=False):
+    """`run.json` of any run; what was combined or made by hand lacks most of it."""
+
+    recipe: dict | None
+    only: Literal["gate", "segmenter"] | None
+    data: _Data
+    plan: str | None
+    bad_frames: list[str]
+    seconds: float
+    finished: bool
+    versions: dict
+
+
+class _DataOfTraining(_Data):
+    fingerprint: str
+
+
+class _Training(TypedDict):
+    """`run.json` of a training."""
+
+    recipe: dict
+    only: Literal["gate", "segmenter"] | None
+    data: _DataOfTraining
+    plan: str | None
+    bad_frames: list[str]
+    seconds: float
+    finished: bool
+
+
+class _Frame(TypedDict):
+    digest: str
+
+
+class _Split(TypedDict):
+    train: list[_Frame]
+    validation: list[_Frame]
+    held_out: list[_Frame]
+    left_out: NotRequired[list[_Frame]]
+
+
+class _Choice(TypedDict):
+    presence: float
+    mask: float
+    area: NotRequired[float]
+
+
+class _Surface(TypedDict):
+    presence: list[float]
+    mask: list[float]
+    area: list[float]
+    score: list
+
+
+class _Thresholds(_Choice):
+    cleaning: NotRequired[list[str]]
+    segmenter_alone: NotRequired[_Choice | None]
+    frames: NotRequired[int]
+    surface: NotRequired[_Surface]
+
+
+class _Metrics(TypedDict, total=False):
+    gate_auc: float | None
+
+
+_KINDS = {
+    "run.json": _Description,
+    "split.json": _Split,
+    "thresholds.json": _Thresholds,
+    "metrics.json": _Metrics,
+}
+_MEND = {
+    "thresholds.json": "nerveceg tune writes it anew",
+    "metrics.json": "nerveceg evaluate --json writes it anew",
+}
 
 
 class Run:
@@ -43,10 +127,14 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self._parsed: tuple | None = None
+        self._saved: dict[str, tuple[tuple, keras.Model]] = {}
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not self.path.exists():
-            raise RunError(f"{self.path}: is not there; make a run with nerveceg train")
+            aside = aside_of(self.path)
+            mend = f"rename {aside} back" if aside.exists() else "make a run with nerveceg train"
+            raise RunError(f"{self.path}: is not there; {mend}")
         if not (self.path / "run.json").is_file():
             mend = {
                 ".keras": "join it with another by nerveceg combine",
@@ -62,13 +150,14 @@ class Run:
         Args:
             path: the folder to make; it must not hold anything unless `force`.
             description: what `run.json` says, beside the versions of the software.
-            force: empty the folder first, if it is a run.
+            force: let the new run take the place of one that is there, once it is finished. Until
+                then it is beside it, as `nerveceg_tf.replacement.new_of` names it.
+
+        Raises:
+            RunError: `path` is in the way.
         """
-        path = Path(path)
-        check_free(path, "run.json", force)
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
+        path, replaces = begin(Path(path), "run.json", force)
+        description = {**description, **replaces}
         packages = ("nerveceg_tf", "tensorflow", "keras", "numpy", "opencv-python-headless")
         versions = {"python": platform.python_version(), **{p: version(p) for p in packages}}
         write_json(path / "run.json", {**description, "versions": versions})
@@ -78,6 +167,28 @@ class Run:
     def description(self) -> dict[str, Any]:
         """The content of `run.json`."""
         return self.read("run.json")
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The same of a run that was trained, with all that a training says.
+
+        Raises:
+            RunError: something is missing.
+        """
+        description = self.description
+        try:
+            check(description, _Training)
+        except ValueError as error:
+            raise self.of_another_version(error) from None
+        return description
+
+    def of_another_version(self, reason: ValueError) -> RunError:
+        """The error that `run.json` does not hold what a training of this version needs."""
+        begun_with = self.description.get("versions", {}).get("nerveceg_tf", "unknown")
+        return RunError(
+            f"{self.path / 'run.json'}: {reason}; go on with the version that it was begun with"
+            f" ({begun_with}, this is {version('nerveceg_tf')}), or train a new run"
+        )
 
     @property
     def data(self) -> str:
@@ -101,6 +212,21 @@ class Run:
     def describe(self, **facts: Any) -> None:
         """Adds to `run.json`."""
         self.write("run.json", {**self.description, **facts})
+
+    def finish(self) -> "Run":
+        """Says in `run.json` that the training is finished, and takes the place of the run that it
+        replaces, if it replaces one.
+
+        Returns:
+            The run where it is now.
+
+        Raises:
+            RunError: that place cannot be taken.
+        """
+        self.describe(finished=True)
+        run = Run(finish(self.path, "run.json"))
+        run._saved = self._saved  # the same files, under the same name or another
+        return run
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -135,7 +261,8 @@ class Run:
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has"
             )
-        return _load(path)
+        written, model = self._saved.get(stage, (None, None))
+        return model if written == _state(path) else _load(path)
 
     def model(self) -> keras.Model:
         """The stages that the run has as one model, with the run's thresholds.
@@ -156,33 +283,38 @@ class Run:
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
+        plain = uncompiled(model)
         with replacing(self._file(stage)) as temporary:
-            uncompiled(model).save(temporary)
+            plain.save(temporary)
+        self._saved[stage] = _state(self._file(stage)), plain  # to load it takes seconds
 
     @property
     def thresholds(self) -> Thresholds:
         """The run's thresholds, or the defaults where none were tuned."""
-        if not (self.path / "thresholds.json").is_file():
-            return Thresholds()
-        return self._thresholds(self.read("thresholds.json"))
+        return self._both_thresholds()[0]
+
+    def _both_thresholds(self) -> tuple[Thresholds, Thresholds | None]:
+        """Those of the run, and of its segmenter alone; the file is parsed once for each state that
+        it is in, since it holds all that was searched."""
+        path = self.path / "thresholds.json"
+        if not path.is_file():
+            return Thresholds(), None
+        seen = _state(path)
+        if self._parsed is None or self._parsed[0] != seen:
+            content = self.read("thresholds.json")
+            alone = content.get("segmenter_alone")
+            alone = alone and replace(self._thresholds(alone), presence=0.0)
+            self._parsed = seen, (self._thresholds(content), alone)
+        return self._parsed[1]
 
     def _thresholds(self, content: dict) -> Thresholds:
-        try:
-            numbers = content["presence"], content["mask"], content.get("area", 0.0)
-            return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
-        except (KeyError, AttributeError, TypeError, ValueError):
-            raise RunError(
-                f"{self.path / 'thresholds.json'}: is missing or damaged; nerveceg tune writes it"
-                " anew"
-            ) from None
+        numbers = content["presence"], content["mask"], content.get("area", 0.0)
+        return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
 
     @property
     def segmenter_alone(self) -> Thresholds | None:
         """The best thresholds for the segmenter without the gate; `None` where none were tuned."""
-        if not (self.path / "thresholds.json").is_file():
-            return None
-        content = self.read("thresholds.json").get("segmenter_alone")
-        return content and replace(self._thresholds(content), presence=0.0)
+        return self._both_thresholds()[1]
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
@@ -204,6 +336,12 @@ class Run:
         order = (LEFT_OUT, *reversed(PARTS))
         return {f["digest"]: part for part in order for f in split.get(part, ())}
 
+    @cached_property
+    def fingerprints(self) -> dict[str, np.ndarray]:
+        """Fingerprint, float16 `(780,)`, of frames that the run was trained or validated on, by
+        their digest; none of a run of an earlier version."""
+        return load_fingerprints(self.path)
+
     def read(self, name: str, *keys: str) -> Any:
         """Reads one of the run's JSON files.
 
@@ -211,17 +349,24 @@ class Run:
             RunError: it is missing or damaged, or lacks one of `keys`.
         """
         try:
-            content = json.loads((self.path / name).read_text("utf-8"))
-            if not set(keys) <= content.keys():
-                raise ValueError
-        except (OSError, ValueError, AttributeError):
-            mend = "nerveceg tune writes it anew" if name == "thresholds.json" else "train again"
-            raise RunError(f"{self.path / name}: is missing or damaged; {mend}") from None
+            content = read_json(self.path / name, _KINDS.get(name, dict))
+            for key in keys:
+                if key not in content:
+                    raise ValueError(f"{key} is missing")
+        except ValueError as error:
+            mend = _MEND.get(name, "train again")
+            raise RunError(f"{self.path / name}: is missing or damaged ({error}); {mend}") from None
         return content
 
     def write(self, name: str, content: Any) -> None:
         """Writes one of the run's JSON files."""
         write_json(self.path / name, content)
+
+
+def _state(path: Path) -> tuple:
+    """The same for as long as nobody writes the file anew."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: bool = False) -> Run:
@@ -259,6 +404,9 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
         parts = (*PARTS, LEFT_OUT)
+        known = {d: f for r in runs.values() if r for d, f in r.fingerprints.items()}
+        if known:
+            save_fingerprints(folder, known)
         run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
         for stage, model in models.items():
             run.save(stage, model)

@@ -2,20 +2,24 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
-from nerveceg_tf.data.audit import KINDS, Audit
-from nerveceg_tf.data.resize import Size
-from nerveceg_tf.export.verify import Verified
-from nerveceg_tf.models.catalogue import catalogue, catalogue_length
+from nerveceg_tf.data.size import Size
 from nerveceg_tf.progress import output, track
-from nerveceg_tf.scoring.tune import Tuned
+
+if TYPE_CHECKING:
+    from nerveceg_tf.data.audit import Audit
+    from nerveceg_tf.export.verify import Verified
+    from nerveceg_tf.scoring.tune import Tuned
 
 
-def print_audit(found: Audit) -> None:
+def print_audit(found: "Audit") -> None:
     """What an audit found, the first of each kind by name, and its subjects."""
+    from nerveceg_tf.data.audit import KINDS
+
     facts = found.as_json()
     table = Table("found", "", title=f"Audit of {found.folder}", title_justify="left")
     table.columns[0].justify = "right"
@@ -43,6 +47,11 @@ def print_scores(scores: dict, title: str) -> None:
     subjects = scores["subjects"] or "unknown"
     table.add_row("frames scored", f"{scores['frames']} ({scores['part']})", f"{subjects} subjects")
     table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
+    from nerveceg_tf.scoring.parts import REASONS
+
+    for reason, count in scores["left_out"].items():
+        if count:
+            table.add_row(f"left out: {REASONS[reason]}", str(count), "")
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
         "all_empty_dice": "  rival: every mask empty",
@@ -52,6 +61,8 @@ def print_scores(scores: dict, title: str) -> None:
         "nerve_dice": "Dice, frames with a nerve",
         "hausdorff_95": "Hausdorff-95, pixels",
         "surface_distance": "mean distance of outlines, pixels",
+        "surface_dice_2": "surface Dice within 2 pixels",
+        "surface_dice_5": "surface Dice within 5 pixels",
         "gate_auc": "gate ROC AUC",
         "fold_gate_auc": "  mean of the folds' own",
         "gate_sensitivity": "gate sensitivity",
@@ -79,7 +90,7 @@ _GATE_HELPS = {
 }
 
 
-def print_tuned(run: str, tuned: Tuned) -> None:
+def print_tuned(run: str, tuned: "Tuned") -> None:
     """The thresholds that `tune` chose, how flat their surroundings are, the calibration, and what
     each cleaning step gains."""
     surface, calibration = tuned.surface, tuned.calibration
@@ -120,7 +131,7 @@ def print_tuned(run: str, tuned: Tuned) -> None:
         output.print(f"With those that were taken: Kaggle Dice {tuned.score:.4f}.")
 
 
-def print_verified(found: Sequence[Verified], title: str) -> None:
+def print_verified(found: "Sequence[Verified]", title: str) -> None:
     """A run and its exports: agreement, scores, latency, size, and the limits that are broken."""
     table = Table("", title=title, title_justify="left")
     table.columns[0].overflow = "fold"
@@ -147,6 +158,8 @@ def print_verified(found: Sequence[Verified], title: str) -> None:
 
 def print_models(gate_size: Size, segmenter_size: Size, width: int) -> None:
     """Every gate and segmenter, with what it costs."""
+    from nerveceg_tf.models.catalogue import catalogue, catalogue_length
+
     size = {"gate": f"{gate_size[0]}x{gate_size[1]}"}
     size["segmenter"] = f"{segmenter_size[0]}x{segmenter_size[1]}, width {width}"
     entries = track(catalogue(gate_size, segmenter_size, width), "building", catalogue_length())

@@ -15,7 +15,7 @@ from nerveceg_tf.data import cine
 from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames, find_images
-from nerveceg_tf.errors import FrameError
+from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.run import PARTS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
@@ -28,9 +28,9 @@ def sweep(samples):
     return np.stack([read_image(frame.image) for frame in samples[:5]])
 
 
-def write_pages(path, images):
+def write_pages(path, images, compression="tiff_lzw"):
     pages = [Image.fromarray(image) for image in images]
-    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression=compression)
     return path
 
 
@@ -81,15 +81,15 @@ class TestCine:
         assert count_frames(lossless) == len(sweep)
         np.testing.assert_array_equal(list(read_cine(lossless)), sweep)
         np.testing.assert_array_equal(read_image(lossless, 3), sweep[3])
-        with pytest.raises(FrameError, match=r"has no frame 9|that can be decoded|is truncated"):
+        with pytest.raises(FrameError, match="has no frame 9"):
             read_image(lossless, 9)
 
     def test_frames_come_in_order_and_the_file_is_read_once(self, lossless, sweep, monkeypatch):
         frames = find_images(lossless)
         assert [frame.name for frame in frames][:2] == [f"{lossless.stem}_000{i}" for i in (0, 1)]
-        opened, inner = [], cine.read_cine
+        opened, inner = [], cine.open_cine
         monkeypatch.setattr(
-            "nerveceg_tf.data.frame.read_cine", lambda p: opened.append(p) or inner(p)
+            "nerveceg_tf.data.frame.open_cine", lambda p: opened.append(p) or inner(p)
         )
         images = list(map_frames(lambda _, read: read(), frames))
         np.testing.assert_array_equal(images, sweep)
@@ -182,8 +182,8 @@ class TestDicom:
             ({"Rows": 60000}, "a frame has at most 8192x8192"),
             ({"Rows": 0}, "is a DICOM without a picture"),
             ({"NumberOfFrames": 10**7}, "says that it holds 10000000 frames"),
-            ({"PhotometricInterpretation": "NONSENSE"}, "is no DICOM that can be decoded"),
-            ({"BitsAllocated": 13}, "is no DICOM that can be decoded"),
+            ({"PhotometricInterpretation": "NONSENSE"}, "frame 0: cannot be decoded"),
+            ({"BitsAllocated": 13}, "frame 0: cannot be decoded"),
         ],
     )
     def test_impossible_headers_are_refused_by_name(self, sweep, tmp_path, tags, message):
@@ -245,10 +245,14 @@ def test_prediction_of_a_cine_leaves_masks_a_curve_and_a_video(
 def test_a_damaged_dicom_names_the_file_and_nobody(sweep, tmp_path):
     path = write_dicom(tmp_path / "a.dcm", sweep)
     path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.warns(NervecegWarning) as noted:
+        assert count_frames(path) == len(list(read_cine(path))) == len(sweep) - 1
+    path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(FrameError) as caught:
-        list(read_cine(path))
-    assert str(path) in str(caught.value)
-    assert "Doe" not in str(caught.value)
+        count_frames(path)
+    for text in (*(str(note.message) for note in noted), str(caught.value)):
+        assert str(path) in text
+        assert "Doe" not in text
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.dcm"])

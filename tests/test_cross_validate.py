@@ -1,6 +1,7 @@
 """Folds by subject: every frame scored once, by a run that never saw its subject; and resumed."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -129,3 +130,18 @@ def test_frame_scores_read_back_exactly(tmp_path, samples):
     again = FrameScores.load(tmp_path / "frames.csv")
     for name, values in columns.items():
         np.testing.assert_array_equal(getattr(again, name), values)
+
+
+def test_a_fold_that_cannot_be_trained_is_named_before_any_is(nerveceg, few, tiny, tmp_path):
+    """Where one subject alone has nerves, the fold that holds it out has nothing to learn from."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for subject, frame in enumerate((few[0], few[1], few[3])):  # the first has a nerve
+        shutil.copy(frame.image, data / f"{subject}_1.tif")
+        shutil.copy(frame.mask, data / f"{subject}_1_mask.tif")
+    out = tmp_path / "cv"
+    options = (*tiny, "--only", "segmenter", "--cv", "3")
+    code, _, err = nerveceg("train", data, "--out", out, *options[6:])
+    assert code == 2
+    assert re.search(r"data: fold \d of 3: no training frame holds a nerve; there is", err), err
+    assert not out.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nerveceg_tf.data.augment import AUGMENTATION
 from nerveceg_tf.data.datasets import (
@@ -307,3 +308,13 @@ def test_augmentation_goes_as_far_as_it_is_told(frame_set):
 
     assert moved(0) == pytest.approx(0, abs=1e-3)  # mirrored at most
     assert moved(0) < moved(0.5) < moved(1) < moved(2)
+
+
+def test_augmentation_turns_and_zooms_alike_along_both_axes():
+    """A frame that was sheared, or turned against its zoom, is no scan that a probe could make."""
+    random = tf.random.stateless_uniform((5, 64), (1, 2), -1.0, 1.0)
+    pose = AUGMENTATION._pose(random, tf.constant((64, 48, 64, 1))).numpy()
+    for a, b, _, c, d, *_ in pose:
+        linear = np.array([[a, b], [c, d]])
+        # The pose is mirrored at most: what is left are a turn and a zoom.
+        np.testing.assert_allclose(linear @ linear.T, (a * a + b * b) * np.eye(2), atol=1e-5)

@@ -1,6 +1,7 @@
 """Several runs, or several looks at a frame, as one answer behind one gate."""
 
 import csv
+import re
 import shutil
 
 import cv2
@@ -15,10 +16,13 @@ from nerveceg_tf import NerveCeg, NoGate, SharedGate
 from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.ensemble import RunEnsemble, open_runs
-from nerveceg_tf.errors import RunError
+from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.averaged import VIEWS, Averaged, View
 from nerveceg_tf.run import PARTS, Run
 from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.scoring.parts import frames_of_part
+from nerveceg_tf.scoring.postprocess import MaskMaker
+from nerveceg_tf.scoring.shapes import SHAPES, ShapeModel
 from nerveceg_tf.thresholds import Thresholds
 
 
@@ -163,3 +167,70 @@ def test_runs_that_do_not_go_together_are_named(runs, tmp_path):
     alone.save("segmenter", tiny_segmenter((32, 32, 1)))
     with pytest.raises(RunError, match="only some have a gate"):
         open_runs([runs[0], alone.path])
+
+
+def thresholds_of(paths, *cleaning):
+    for path in paths:
+        Run(path).thresholds = Thresholds(0.0, 0.0, cleaning=cleaning)
+
+
+def shapes_of(path, seed):
+    random = np.random.default_rng(seed)
+    masks = [random.random((20, 30)) < 0.5 for _ in range(4)]
+    ShapeModel.fit(masks).save(path / SHAPES)
+
+
+def test_runs_of_other_shapes_leave_that_step_out_and_say_so(runs):
+    """Together they make one mask, to which the shapes of one of them would be applied."""
+    thresholds_of(runs, "fill", "shape")
+    for seed, path in enumerate(runs):
+        shapes_of(path, seed)
+    said = "learned other shapes of nerves (shapes.npz); together they leave the step shape out"
+    with pytest.warns(NervecegWarning, match=re.escape(f"{runs[0]} and {runs[1]} {said}")):
+        both = open_runs(runs)
+    assert both.thresholds.cleaning == ("fill",)
+    assert MaskMaker.of(both).shapes is None
+
+
+def test_runs_of_equal_shapes_take_that_step(runs, recwarn):
+    thresholds_of(runs, "shape")
+    for path in runs:
+        shapes_of(path, seed=7)
+    both = open_runs(runs)
+    assert both.thresholds.cleaning == ("shape",)
+    assert MaskMaker.of(both).shapes.equals(ShapeModel.load(runs[1] / SHAPES))
+    (runs[1] / SHAPES).unlink()
+    # Alone and looking four times, the first has all that it needs.
+    assert open_runs(runs[:1], augmented=True).thresholds.cleaning == ("shape",)
+    assert not [w for w in recwarn if issubclass(w.category, NervecegWarning)]
+    with pytest.raises(RunError, match=f"{runs[1] / SHAPES}: is missing or damaged"):
+        open_runs(runs)
+
+
+def test_runs_that_mend_otherwise_do_not_mend(runs):
+    thresholds_of(runs[:1], "fill")
+    thresholds_of(runs[1:], "largest")
+    with pytest.warns(NervecegWarning, match="mend their masks in different ways"):
+        both = open_runs(runs)
+    assert both.thresholds.cleaning == ()
+
+
+def test_an_ensemble_is_called_by_all_its_names(runs, samples):
+    both = open_runs(runs)
+    assert str(both.path) == f"{runs[0]} + {runs[1]}"
+    assert not both.path.exists()  # so that nothing is read from it as if it were a folder
+    assert open_runs(runs[:1], augmented=True).path == runs[0]
+    with pytest.raises(RunError, match=re.escape(f"{both.path}: the data holds no validation fra")):
+        frames_of_part(both, samples[:1], "validation")
+
+
+def test_runs_of_other_data_do_not_report_on_the_first_ones(runs, tmp_path):
+    assert open_runs(runs).data == str(SAMPLES)
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    Run(runs[1]).describe(data={"folder": str(other)})
+    with pytest.raises(RunError, match="were trained on other data each; name a folder of labell"):
+        _ = open_runs(runs).data
+    Run(runs[1]).describe(data={})
+    with pytest.raises(RunError, match=f"{runs[1]}: does not say what it was trained on"):
+        _ = open_runs(runs).data

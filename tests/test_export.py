@@ -8,7 +8,7 @@ import pytest
 from bounds import FLOAT16
 from exporting import make_data, make_run
 
-from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.export import export as module
 from nerveceg_tf.export.answer import Answer
@@ -100,8 +100,10 @@ def test_an_export_that_fails_is_not_left(
 
 def test_what_an_export_loses_is_measured(run, few):
     verifier = Verifier(run, few)
-    images = {read_image(f.image).tobytes(): f for f in few}
-    truths = dict(zip(images, verifier._truths, strict=True))
+    images = [read_image(f.image) for f in few]
+    truths = {
+        image.tobytes(): read_mask(f, image.shape) for f, image in zip(few, images, strict=True)
+    }
 
     def knows_all(frame):
         mask = truths[frame.tobytes()]

@@ -286,3 +286,79 @@ def test_two_masks_of_one_frame_are_refused(kaggle):
     mask.with_suffix(".png").write_bytes(mask.read_bytes())
     with pytest.raises(LayoutError, match="is a mask of the same frame; keep one"):
         find_frames(kaggle)
+
+
+TABLES = {
+    "pairs": ("frames.csv", ("name", "subject"), lambda name: (name, "7")),
+    "original": ("train_label.csv", ("image", "label"), lambda name: (name, 1)),
+    "original, test": ("test_label.csv", ("image", "label"), lambda name: (name, 1)),
+    "kaggle": (
+        "train_masks.csv",
+        ("subject", "img", "pixels"),
+        lambda name: (*name.split("_"), "1 1"),
+    ),
+}
+
+
+def tabled(layout, few, request):
+    """A folder of a layout, its table, the columns, how to write a row, and names that fit."""
+    folder = request.getfixturevalue(layout.split(",")[0])
+    table, columns, row = TABLES[layout]
+    frames = {"original": few[:6], "original, test": few[6:]}.get(layout, few)
+    return folder, folder / table, columns, row, [frame.name for frame in frames]
+
+
+def refusals(folder):
+    """What is said of a folder: the error that stops, and all that an audit lists."""
+    listed = []
+    find_frames(folder, listed.append)
+    with pytest.raises(LayoutError) as caught:
+        find_frames(folder)
+    assert str(caught.value) == str(listed[0])
+    return [str(error) for error in listed]
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_rows_that_are_there_twice_are_named(layout, few, request):
+    folder, table, columns, row, names = tabled(layout, few, request)
+    rows = [row(name) for name in (*names, *names[:2])]
+    write_rows(table, columns, *rows)
+    expected = f"{table}: lists {names[0]}, {names[1]} twice; keep one row of each"
+    assert refusals(folder) == [expected]
+
+
+@pytest.mark.parametrize("layout", TABLES)
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (["99_1"], "lists 99_1, which is not in the folder"),
+        (["99_1", "1_1.tif"], "lists 99_1, 1_1.tif, which are not in the folder"),
+        (
+            [f"99_{i}" for i in range(9)],
+            "lists 99_0, 99_1, 99_2, 99_3, 99_4 and 4 more, which are not in the folder",
+        ),
+    ],
+)
+def test_rows_of_frames_that_are_not_there_are_named(layout, wrong, named, few, request):
+    folder, table, columns, row, names = tabled(layout, few, request)
+    write_rows(table, columns, *[row(name) for name in (*names, *wrong)])
+    if layout == "kaggle":  # whose table is of all frames, where a folder may hold a few
+        assert len(find_frames(folder)) == len(few)
+        return
+    (said,) = refusals(folder)
+    assert said.startswith(f"{table}: {named}; write names of files without their endings")
+
+
+@pytest.mark.parametrize("layout", TABLES)
+def test_a_wrong_table_does_not_stop_an_audit(layout, few, request):
+    folder, table, columns, _, _ = tabled(layout, few, request)
+    table.write_text("a,b\n1,2\n")
+    (said,) = refusals(folder)
+    assert said == f"{table}: has no column {columns[0]}; its first line must name it"
+
+
+def test_rows_may_name_frames_whose_mask_is_missing(pairs, few):
+    write_rows(pairs / "frames.csv", ("name",), *[(frame.name,) for frame in few])
+    (pairs / "masks" / few[0].image.name).unlink()
+    (said,) = refusals(pairs)
+    assert said.startswith(f"{pairs / 'images' / few[0].image.name}: has no mask")

@@ -160,7 +160,7 @@ def test_a_folder_in_the_way_is_never_emptied_unasked(tmp_path):
     make_run(tmp_path / "run", ())
     with pytest.raises(RunError, match="--force"):
         Run.create(tmp_path / "run", {})
-    Run.create(tmp_path / "run", {"recipe": {"new": 1}}, force=True)
+    Run.create(tmp_path / "run", {"recipe": {"new": 1}}, force=True).finish()
     assert Run(tmp_path / "run").description["recipe"] == {"new": 1}
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()

@@ -111,11 +111,12 @@ def test_distances_of_squares_are_what_they_look_like():
     truth, moved = np.zeros((40, 50)), np.zeros((40, 50))
     truth[10:20, 10:20] = 1
     moved[10:20, 13:23] = 1
-    hausdorff, mean = outline_distances(truth, moved)
-    assert hausdorff == 3
-    assert 0 < mean < 3
-    assert outline_distances(truth, truth) == (0, 0)
-    assert outline_distances(truth, np.zeros_like(truth)) is None
+    found = outline_distances(truth, moved)
+    assert found.hausdorff_95 == 3
+    assert 0 < found.surface_distance < 3
+    assert found.surface_dice_2 < found.surface_dice_5 == 1
+    assert outline_distances(truth, truth) == (0, 0, 1, 1)
+    assert np.isnan(outline_distances(truth, np.zeros_like(truth)).hausdorff_95)
 
 
 def test_a_mask_at_the_frames_edge_has_an_outline_there():
@@ -172,6 +173,8 @@ def frame_scores(counts, presence, mask, area=0.0, alone=None):
         alone_dice=counts.dice(alone.mask, alone.area) if alone else none,
         hausdorff_95=none,
         surface_distance=none,
+        surface_dice_2=none,
+        surface_dice_5=none,
     )
 
 

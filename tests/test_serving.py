@@ -3,10 +3,14 @@
 import base64
 import http.client
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -718,4 +722,82 @@ def test_client_of_a_server_of_something_else(canned, body):
     canned.answers["/v1/models/nerveceg/metadata"] = (200, body)
     assert "no metadata" in one_line(Client(canned.url).metadata)
     canned.answers["/v1/models/nerveceg"] = (200, body)
+    assert "no status" in one_line(Client(canned.url).status)
+
+
+def test_the_command_asks_over_rest_without_tensorflow(server, few, tmp_path):
+    """Against a real server, in a process of its own."""
+    code = """
+import sys
+from nerveceg_tf.cli import main
+try:
+    main()
+finally:
+    print(sorted({"tensorflow", "tensorflow_serving", "keras", "grpc"} & sys.modules.keys()))
+"""
+    out = tmp_path / "overlay.png"
+    command = ["query", server.rest_url, few[0].image, "--out", out]
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root, "COLUMNS": "300"},
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(rf"presence 0\.\d+, \d+ nerve pixels: {re.escape(str(out))}", line)
+    assert cv2.imread(str(out)) is not None
+
+
+@pytest.mark.parametrize("kind", ["grpc", "columns"])
+def test_both_transports_describe_a_model_alike(connect, kind):
+    found = connect(kind).metadata()
+    uint8 = found["uint8"]["inputs"]["image"]
+    assert uint8 == {"dtype": "uint8", "shape": [-1, -1, -1, 1]}
+    assert found == connect("rows").metadata()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [("DT_FLOAT", "float32"), ("DT_DOUBLE", "float64"), ("DT_HALF", "float16")]
+    + [(f"DT_{n.upper()}", n) for n in ("int8", "uint8", "int64", "uint32", "bool", "string")]
+    + [(f"DT_{n.upper()}", n) for n in ("bfloat16", "complex64", "qint8", "resource")],
+)
+def test_dtypes_are_named_as_tensorflow_names_them(canned, dtype, name):
+    assert getattr(tf, name).name == name
+    canned.answers["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_FLOAT", dtype))
+    found = Client(canned.url).metadata()["serving_default"]["inputs"]["image"]
+    assert found == {"dtype": name, "shape": [-1, -1, -1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "line"),
+    [
+        ("DT_UINT8", "[256]", "outside uint8"),
+        ("DT_INT64", "[9223372036854775808]", "outside int64"),
+        ("DT_INT32", "[0.5]", "other than int32"),
+        ("DT_HALF", "[1e6]", "outside float16"),
+        ("DT_BOOL", "[1]", "other than bool"),
+        ("DT_COMPLEX64", "[1]", "other than complex64"),
+        ("DT_BFLOAT16", "[1]", "bfloat16"),
+        ("DT_RESOURCE", "[1]", "cannot hold resource"),
+    ],
+)
+def test_numbers_that_a_dtype_does_not_hold(canned, images, dtype, value, line):
+    canned.answers["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_UINT8", dtype))
+    body = f'{{"outputs": {{"presence": [0.5], "mask_binary": {value}}}}}'
+    canned.answers[PREDICT] = (200, body)
+    found = one_line(lambda: Client(canned.url).predict(images))
+    assert line in found
+    assert "the answer is not what metadata says" in found
+
+
+@pytest.mark.parametrize(
+    "version",
+    ['{"version": "x", "state": "START"}', '{"version": "1"}', '{"version": "1", "state": 3}', "1"],
+)
+def test_a_status_that_is_none(canned, version):
+    canned.answers["/v1/models/nerveceg"] = (200, f'{{"model_version_status": [{version}]}}')
     assert "no status" in one_line(Client(canned.url).status)

@@ -159,8 +159,8 @@ def test_folds_of_unknown_subjects_keep_neighbours_together_on_all_sides():
 def test_known_subjects_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        split_by_subject(make("aabbcc"))
-        k_folds_by_subject(make("aabbcc"), 3)
+        split_by_subject(make("aabbccddee"))
+        k_folds_by_subject(make("aabbccddee"), 5)
 
 
 def of(subjects, *pairs):
@@ -232,3 +232,125 @@ def test_folds_validate_on_the_share_that_was_asked_for():
     for share, count in ((0.1, 2), (0.5, 8)):
         splits = k_folds_by_subject(frames, 5, validation=share)
         assert {len(split.validation) for split in splits} == {count}
+
+
+def of_sizes(*sizes):
+    """Frames of subjects with so many each."""
+    return make([f"p{n}" for n, size in enumerate(sizes) for _ in range(size)])
+
+
+@pytest.mark.parametrize("share", [0.51, 0.6, 0.7, 0.75, 0.8, 0.9])
+def test_more_than_half_may_validate(share):
+    frames = of_sizes(*[5] * 40)
+    split = split_by_subject(frames, np.arange(200) % 2 == 0, share)
+    assert_apart(split, subjects_of(frames))
+    one = 5 / 200  # a fold may have a subject more than another
+    assert abs(len(split.validation) / 200 - share) <= one
+    for split in k_folds_by_subject(frames, 5, validation=share):
+        assert abs(len(split.validation) / 160 - share) <= one * 200 / 160
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "given"),
+    [
+        ([4, 4], 0.2, "0.5"),
+        ([4, 4, 4], 0.2, "0.333"),
+        ([4, 4], 0.1, "0.5"),
+        ([4, 4, 4, 4], 0.9, "0.75"),
+        ([90, 5], 0.2, "0.0526"),
+        ([30] * 5, 0.2, None),
+        ([4, 4, 4], 0.33, None),
+        ([4, 4], 0.5, None),
+        ([1] * 10, 0.9, None),
+    ],
+)
+def test_a_share_that_subjects_do_not_allow_is_named_beside_the_given(sizes, share, given):
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        split_by_subject(of_sizes(*sizes), validation=share)
+    expected = [f"a share of {share} was to validate, but it is {given}: there are too"]
+    found = [str(note.message) for note in noted]
+    assert [text[: len(expected[0])] for text in found] == (expected if given else [])
+
+
+def test_folds_say_once_how_far_their_shares_are():
+    with pytest.warns(NervecegWarning, match=r"it is 0\.5 in 3 of 3 folds: there are") as noted:
+        k_folds_by_subject(of_sizes(4, 4, 4), 3, validation=0.2)
+    assert len(noted) == 1
+
+
+BOTH, NONE, ALL = [1, 1, 1, 1, 0, 0, 0, 0], [0] * 8, [1] * 8
+SMALL = {
+    "one frame": ("a", [1], "only one subject, a,"),
+    "one unknown frame": ([None], [1], "only one subject, unknown 1,"),
+    "two frames of one subject": ("aa", [1, 0], "only one subject, a,"),
+    "two frames of two subjects": ("ab", [1, 0], None),
+    "two unknown frames": ([None] * 2, [1, 0], None),
+    "three unknown frames": ([None] * 3, [1, 0, 0], None),
+    "one subject": ("a" * 8, BOTH, "only one subject, a,"),
+    "four of each": ("abcdefgh", BOTH, None),
+    "four of each, unknown": ([None] * 8, BOTH, None),
+    "a class of one": ("abcdefgh", [1, *[0] * 7], None),
+    "a class of one, unknown": ([None] * 8, [1, *[0] * 7], None),
+    "no nerve": ("abcdefgh", NONE, None),
+    "no nerve, unknown": ([None] * 8, NONE, None),
+    "every frame with a nerve": ("aabbccdd", ALL, None),
+    "every frame with a nerve, unknown": ([None] * 8, ALL, None),
+    "two subjects, a class in each": ("aaaabbbb", BOTH, None),
+    "some unknown": ([*"aabb", None, None, None, None], BOTH, None),
+}
+
+
+def known_subjects(frames):
+    """The subject of each, or what stands in for it, without the note."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return subjects_of(frames)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("name", SMALL)
+def test_small_sets_are_split(name, share):
+    subjects, present, note = SMALL[name]
+    frames = make(subjects)
+    for seed in range(4):
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            split = split_by_subject(frames, present, share, seed=seed)
+        alone = [text for text in map(str, noted) if "only one subject" in text]
+        assert len(alone) == bool(note)
+        assert all(note in text for text in alone)
+        assert_apart(split, known_subjects(frames))
+        assert len(split.train)
+        assert bool(len(split.validation)) == (note is None)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 8])
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.filterwarnings("ignore::nerveceg_tf.errors.NervecegWarning")
+def test_small_sets_are_folded_or_it_is_said_what_is_missing(name, k):
+    subjects, present, _ = SMALL[name]
+    frames = make(subjects)
+    known = subjects_of(frames)
+    count = len(set(known))
+    if count < k:
+        missing = rf"{k} folds: (all frames are of one subject|{count} subjects allow from 2 to)"
+        with pytest.raises(SubjectError, match=missing) as caught:
+            k_folds_by_subject(frames, k, present)
+        assert "\n" not in str(caught.value)
+        return
+    splits = k_folds_by_subject(frames, k, present)
+    for split in splits:
+        assert_apart(split, known)
+        assert len(split.train)
+        assert len(split.held_out)
+    held_out = np.concatenate([split.held_out for split in splits])
+    assert sorted(held_out) == list(range(len(frames)))
+
+
+@pytest.mark.parametrize(
+    "divide", [split_by_subject, lambda frames: k_folds_by_subject(frames, 2)], ids=["split", "k"]
+)
+def test_no_frames_cannot_be_split(divide):
+    with pytest.raises(SubjectError, match="there are no frames to split; add some"):
+        divide([])

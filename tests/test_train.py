@@ -12,8 +12,9 @@ import pytest
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.errors import TrainingError
 from nerveceg_tf.run import Run
-from nerveceg_tf.training.callbacks import Schedule
+from nerveceg_tf.training.callbacks import History, Schedule, Score, StopOnNaN
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +200,47 @@ def test_kaggles_own_files_from_training_to_masks(run_command, shared_data, tmp_
     masks = sorted((tmp_path / "p" / "masks").iterdir())
     assert len(masks) == 20
     assert {cv2.imread(str(mask), -1).shape for mask in masks} == {(420, 580)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("loss", "loss"),
+        ("val_loss", "validation loss"),
+        ("val_mask_loss", "validation mask loss"),
+        ("val_presence_auc", "validation presence auc"),
+        ("val_score", "validation score"),
+        ("mask_nerve_dice", "mask nerve dice"),
+    ],
+)
+def test_an_epoch_with_a_value_that_is_no_number_ends_the_training(name, said, value, tmp_path):
+    stop = StopOnNaN("segmenter", "--segmenter-learning-rate")
+    history = History(tmp_path / "history.csv", "segmenter", 0)
+    every = keras.callbacks.CallbackList([stop, history])
+    good = {"loss": 0.5, "val_loss": 0.6, "val_score": 0.7}
+    every.on_epoch_end(0, good)
+    kept = (tmp_path / "history.csv").read_text()
+    with pytest.raises(TrainingError) as caught:
+        every.on_epoch_end(1, {**good, name: value})
+    assert str(caught.value) == (
+        f"the segmenter's {said} became {float(value)} in epoch 2; train again with a lower"
+        " --segmenter-learning-rate"
+    )
+    assert (tmp_path / "history.csv").read_text() == kept
+
+
+def test_a_score_that_is_no_number_ends_the_training_too():
+    """It is the mean of others, and is made of them just before."""
+    every = keras.callbacks.CallbackList([Score(["auc", "dice"]), StopOnNaN("gate", "--rate")])
+    with pytest.raises(TrainingError, match="the gate's validation auc became nan in epoch 3"):
+        every.on_epoch_end(2, {"loss": 1.0, "val_auc": float("nan"), "val_dice": 0.5})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_step_whose_loss_is_no_number_ends_the_training(value):
+    stop = StopOnNaN("gate", "--gate-learning-rate")
+    stop.on_epoch_begin(1)
+    stop.on_train_batch_end(0, {"loss": 0.5})
+    with pytest.raises(TrainingError, match=f"the gate's loss became {value} in epoch 2, step 3;"):
+        stop.on_train_batch_end(2, {"loss": value})

@@ -24,11 +24,13 @@ from make_samples import AREA, FRAME, Scan, read_scans
 
 from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.data.twins import fingerprint
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.files import replacing, write_json
+from nerveceg_tf.fingerprints import save_fingerprints
 from nerveceg_tf.run import PARTS, Run
 
-KEPT = "thresholds.json", "metrics.json", "history.csv"
+KEPT = "metrics.json", "history.csv"
 SHRINK = 4  # of scans, to look for frames in them
 LEAST = 0.95  # correlation of a frame with the place that it was cut from
 
@@ -81,16 +83,23 @@ def main() -> None:
     split = run.read("split.json", *PARTS)
     part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in PARTS for f in split[part]}
     scans = {scan.name: shrunk(scan) for scan in read_scans(args.source)}
+    fingerprints = dict(run.fingerprints)
     for folder in ("train", "test"):
         for frame in find_images(SAMPLES / folder):
             image = read_image(frame.image)
             part, view = part_of_scan[origin(image, scans)]
             known = {"name": f"{folder}/{frame.name}", "subject": view["subject"]}
             split[part].append({**known, "digest": digest(image)})
+            if part != "held_out":
+                fingerprints[digest(image)] = fingerprint(image)
     args.out.mkdir(exist_ok=True)
+    save_fingerprints(args.out, fingerprints)
     for name in KEPT:
         with replacing(args.out / name) as temporary:
             shutil.copyfile(run.path / name, temporary)
+    # A surface of many numbers, each on a line of its own, would take twice the room.
+    with replacing(args.out / "thresholds.json") as temporary:
+        temporary.write_text(json.dumps(run.read("thresholds.json")), "utf-8")
     (args.out / "int8.tflite").unlink(missing_ok=True)  # of the model before
     with replacing(args.out / "shared.keras") as temporary:
         repack(run.load("shared"), temporary)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.frame import FINGERPRINT, Frame, Known
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.files import replacing
 
 # Whatever changes how a file becomes pixels must change this too, or old pixels would be served.
-_VERSION = b"nerveceg_tf frames 1"
+_VERSION = b"nerveceg_tf frames 2"
 _CHECK = 8
+_DIGEST, _FINGERPRINT = 20, 2 * FINGERPRINT
 
 
 def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[], tuple]) -> tuple:
@@ -24,7 +25,8 @@ def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[],
         folder: the cache. It may be deleted at any time.
         frame: a labelled frame.
         sizes: sizes of the images and masks that `read` gives.
-        read: gives images and masks by size, whether there is a nerve, and the frame's digest.
+        read: gives images and masks by size, whether there is a nerve, and what is known of the
+            frame, of which the cache keeps all but the pixels.
     """
     path = folder / f"{_key(frame, sizes)}.npy"
     try:
@@ -63,8 +65,9 @@ def _digest(path: Path, _changed: int, _size: int) -> bytes:
 
 
 def _pack(content: tuple, sizes: Sequence[Size]) -> np.ndarray:
-    images, masks, present, digest = content
-    parts = [np.array([present], np.uint8), np.frombuffer(digest.encode(), np.uint8)]
+    images, masks, present, known = content
+    of_frame = known.digest.encode(), known.fingerprint.tobytes()
+    parts = [np.array([present], np.uint8), *(np.frombuffer(x, np.uint8) for x in of_frame)]
     parts += [pixels[size].ravel() for size in sizes for pixels in (images, masks)]
     packed = np.concatenate(parts)
     return np.concatenate([packed, _checksum(packed)])
@@ -79,13 +82,14 @@ def _unpack(packed: np.ndarray, sizes: Sequence[Size]) -> tuple:
     if not np.array_equal(_checksum(packed), checksum):
         raise ValueError("damaged")
     areas = [height * width for height, width in sizes]
-    digest_length = len(packed) - 1 - 2 * sum(areas)
-    if packed.dtype != np.uint8 or digest_length != 20:
+    at = 1 + _DIGEST + _FINGERPRINT
+    if packed.dtype != np.uint8 or len(packed) != at + 2 * sum(areas):
         raise ValueError("another content")
-    digest, at = packed[1:21].tobytes().decode(), 21
+    digest = packed[1 : 1 + _DIGEST].tobytes().decode()
+    known = Known(digest, packed[1 + _DIGEST : at].copy().view(np.float16))
     images, masks = {}, {}
     for size, area in zip(sizes, areas, strict=True):
         for target in (images, masks):
             target[size] = packed[at : at + area].reshape(*size, 1)
             at += area
-    return images, masks, bool(packed[0]), digest
+    return images, masks, bool(packed[0]), known

@@ -1,7 +1,7 @@
 """From frames on disk to batches: read and resized once, kept as uint8, augmented afterwards."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from nerveceg_tf.data.augment import AUGMENTATION, Augmentation
 from nerveceg_tf.data.cache import cached
-from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
+from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
 from nerveceg_tf.data.resize import Size, resize
+from nerveceg_tf.data.twins import fingerprint
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.progress import track
 
@@ -22,18 +23,21 @@ class FrameSet:
     """Frames in memory, at the sizes that the models take.
 
     Attributes:
-        frames: the `n` frames.
+        frames: the `n` frames, each with what is `known` of it.
         present: bool `(n,)`, whether the mask in the frame's own size holds any nerve.
         images: for each size, uint8 `(n, height, width, 1)`, gray 0..255.
         masks: for each size, uint8 `(n, height, width, 1)`, 0 or 1.
-        digests: for each frame, the fingerprint of its pixels.
     """
 
     frames: tuple[Frame, ...]
     present: np.ndarray
     images: dict[Size, np.ndarray]
     masks: dict[Size, np.ndarray]
-    digests: tuple[str, ...]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """For each frame, what its pixels are known by."""
+        return tuple(frame.known.digest for frame in self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -46,7 +50,6 @@ class FrameSet:
             self.present[positions],
             {size: images[positions] for size, images in self.images.items()},
             {size: masks[positions] for size, masks in self.masks.items()},
-            tuple(self.digests[i] for i in positions),
         )
 
 
@@ -74,9 +77,13 @@ def read_frames(
     sizes = sorted(set(sizes))
     read = partial(_read, sizes=sizes, cache=cache)
     outcomes = track(map_frames(read, frames), "reading frames", len(frames))
-    good, bad = [], []
+    good, bad, memory = [], [], PixelMemory()
     for outcome in outcomes:
-        (bad if isinstance(outcome, FrameError) else good).append(outcome)
+        if isinstance(outcome, FrameError):
+            bad.append(outcome)
+        else:
+            frame, *pixels = outcome
+            good.append((memory.keep(frame), *pixels))
     if bad and (not skip_bad or not good):
         lines = [str(error) for error in bad[:10]]
         if len(bad) > 10:
@@ -85,14 +92,8 @@ def read_frames(
     images, masks = (
         {size: np.stack([r[part][size] for r in good]) for size in sizes} for part in (1, 2)
     )
-    frame_set = FrameSet(
-        frames=tuple(r[0] for r in good),
-        present=np.array([r[3] for r in good]),
-        images=images,
-        masks=masks,
-        digests=tuple(r[4] for r in good),
-    )
-    return frame_set, bad
+    present = np.array([r[3] for r in good])
+    return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 
 def gate_dataset(
@@ -270,12 +271,13 @@ def _read(
         present = bool(mask.any())
         images = {size: resize(image, size)[..., None] for size in sizes}
         masks = {size: _small(mask, size, present)[..., None] for size in sizes}
-        return images, masks, present, digest(image)
+        return images, masks, present, Known(digest(image), fingerprint(image), image, mask)
 
     try:
-        return frame, *(cached(cache, frame, sizes, fresh) if cache else fresh())
+        images, masks, present, known = cached(cache, frame, sizes, fresh) if cache else fresh()
     except FrameError as error:
         return error
+    return replace(frame, known=known), images, masks, present
 
 
 def _small(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:

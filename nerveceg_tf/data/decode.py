@@ -41,12 +41,12 @@ class _Tiff(TiffImageFile):
             super().load_end()
 
 
-def decode_still(content: bytes, path: Path, page: int = 0) -> np.ndarray:
+def decode_still(content: bytes, path: Path | str, page: int = 0) -> np.ndarray:
     """Decodes a TIFF, PNG, JPEG or BMP; its header is judged before its pixels are touched.
 
     Args:
         content: the file's bytes.
-        path: where they came from, for messages.
+        path: where they came from, for messages; with the frame's number if it is one of several.
         page: which picture of a TIFF of several.
 
     Returns:
@@ -79,7 +79,7 @@ def decode_still(content: bytes, path: Path, page: int = 0) -> np.ndarray:
     return to_gray(_by_opencv(content, path, page), path)
 
 
-def to_gray(pixels: np.ndarray, path: Path, rgb: bool = False) -> np.ndarray:
+def to_gray(pixels: np.ndarray, path: Path | str, rgb: bool = False) -> np.ndarray:
     """Turns pixels into 8-bit gray: 16 bits are divided by 257, colours become luma.
 
     Args:
@@ -103,7 +103,7 @@ def to_gray(pixels: np.ndarray, path: Path, rgb: bool = False) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, 0])
 
 
-def check_size(size: tuple[int, int], path: Path) -> None:
+def check_size(size: tuple[int, int], path: Path | str) -> None:
     """Refuses frames that no scanner makes.
 
     Raises:
@@ -125,7 +125,7 @@ def by(size: tuple[int, int]) -> str:
 _TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
 
 
-def _by_opencv(content: bytes, path: Path, page: int) -> np.ndarray:
+def _by_opencv(content: bytes, path: Path | str, page: int) -> np.ndarray:
     buffer = np.frombuffer(content, np.uint8)
     try:
         if page:

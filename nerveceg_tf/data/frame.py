@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, read_cine, read_dicom
+from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import by, decode_still
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError
@@ -20,7 +20,32 @@ from nerveceg_tf.parallel import parallel_map
 
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 
+FINGERPRINT = 780
+"""How many numbers a frame's fingerprint has; see `twins.fingerprint`."""
+
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found when a frame was read, so that it is not read again.
+
+    Attributes:
+        digest: as of `digest`.
+        fingerprint: float16 `(780,)`, as of `twins.fingerprint`.
+        image: uint8 `(height, width)`; `None` where so many frames were read that not all are kept.
+        mask: uint8 `(height, width)`, 0 or 1; `None` where it was not read, or is not kept.
+    """
+
+    digest: str
+    fingerprint: np.ndarray
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that image and mask take."""
+        return sum(pixels.nbytes for pixels in (self.image, self.mask) if pixels is not None)
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,7 @@ class Frame:
         index: which frame of a file of several, from 0; `None` for a still.
         mask_index: the same for the mask's file.
         mask_shift: pixels to move the mask down and to the right, when it was drawn on a twin.
+        known: what an earlier reading of the file found, if there was one.
     """
 
     name: str
@@ -48,6 +74,30 @@ class Frame:
     index: int | None = None
     mask_index: int | None = None
     mask_shift: tuple[int, int] = (0, 0)
+    known: Known | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its pixels are in memory."""
+        return self.known is not None and self.known.image is not None
+
+
+class PixelMemory:
+    """Decides which frames keep the pixels that were read: the first ones, while there is room.
+
+    Args:
+        room: bytes; by default enough for 500 frames of 580x420 with their masks.
+    """
+
+    def __init__(self, room: int = 256 * 2**20):
+        self.room = room
+
+    def keep(self, frame: Frame) -> Frame:
+        """The frame, without its pixels if there is no room left for them."""
+        self.room -= frame.known.nbytes
+        if self.room >= 0:
+            return frame
+        return replace(frame, known=Known(frame.known.digest, frame.known.fingerprint))
 
 
 def read_image(path: Path, index: int | None = None) -> np.ndarray:
@@ -68,61 +118,69 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
         FrameError: the file is empty, truncated, of another kind, or of an impossible size.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO or (suffix in DICOM and index is not None):
-        frame = next(islice(read_cine(path), index or 0, None), None)
-        if frame is None:
-            raise FrameError(f"{path}: has no frame {index}")
-        return frame
-    if suffix in DICOM:
-        return read_dicom(path)
+    if suffix in VIDEO:
+        return open_cine(path).read(index or 0)
     try:
-        # Every page of a cine's masks is in one file.
-        content = path.read_bytes() if index is None else _content(path, path.stat().st_mtime_ns)
+        if index is not None and suffix in (*TIFF, *DICOM):
+            state = path.stat()
+            return _opened(path, state.st_mtime_ns, state.st_size).read(index)
+        if suffix in DICOM:
+            return read_dicom(path)
+        content = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
     return decode_still(content, path, index or 0)
 
 
 @lru_cache(maxsize=4)
-def _content(path: Path, _changed: int) -> bytes:
-    return path.read_bytes()
+def _opened(path: Path, _changed: int, _size: int) -> Cine:
+    """Kept for the masks of a cine, which are in one file."""
+    return open_cine(path)
 
 
 def map_frames(
     function: Callable[[Frame, Callable[[], np.ndarray]], Result], frames: Iterable[Frame]
 ) -> Iterator[Result]:
-    """Yields `function(frame, read)` for each frame, in order, worked out by one thread per core.
+    """Yields `function(frame, read)` for each frame, in order, as `parallel_map` does.
 
     Args:
         function: `read()` gives it the frame's pixels as `read_image` does, or raises what that
-            raises. A cine is read once, from its start, whatever its number of frames.
-        frames: frames on disk.
+            raises. A cine is opened once, and read one frame after the other.
+        frames: frames on disk; those of a cine may come in any order, and again. A video is started
+            again where they do not ascend.
     """
-    for cine, group in groupby(frames, key=lambda f: f.image if f.index is not None else None):
+
+    def cine_to_read(frame: Frame) -> Path | None:
+        return None if frame.index is None or frame.is_read else frame.image
+
+    for cine, group in groupby(frames, key=cine_to_read):
         if cine is None:
-            yield from parallel_map(lambda f: function(f, partial(read_image, f.image)), group)
+            yield from parallel_map(lambda f: function(f, partial(_pixels, f)), group)
         else:
-            yield from parallel_map(lambda pair: function(*pair), _from_start(cine, list(group)))
+            yield from parallel_map(lambda pair: function(*pair), _each_of(cine, group))
 
 
-def _from_start(
-    cine: Path, frames: list[Frame]
+def _pixels(frame: Frame) -> np.ndarray:
+    return frame.known.image if frame.is_read else read_image(frame.image)
+
+
+def _each_of(
+    path: Path, frames: Iterable[Frame]
 ) -> Iterator[tuple[Frame, Callable[[], np.ndarray]]]:
-    images = enumerate(read_cine(cine))
+    try:
+        read = open_cine(path).read
+    except FrameError as error:
+        read = partial(_fail, error)
     for frame in frames:
         try:
-            image = next(image for index, image in images if index == frame.index)
-        except StopIteration:
-            error = FrameError(f"{cine}: has no frame {frame.index}")
-        except FrameError as reason:
-            error = reason
+            image = read(frame.index)
+        except FrameError as error:
+            yield frame, partial(_fail, error)
         else:
             yield frame, partial(np.asarray, image)
-            continue
-        yield frame, partial(_fail, error)
 
 
-def _fail(error: FrameError) -> np.ndarray:
+def _fail(error: FrameError, _index: int | None = None) -> np.ndarray:
     raise error
 
 
@@ -140,6 +198,8 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         FrameError: the frame has no mask, or the mask is unreadable, of another size, or holds
             anything but 0 and one other value.
     """
+    if frame.known is not None and frame.known.mask is not None:
+        return frame.known.mask
     if frame.mask is None:
         raise FrameError(f"{frame.image}: has no mask; add one, or take the frame out")
     if isinstance(frame.mask, str):

@@ -1,17 +1,16 @@
 """Which frames a folder holds, whatever the way it is laid out."""
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from nerveceg_tf.data.cine import count_frames
+from nerveceg_tf.data.cine import count_frames, is_cut_off
 from nerveceg_tf.data.frame import SUFFIXES, Frame
+from nerveceg_tf.data.rows import Report, check_repeated, few, read_rows
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
-
-Report = Callable[[NervecegError], None]
 
 _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
 _MASK_SUFFIX = "_mask"
@@ -30,7 +29,8 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
       `test_label.csv`. Frames under `test/` come back with `held_out=True`.
 
     A cine `sweep` of several frames gives `sweep_0000` and on; their masks are a multi-page TIFF of
-    the cine's name, or files of the frames' names.
+    the cine's name, or files of the frames' names. Of one that is cut off, the frames that are left
+    are listed, and what the folder holds for the others is passed over.
 
     Args:
         folder: the folder.
@@ -41,7 +41,8 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
         One `Frame` per image that has a mask.
 
     Raises:
-        LayoutError: the folder is missing or holds no frames, or frames and masks do not pair.
+        LayoutError: the folder is missing or holds no frames, frames and masks do not pair, or a
+            table lists what is not there, or anything twice.
     """
     folder = _existing(Path(folder))
     report = report or _raise
@@ -96,11 +97,10 @@ def _kaggle(folder: Path, report: Report) -> list[Frame]:
     files = _files(place)
     images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
     masks = _masks((path for path in files if path.stem.endswith(_MASK_SUFFIX)), report)
-    runs = _read_runs(folder / "train_masks.csv")
+    runs = _read_runs(folder / "train_masks.csv", report)
+    missing = f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"
     frames = []
-    for frame in _labelled(
-        images, masks, report, runs, f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"
-    ):
+    for frame in _labelled(images, _listed(images, report), masks, report, runs, missing):
         match = _KAGGLE_NAME.fullmatch(frame.image.stem)
         frames.append(replace(frame, subject=match["subject"] if match else None))
     return frames
@@ -108,38 +108,44 @@ def _kaggle(folder: Path, report: Report) -> list[Frame]:
 
 def _images_and_masks(folder: Path, report: Report) -> list[Frame]:
     masks = _masks(_files(folder / "masks"), report)
-    rows = _rows(folder / "frames.csv", ("name",)) if (folder / "frames.csv").exists() else ()
-    subjects = {row["name"]: row.get("subject") or None for row in rows}
+    table = folder / "frames.csv"
+    rows = read_rows(table, ("name",), report) or []
     images = _files(folder / "images")
+    frames = _listed(images, report)
+    _check_rows(table, [row["name"] for row in rows], images, frames, report)
+    subjects = {row["name"]: row.get("subject") or None for row in rows}
     return [
         replace(frame, subject=subjects.get(frame.name, subjects.get(frame.image.stem)))
-        for frame in _labelled(images, masks, report, {}, f".png in {folder / 'masks'}")
+        for frame in _labelled(images, frames, masks, report, {}, f".png in {folder / 'masks'}")
     ]
 
 
 def _original(folder: Path, report: Report) -> list[Frame]:
-    frames = []
+    found = []
     for part in ("train", "test"):
-        labels = folder / f"{part}_label.csv"
-        listed = (
-            {row["image"] for row in _rows(labels, ("image", "label"))} if labels.exists() else None
-        )
-        place = folder / part
+        table, place = folder / f"{part}_label.csv", folder / part
+        rows = read_rows(table, ("image", "label"), report)
         images = _files(place / "image")
+        frames = _listed(images, report)
         masks = _masks(_files(place / "mask"), report)
-        for missing in sorted((listed or set()) - {image.stem for image in images}):
-            report(LayoutError(f"{labels}: lists {missing}, which is not in {place / 'image'}"))
-        for frame in _labelled(images, masks, report, {}, f".png in {place / 'mask'}"):
-            if listed is not None and not {frame.name, frame.image.stem} & listed:
+        names = [row["image"] for row in rows or []]
+        _check_rows(table, names, images, frames, report)
+        known = set(names)
+        for frame in _labelled(images, frames, masks, report, {}, f".png in {place / 'mask'}"):
+            if rows is not None and not {frame.name, frame.image.stem} & known:
                 report(
                     LayoutError(
-                        f"{frame.image}: is not listed in {labels.name}; add a row, or take it out"
+                        f"{frame.image}: is not listed in {table.name}; add a row, or take it out"
                     )
                 )
             match = _KAGGLE_NAME.fullmatch(frame.image.stem)
             subject = match["subject"] if match else None
-            frames.append(replace(frame, subject=subject, held_out=part == "test"))
-    return frames
+            found.append(replace(frame, subject=subject, held_out=part == "test"))
+    return found
+
+
+def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
+    return [frame for image in images for frame in _read_or_report(image, report)]
 
 
 def _frames_of(path: Path) -> list[Frame]:
@@ -152,7 +158,8 @@ def _frames_of(path: Path) -> list[Frame]:
 
 
 def _labelled(
-    images: Iterable[Path],
+    images: Sequence[Path],
+    frames: Iterable[Frame],
     masks: dict[str, Frame],
     report: Report,
     runs: dict[str, str],
@@ -160,7 +167,7 @@ def _labelled(
 ) -> list[Frame]:
     """Gives each frame its mask, and reports frames without a mask and masks without a frame."""
     found, used = [], set()
-    for frame in [frame for image in images for frame in _read_or_report(image, report)]:
+    for frame in frames:
         mask = masks.get(frame.name)
         used.add(frame.name)
         if mask is not None:
@@ -173,11 +180,48 @@ def _labelled(
                     f"{frame.image}: has no mask; add {frame.name}{place}, or take the frame out"
                 )
             )
+    is_lost = _lost_from(images)
     for name in sorted(masks.keys() - used):
-        report(
-            LayoutError(f"{masks[name].image}: has no frame; add the frame, or take the mask out")
-        )
+        if not is_lost(name):
+            report(
+                LayoutError(
+                    f"{masks[name].image}: has no frame; add the frame, or take the mask out"
+                )
+            )
     return found
+
+
+def _lost_from(images: Iterable[Path]) -> Callable[[str], bool]:
+    """Tells names of frames that a cine among `images` lacks because it is cut off, or that cannot
+    be listed because it cannot be opened: that is said of the cine, and not of each."""
+    cines = {image.stem: image for image in images}
+    cut_off = cache(is_cut_off)
+
+    def is_lost(name: str) -> bool:
+        stem, _, number = name.rpartition("_")
+        return number.isdigit() and stem in cines and cut_off(cines[stem])
+
+    return is_lost
+
+
+def _check_rows(
+    table: Path,
+    names: Sequence[str],
+    images: Sequence[Path],
+    frames: Iterable[Frame],
+    report: Report,
+) -> None:
+    """Reports rows that name no frame and no cine, and such as are there twice."""
+    check_repeated(table, names, report)
+    known = {frame.name for frame in frames} | {image.stem for image in images}
+    is_lost = _lost_from(images)
+    if wrong := [name for name in dict.fromkeys(names) if not (name in known or is_lost(name))]:
+        report(
+            LayoutError(
+                f"{table}: lists {few(wrong)}, which {'are' if wrong[1:] else 'is'} not in the"
+                " folder; write names of files without their endings, or take the rows out"
+            )
+        )
 
 
 def _masks(files: Iterable[Path], report: Report) -> dict[str, Frame]:
@@ -206,31 +250,11 @@ def _refuse_repeated(frames: Sequence[Frame], folder: Path) -> None:
         raise LayoutError(f"{folder}: two frames are named {name}; give each a name of its own")
 
 
-def _read_runs(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    rows = _rows(path, ("subject", "img", "pixels"))
-    return {f"{row['subject']}_{row['img']}": row["pixels"] or "" for row in rows}
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise LayoutError(
-                    f"{path}: has no column {missing[0]}; its first line must name it"
-                )
-            for row in reader:
-                if any(row[column] is None for column in columns):
-                    raise LayoutError(
-                        f"{path}: line {reader.line_num} is cut short; it needs"
-                        f" {len(columns)} values"
-                    )
-                yield row
-    except (UnicodeDecodeError, csv.Error):
-        raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+def _read_runs(path: Path, report: Report) -> dict[str, str]:
+    rows = read_rows(path, ("subject", "img", "pixels"), report) or []
+    named = [(f"{row['subject']}_{row['img']}", row["pixels"]) for row in rows]
+    check_repeated(path, [name for name, _ in named], report)
+    return dict(named)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -133,7 +133,7 @@ def apply_plan(
 
     Returns:
         The frames that are left, with the masks that they get; those that are dropped; and the
-        names of pairs of frames whose subjects to keep together.
+        names of pairs of frames whose subjects to keep together. Frames are in their own order.
 
     Raises:
         LayoutError: a step names a frame that is not there, steps contradict each other, or no
@@ -141,7 +141,7 @@ def apply_plan(
     """
     known = {frame.name: frame for frame in frames}
     _check(steps, known)
-    dropped = {step.name for step in steps if step.action == "drop"}
+    drops = {step.name for step in steps if step.action == "drop"}
     copied = {
         step.name: replace(
             known[step.name],
@@ -153,8 +153,8 @@ def apply_plan(
         if step.action == "copy_mask"
     }
     together = [(s.name, s.source) for s in steps if s.action == "keep_together"]
-    left = [copied.get(name, frame) for name, frame in known.items() if name not in dropped]
-    return left, [known[name] for name in dropped], together
+    left = [copied.get(name, frame) for name, frame in known.items() if name not in drops]
+    return left, [frame for name, frame in known.items() if name in drops], together
 
 
 def _check(steps: Sequence[Step], known: dict[str, Frame]) -> None:

@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 
-Size = tuple[int, int]
-"""Height and width in pixels."""
+from nerveceg_tf.data.size import Size
+
+__all__ = ["Size", "resize"]
 
 
 def resize(pixels: np.ndarray, size: Size) -> np.ndarray:

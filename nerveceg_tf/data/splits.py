@@ -51,16 +51,34 @@ def split_by_subject(
         frames: the frames.
         present: per frame, whether it holds a nerve; balances the sides. Optional.
         validation: share of the frames that are not held out to validate on, above 0 and below 1.
+            Subjects stay whole, so that what is given may differ; a note says so where it is far
+            from what was asked for.
         hold_out: subjects to hold out.
         seed: decides which subjects validate.
         together: positions of pairs of frames that show one scan, whose subjects must be on one
             side. One that is held out takes the other with it.
 
     Raises:
-        SubjectError: a subject to hold out is unknown, or none is left to train on.
+        SubjectError: there are no frames, a subject to hold out is unknown, or none is left to
+            train on.
     """
+    split = _split(frames, present, validation, hold_out, seed, together)
+    _note_if_far(validation, [split])
+    return split
+
+
+def _split(
+    frames: Sequence[Frame],
+    present: Sequence[bool] | None,
+    validation: float,
+    hold_out: Collection[str],
+    seed: int,
+    together: Collection[tuple[int, int]],
+) -> Split:
     if not 0 < validation < 1:
         raise SubjectError(f"validation share {validation}: pass a number between 0 and 1")
+    if not len(frames):
+        raise SubjectError("there are no frames to split; add some")
     subjects = subjects_of(frames)
     unknown = sorted(set(hold_out) - set(subjects))
     if unknown:
@@ -77,31 +95,57 @@ def split_by_subject(
             f"subjects {', '.join(drawn_in)} share a scan with one that is held out, so they are"
             " held out too",
             NervecegWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     rest = np.flatnonzero(~is_held)
     if not len(rest):
         raise SubjectError("every subject is held out; leave at least one to train on")
     present = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
-    folds = _folds(present[rest], groups[rest], round(1 / validation), seed)
+    most = validation > 0.5  # of the frames validate, in several folds
+    k = _BLOCKS if most else round(1 / validation)
+    folds = _folds(present[rest], groups[rest], k, seed)
     if folds is None:
         warnings.warn(
             f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
             " on, so the last epoch is kept and thresholds stay at their defaults",
             NervecegWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return Split(rest, rest[:0], np.flatnonzero(is_held))
-    train, valid = _of_share(folds, validation)
+    if most:
+        sizes = np.cumsum([len(fold) for _, fold in folds[:-1]])
+        trained = 1 + np.abs(sizes / len(rest) - (1 - validation)).argmin()
+        train, valid = (
+            np.sort(np.concatenate([fold for _, fold in some]))
+            for some in (folds[:trained], folds[trained:])
+        )
+    else:
+        train, valid = _of_share(folds, validation)
     return Split(rest[train], rest[valid], np.flatnonzero(is_held))
 
 
 def _of_share(folds: list[tuple], share: float) -> tuple:
-    """The first fold of about the share that was asked for: a subject with a third of all frames
-    is worth more in training."""
+    """The first fold of about the share that was asked for, and what is not in it: a subject with a
+    third of all frames is worth more on the larger side."""
     sizes = np.array([len(valid) for _, valid in folds]) / sum(map(len, folds[0]))
     fits = np.flatnonzero(sizes <= 1.5 * share)
     return folds[fits[0] if len(fits) else np.abs(sizes - share).argmin()]
+
+
+def _note_if_far(share: float, splits: Sequence[Split]) -> None:
+    """Notes the share of frames that validate where it is far from what was asked for."""
+    sizes = [(len(split.train), len(split.validation)) for split in splits]
+    given = [valid / (train + valid) for train, valid in sizes if valid]  # without, that is noted
+    far = [g for g in given if abs(g - share) > min(share, 1 - share) / 2]
+    if far:
+        where = f" in {len(far)} of {len(splits)} folds" if len(splits) > 1 else ""
+        farthest = max(far, key=lambda g: abs(g - share))
+        warnings.warn(
+            f"a share of {share:.3g} was to validate, but it is {farthest:.3g}{where}: there are"
+            " too few subjects, or too large ones, to come closer",
+            NervecegWarning,
+            stacklevel=3,
+        )
 
 
 def k_folds_by_subject(
@@ -121,16 +165,21 @@ def k_folds_by_subject(
     Raises:
         SubjectError: there are fewer subjects than folds, or fewer than two folds.
     """
+    if not len(frames):
+        raise SubjectError("there are no frames to split; add some")
     subjects = _joined(frames, subjects_of(frames), together)
     count = len(set(subjects))
+    if count < 2:
+        raise SubjectError(f"{k} folds: all frames are of one subject, {subjects[0]}; add another")
     if not 2 <= k <= count:
         raise SubjectError(f"{k} folds: {count} subjects allow from 2 to {count}")
     labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
     splits = []
     for rest, held_out in _folds(labels, subjects, k, seed):
         named = [replace(frames[i], subject=str(subjects[i]), held_out=False) for i in rest]
-        inner = split_by_subject(named, labels[rest], validation, seed=seed)
+        inner = _split(named, labels[rest], validation, (), seed, ())
         splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
+    _note_if_far(validation, splits)
     return splits
 
 
@@ -179,6 +228,8 @@ def _folds(
     k = min(max(k, 2), len(set(subjects)))
     if k < 2:
         return None
+    if max(np.bincount(present)) < k:
+        present = np.zeros_like(present)  # of so few frames no class can be in every fold
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Fewer nerve frames than folds is for the caller to notice, not for the splitter.

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,10 @@ import tensorflow as tf
 
 from nerveceg_tf._quiet import silent_stderr
 from nerveceg_tf.data.resize import Size
+from nerveceg_tf.export.form import Precision
 from nerveceg_tf.export.graph import one_frame
 from nerveceg_tf.export.tflite import GATE, SEGMENTER
 from nerveceg_tf.models.two_stage import NerveCeg
-
-
-class Precision(StrEnum):
-    """What the weights, and in `int8` the activations too, are kept in."""
-
-    float32 = "float32"
-    float16 = "float16"
-    dynamic = "dynamic"
-    int8 = "int8"
-
 
 Graph = tuple[Callable[..., Any], list[tf.TensorSpec]]
 """A function of tensors, and what it takes."""

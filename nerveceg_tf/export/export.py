@@ -3,8 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.export.answer import checked, fitted
-from nerveceg_tf.export.convert import Precision, write_onnx, write_tflite
+from nerveceg_tf.export.convert import write_onnx, write_tflite
 from nerveceg_tf.export.facts import append_facts, keep_in_onnx
+from nerveceg_tf.export.form import Form, Format, Precision
+from nerveceg_tf.export.limits import limits_of
 from nerveceg_tf.export.saved_model import MARKER, write_extra, write_saved_model
 from nerveceg_tf.export.tflite import GATE
-from nerveceg_tf.export.verify import Verified, Verifier, check_onnx, limits_of, open_export
+from nerveceg_tf.export.verify import Verified, Verifier, check_onnx, open_export
 from nerveceg_tf.files import check_new_file, replacing, replacing_folder
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.progress import console, track
@@ -28,45 +29,6 @@ from nerveceg_tf.scoring.parts import frames_by_part, no_frames
 
 MOST_CHECKED, MOST_MEASURED = 100, 100
 """Frames on which an export is checked, and on which `int8` measures activations."""
-_NOT_STATED = "not stated; that of the frames which the weights were trained on applies too"
-
-
-class Format(StrEnum):
-    """What `--format` takes."""
-
-    savedmodel = "savedmodel"
-    tflite = "tflite"
-    onnx = "onnx"
-
-
-@dataclass(frozen=True)
-class Form:
-    """What is to be written.
-
-    Attributes:
-        format: the kind of files.
-        precision: of TFLite's weights and activations.
-        split: of TFLite, write the two stages to two files of a folder.
-        frame_size: height and width of the frames that a TFLite or ONNX model takes; by default the
-            size that most frames have. A SavedModel takes any.
-        version: of a SavedModel, the number of its folder.
-        name: of a SavedModel, under which it will be served.
-        licence: of the weights, as text.
-    """
-
-    format: Format
-    precision: Precision = Precision.float32
-    split: bool = False
-    frame_size: Size | None = None
-    version: int = 1
-    name: str = "nerveceg"
-    licence: str = _NOT_STATED
-
-    def __post_init__(self):
-        if self.format != Format.tflite and (self.split or self.precision != Precision.float32):
-            raise ModelError(f"--format {self.format}: --precision and --split are for tflite")
-        if self.format == Format.savedmodel and self.frame_size:
-            raise ModelError("--format savedmodel: takes frames of any size; omit --frame-size")
 
 
 def export(
@@ -89,7 +51,7 @@ def export(
         form: what to write.
         frames: labelled frames, as from `find_frames`, of the data that the run was trained on.
         force: replace what is there.
-        most: what it may lose, in place of the values of `verify.Limits`, such as `gate_auc=.02`.
+        most: what it may lose, in place of the values of `limits.Limits`, such as `gate_auc=.02`.
 
     Returns:
         What was written, and what was measured of the run and of it.
@@ -187,6 +149,7 @@ def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
     any_ = "float32 (batch, height, width, 1)"
     shape = any_ if form.format == Format.savedmodel else one
     data = run.description.get("data", {})
+    folder = data.get("folder")
     return {
         "model": "nerveceg_tf",
         "version": run.description.get("versions", {}).get("nerveceg_tf"),
@@ -204,7 +167,7 @@ def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
         "segmenter_size": list(model.segmenter_size),
         "recipe": run.description.get("recipe"),
         "thresholds": thresholds,
-        "trained_on": {**data, "folder": Path(data["folder"]).name} if data else None,
+        "trained_on": {**data, "folder": folder and Path(folder).name} if data else None,
         "licence": form.licence,
         "note": "This is not a medical device.",
     }

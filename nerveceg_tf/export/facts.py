@@ -3,15 +3,32 @@
 import json
 import os
 import zipfile
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from nerveceg_tf.checked_json import check
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.thresholds import Thresholds
 
 NAME = "nerveceg.json"
 """The member or file that holds the facts."""
+
+
+class _Thresholds(TypedDict):
+    presence: float
+    mask: float
+    area: NotRequired[float]
+    cleaning: NotRequired[list[str]]
+
+
+class _Facts(TypedDict):
+    """What is read of the facts again."""
+
+    precision: str
+    frame_size: tuple[int, int]
+    thresholds: _Thresholds
 
 
 def append_facts(path: Path, facts: dict[str, Any]) -> None:
@@ -47,11 +64,33 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(NAME))
+            facts = json.loads(archive.read(NAME))
     except (zipfile.BadZipFile, KeyError, ValueError):
         raise ModelError(
             f"{path}: is damaged, or was not made by nerveceg export; export it again"
         ) from None
+    return checked_facts(path, facts)
+
+
+def checked_facts(path: Path, facts: Any) -> dict[str, Any]:
+    """The facts, if all is there that is read of them.
+
+    Args:
+        path: the export that they are of.
+        facts: as they were read.
+
+    Raises:
+        ModelError: something is missing, of another kind, or not known.
+    """
+    try:
+        check(facts, _Facts)
+        for name in facts["thresholds"].keys() - {field.name for field in fields(Thresholds)}:
+            raise ValueError(f"thresholds.{name} is not known")
+    except ValueError as error:
+        raise ModelError(
+            f"{path}: its {NAME} is damaged, or of another version ({error}); export it again"
+        ) from None
+    return facts
 
 
 def frame_size(facts: dict[str, Any]) -> Size:

@@ -9,7 +9,7 @@ import onnxruntime
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked, fitted
-from nerveceg_tf.export.facts import NAME, frame_size, thresholds
+from nerveceg_tf.export.facts import NAME, checked_facts, frame_size, thresholds
 
 
 class Runner:
@@ -34,11 +34,12 @@ class Runner:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-            self.facts = json.loads(self._session.get_modelmeta().custom_metadata_map[NAME])
+            facts = json.loads(self._session.get_modelmeta().custom_metadata_map[NAME])
         except Exception as error:  # onnxruntime's own errors share no other base
             raise ModelError(
                 f"{path}: is damaged, or was not made by nerveceg export; export it again"
             ) from error
+        self.facts = checked_facts(path, facts)
         self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
 
     def __call__(self, frame: np.ndarray) -> Answer:

@@ -14,7 +14,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, checked
-from nerveceg_tf.export.facts import NAME, frame_size, thresholds
+from nerveceg_tf.export.facts import NAME, checked_facts, frame_size, thresholds
 from nerveceg_tf.export.graph import Served
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.thresholds import Thresholds
@@ -87,10 +87,11 @@ class Runner:
     def __init__(self, path: Path | str):
         path = version_folder(Path(path))
         try:
-            self.facts = json.loads((path / _EXTRA / NAME).read_text("utf-8"))
+            facts = json.loads((path / _EXTRA / NAME).read_text("utf-8"))
             self._model = tf.saved_model.load(str(path))
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be loaded ({error}); export it again") from None
+        self.facts = checked_facts(path, facts)
         self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
         self._serve = self._model.signatures["serving_default"]
 

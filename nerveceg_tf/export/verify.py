@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked
+from nerveceg_tf.export.limits import Limits, limits_of
 from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.tflite import Runner as TFLiteRunner
@@ -24,27 +25,6 @@ from nerveceg_tf.thresholds import Thresholds
 
 Ask = Callable[[np.ndarray], Answer]
 """From a frame, uint8 `(height, width)`, to what a model says of it."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an export may lose against its run.
-
-    Attributes:
-        presence: largest difference of a presence.
-        mask: largest difference of a pixel's probability, in frames where the gates agree.
-        nerve_dice: how far the Dice on frames with a nerve may fall.
-        gate_auc: how far the gate's ROC AUC may fall.
-    """
-
-    presence: float = 1.0
-    mask: float = 1.0
-    nerve_dice: float = 0.01
-    gate_auc: float = 0.01
-
-
-_EXACT = Limits(presence=1e-3, mask=1e-3)
-"""For an export that keeps the weights as they are: what differs is the order of operations."""
 
 
 @dataclass(frozen=True)
@@ -81,78 +61,146 @@ class Verified:
 class Verifier:
     """Compares exports with the run that they were made of, frame by frame.
 
+    Of a frame that all have been asked about only numbers are kept, so memory does not grow with
+    the frames.
+
     Args:
         run: the run; its cleaning is left out on both sides, as no export has it.
         frames: labelled frames, best such as the run never saw.
-
-    Raises:
-        FrameError: a frame or mask is bad.
     """
 
     def __init__(self, run: Run, frames: Sequence[Frame]):
-        loaded = map_frames(_load, frames)
-        pairs = list(track(loaded, "reading frames", len(frames)))
-        self._images, self._truths = [p[0] for p in pairs], [p[1] for p in pairs]
-        self._thresholds = run.thresholds
-        self._answers, took = self._ask(_by_keras(run.model(), run.thresholds), "asking the run")
-        size = sum(megabytes(path) for path in run.path.glob("*.keras"))
-        self.run = self._verified(str(run.path), size, self._answers, took, None)
+        self._frames, self._thresholds = frames, run.thresholds
+        self._ask, self._name = _by_keras(run.model(), run.thresholds), str(run.path)
+        self._megabytes = sum(megabytes(path) for path in run.path.glob("*.keras"))
+        self._run: Verified | None = None
+
+    @property
+    def run(self) -> Verified:
+        """What was measured of the run, when it was asked last."""
+        if self._run is None:
+            self.verify_all([])
+        return self._run
 
     def verify(self, ask: Ask, path: Path, limits: Limits, name: str | None = None) -> Verified:
-        """Asks an export about every frame, and holds its answers against the run's.
+        """Asks the run and an export about every frame, and holds the export's answers against the
+        run's.
 
         Args:
-            ask: answers for it.
+            ask: answers for the export.
             path: where it lies.
             limits: what it may lose.
             name: of the export, if not its path.
+
+        Raises:
+            FrameError: a frame or mask is bad.
         """
-        answers, took = self._ask(ask, "asking the export")
-        return self._verified(name or str(path), megabytes(path), answers, took, limits)
+        (found,) = self.verify_all([(ask, path, limits)])
+        return replace(found, name=name) if name else found
 
-    def _ask(self, ask: Ask, description: str) -> tuple[list[Answer], list[float]]:
-        for image in (self._images[0], self._images[-1]):
-            ask(image)  # traces graphs and fills caches, which is not what a frame costs
-        answers, took = [], []
-        for image in track(self._images, description, len(self._images)):
-            start = time.perf_counter()
-            answers.append(ask(image))
-            took.append(time.perf_counter() - start)
-        return answers, took
+    def verify_all(self, exports: Sequence[tuple[Ask, Path, Limits]]) -> list[Verified]:
+        """The same of several exports, for each of which `verify` would ask the run anew; every
+        frame is read once.
 
-    def _verified(
-        self,
-        name: str,
-        megabytes: float,
-        answers: list[Answer],
-        took: list[float],
-        limits: Limits | None,
-    ) -> Verified:
-        pairs = list(zip(answers, self._answers, strict=True))
-        passed = [[a.presence >= self._thresholds.presence for a in pair] for pair in pairs]
-        agreeing = [pair for pair, (one, other) in zip(pairs, passed, strict=True) if one == other]
-        present = np.array([truth.any() for truth in self._truths])
-        dice = [dice_of(t, a.mask_binary) for t, a in zip(self._truths, answers, strict=True)]
+        Args:
+            exports: of each what answers for it, where it lies, and what it may lose.
+
+        Raises:
+            FrameError: a frame or mask is bad.
+        """
+        timed = [_Timed(self._ask), *(_Timed(ask) for ask, _, _ in exports)]
+        tallies = [_Tally(self._thresholds.presence) for _ in timed]
+        loaded = map_frames(_load, self._frames)
+        for image, truth in track(loaded, "asking run and exports", len(self._frames)):
+            ours = None
+            for model, tally in zip(timed, tallies, strict=True):
+                said = model(image)
+                ours = said if ours is None else ours  # the run is asked first
+                tally.add(said, ours, truth)
+        measured = [
+            t.verified(name, size, model.took)
+            for t, model, (name, size) in zip(
+                tallies,
+                timed,
+                [(self._name, self._megabytes), *((str(p), megabytes(p)) for _, p, _ in exports)],
+                strict=True,
+            )
+        ]
+        self._run, *found = measured
+        return [
+            replace(item, broken=tuple(_broken(item, self._run, limits)))
+            for item, (_, _, limits) in zip(found, exports, strict=True)
+        ]
+
+
+class _Timed:
+    """Asks a model about single frames, and takes the time of each.
+
+    What is asked for the first time for frames of a size, or the first to pass the gate, traces
+    graphs and fills caches, which is not what a frame costs: it is asked again.
+    """
+
+    def __init__(self, ask: Ask):
+        self._ask, self._warm = ask, set()
+        self.took: list[float] = []
+
+    def __call__(self, image: np.ndarray) -> Answer:
+        said, took = self._timed(image)
+        kind = (image.shape, bool(said.mask.any()))
+        if kind not in self._warm:
+            self._warm.add(kind)
+            said, took = self._timed(image)
+        self.took.append(took)
+        return said
+
+    def _timed(self, image: np.ndarray) -> tuple[Answer, float]:
+        start = time.perf_counter()
+        return self._ask(image), time.perf_counter() - start
+
+
+class _Tally:
+    """The numbers that are left of a model's answers.
+
+    Args:
+        threshold: presence from which a frame passes the run's gate.
+    """
+
+    def __init__(self, threshold: float):
+        self._threshold = threshold
+        self._presence: list[float] = []
+        self._present: list[bool] = []
+        self._dice: list[float] = []
+        self._apart: list[float] = []
+        self._masks_apart: list[float] = []
+
+    def add(self, said: Answer, ours: Answer, truth: np.ndarray) -> None:
+        """Counts what a model said of a frame, beside what the run said, and the true mask."""
+        self._presence.append(said.presence)
+        self._present.append(bool(truth.any()))
+        self._dice.append(dice_of(truth, said.mask_binary))
+        self._apart.append(abs(said.presence - ours.presence))
+        if (said.presence >= self._threshold) == (ours.presence >= self._threshold):
+            self._masks_apart.append(float(np.abs(said.mask - ours.mask).max()))
+
+    def verified(self, name: str, megabytes: float, took: Sequence[float]) -> Verified:
+        """What they come to."""
+        present = np.array(self._present)
         auc = None
         if 0 < present.sum() < len(present):
-            said = np.nan_to_num([a.presence for a in answers])
-            auc = float(roc_auc_score(present, said))
+            auc = float(roc_auc_score(present, np.nan_to_num(self._presence)))
         median, p95 = np.percentile(np.array(took) * 1e3, (50, 95))
-        found = Verified(
+        return Verified(
             name=name,
             megabytes=megabytes,
-            frames=len(answers),
-            presence_difference=_worst([abs(a.presence - b.presence) for a, b in pairs]),
-            mask_difference=_worst([np.abs(a.mask - b.mask).max() for a, b in agreeing]),
-            disagreeing=len(pairs) - len(agreeing),
-            nerve_dice=float(np.mean(np.array(dice)[present])) if present.any() else None,
+            frames=len(present),
+            presence_difference=_worst(self._apart),
+            mask_difference=_worst(self._masks_apart),
+            disagreeing=len(present) - len(self._masks_apart),
+            nerve_dice=float(np.array(self._dice)[present].mean()) if present.any() else None,
             gate_auc=auc,
             median_ms=float(median),
             p95_ms=float(p95),
         )
-        if limits is None:
-            return found
-        return replace(found, broken=tuple(_broken(found, self.run, limits)))
 
 
 def verify(
@@ -180,15 +228,13 @@ def verify(
     """
     opened = [open_export(path, threads) for path in exports]
     verifier = Verifier(run, frames)
-    return [verifier.run] + [
-        verifier.verify(ask, path, replace(limits_of(facts["precision"]), **most))
-        for path, (ask, facts) in zip(exports, opened, strict=True)
-    ]
-
-
-def limits_of(precision: str) -> Limits:
-    """What an export of some precision may lose."""
-    return _EXACT if precision == "float32" else Limits()
+    found = verifier.verify_all(
+        [
+            (ask, path, replace(limits_of(facts["precision"]), **most))
+            for path, (ask, facts) in zip(exports, opened, strict=True)
+        ]
+    )
+    return [verifier.run, *found]
 
 
 def open_export(path: Path, threads: int | None = None) -> tuple[Ask, dict]:

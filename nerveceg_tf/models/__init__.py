@@ -5,6 +5,7 @@ from functools import partial
 
 import keras
 
+from nerveceg_tf.choices import SHARED
 from nerveceg_tf.models.attention_unet import AttentionUNet
 from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
@@ -35,9 +36,6 @@ SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
     **{f"pretrained_{name}": partial(PretrainedUNet, decoder=name) for name in DECODERS},
 }
 """The command line's names of segmenters; each takes `input_shape`, `width` and `name`."""
-
-SHARED = "shared"
-"""The command line's name of the gate that is made of a segmenter, by `SharedGate`."""
 
 __all__ = [
     "GATES",

@@ -1,6 +1,6 @@
 """Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,11 +33,16 @@ def evaluate(
         The scores of the frames, and a dict of numbers, `None` where one has no meaning:
 
         - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored, and
-          `thresholds`, what with;
+          `thresholds`, what with; `left_out`: how many frames were not, by the keys of
+          `parts.REASONS`;
         - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
         - `nerve_dice`: the same, averaged over the frames with a nerve;
-        - `hausdorff_95` and `surface_distance`: mean distance of the outlines in pixels, of the
-          frames where both masks have one, and `distance_frames`, how many those are;
+        - `hausdorff_95` and `surface_distance`: distances of the outlines in pixels, as
+          `nerveceg_tf.scoring.distances.Outlines` says, averaged over the frames where both masks
+          have one, and `distance_frames`, how many those are;
+        - `surface_dice_2` and `surface_dice_5`: share of both outlines that lies within 2 or 5
+          pixels of the other, averaged over the frames where a mask has one (0 where only one
+          has), and `surface_dice_frames`, how many those are;
         - `gate_auc`, `gate_sensitivity`, `gate_specificity`: of the gate, the latter two at its
           threshold;
         - the rivals on the same frames: `all_empty_dice`, if every mask were left empty;
@@ -48,28 +53,35 @@ def evaluate(
           above 0, below 0 (`False`), or neither (`None`);
         - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
           subjects;
-        - `by_subject`: frames, nerve frames, Dice and distances of each.
+        - `by_subject`: frames, nerve frames, Dice, distances and surface Dice of each.
 
     Raises:
         RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
-    frames, part = frames_of_part(run, frames, part)
+    frames, part, left_out = frames_of_part(run, frames, part)
     scores = score_frames(run, frames)
-    return describe(scores, run.thresholds, part), scores
+    return describe(scores, run.thresholds, part, left_out), scores
 
 
-def describe(scores: FrameScores, thresholds: Thresholds | None, part: str) -> dict:
+def describe(
+    scores: FrameScores,
+    thresholds: Thresholds | None,
+    part: str,
+    left_out: Mapping[str, int] | None = None,
+) -> dict:
     """The dict of `evaluate`.
 
     Args:
         scores: of each frame.
         thresholds: what they were reached with; `None` where it was not one setting for all.
         part: which frames they are.
+        left_out: how many frames were not scored, by reason.
     """
     subjects = set(scores.subject.tolist())
     return {
         "part": part,
+        "left_out": dict(left_out or {}),
         "frames": len(scores),
         "nerve_frames": int(scores.present.sum()),
         "subjects": None if "" in subjects else len(subjects),
@@ -112,15 +124,15 @@ class FrameScorer:
 
     def _add(self, prediction: Prediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
-        dice, distances = [np.nan] * 3, (np.nan, np.nan)
+        dice, outlines = [np.nan] * 3, [np.nan] * 4
         if "segmenter" in self._stages:
             drawn = self._make_mask(presence, probability)
             masks = [drawn, *(rival and rival(1.0, probability) for rival in self._rivals)]
             dice = [np.nan if mask is None else dice_of(truth, mask) for mask in masks]
-            distances = outline_distances(truth, drawn) or distances
+            outlines = outline_distances(truth, drawn)
         passed = presence >= self._make_mask.thresholds.presence
         said = presence if "gate" in self._stages else np.nan
-        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *distances)
+        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *outlines)
         self._rows.append(row)
 
     @property

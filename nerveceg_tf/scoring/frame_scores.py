@@ -1,13 +1,14 @@
 """The scores of each frame, of which all others are means."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.errors import RunError
+from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.files import replacing
 
 
@@ -24,8 +25,11 @@ class FrameScores:
         dice: float `(n,)`, of the run's mask; 1 for empty against empty.
         ungated_dice: float `(n,)`, of the segmenter alone at a mask threshold of .5.
         alone_dice: float `(n,)`, of the segmenter alone with its own best thresholds.
-        hausdorff_95: float `(n,)`, pixels, where both masks have an outline.
+        hausdorff_95: float `(n,)`, pixels, where both masks have an outline; this and what follows
+            as in `nerveceg_tf.scoring.distances.Outlines`.
         surface_distance: float `(n,)`, likewise.
+        surface_dice_2: float `(n,)`, 0..1, where a mask has an outline.
+        surface_dice_5: float `(n,)`, likewise.
     """
 
     name: np.ndarray
@@ -38,6 +42,8 @@ class FrameScores:
     alone_dice: np.ndarray
     hausdorff_95: np.ndarray
     surface_distance: np.ndarray
+    surface_dice_2: np.ndarray
+    surface_dice_5: np.ndarray
 
     def __len__(self) -> int:
         return len(self.name)
@@ -64,26 +70,56 @@ class FrameScores:
 
     @classmethod
     def load(cls, path: Path) -> "FrameScores":
-        """Reads what `save` wrote.
+        """Reads what `save` wrote, in an earlier version too, whose Hausdorff-95 was another: it
+        and what that version did not score are NaN, and a note says so.
 
         Raises:
             RunError: the file is missing or damaged.
         """
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            return cls(
-                *(np.array([row[name] for row in rows]) for name in ("name", "subject")),
-                *(_numbers(rows, f.name, f.name in ("present", "passed")) for f in fields(cls)[2:]),
+                reader = csv.DictReader(file, strict=True)
+                rows = list(reader)
+            is_earlier = not set(_NEWER) & set(reader.fieldnames or ())
+            scores = cls(
+                *(_column(rows, name, str) for name in ("name", "subject")),
+                *(
+                    np.full(len(rows), np.nan)
+                    if is_earlier and field.name in (*_NEWER, "hausdorff_95")
+                    else _column(rows, field.name, float, field.name in ("present", "passed"))
+                    for field in fields(cls)[2:]
+                ),
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
             raise RunError(f"{path}: is missing or damaged; remove its folder and go on") from None
+        if is_earlier:
+            warnings.warn(
+                f"{path}: is of an earlier version, which took Hausdorff-95 otherwise and had no"
+                " surface Dice; its frames are left out of both",
+                NervecegWarning,
+                stacklevel=2,
+            )
+        return scores
+
+
+_NEWER = ("surface_dice_2", "surface_dice_5")
 
 
 def _plain(value: str | bool | float) -> str | float:
     return int(value) if isinstance(value, bool) else value
 
 
-def _numbers(rows: list[dict], name: str, is_bool: bool) -> np.ndarray:
-    values = np.array([float(row[name] or "nan") for row in rows])
+def _column(rows: list[dict], name: str, kind: type, is_bool: bool = False) -> np.ndarray:
+    """A column as text, or as numbers, which are NaN where nothing stands.
+
+    Raises:
+        ValueError: a value is no number, or a row ends before it or goes on behind the last.
+        KeyError: there is no such column.
+    """
+    texts = [row[name] for row in rows]
+    if None in texts or any(None in row for row in rows):
+        raise ValueError
+    if kind is str:
+        return np.array(texts)
+    values = np.array([float(text or "nan") for text in texts])
     return values > 0 if is_bool else values

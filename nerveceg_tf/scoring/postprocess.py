@@ -1,22 +1,16 @@
 """Steps that mend a mask after its thresholds, and the way from a model's answer to a mask."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.ndimage import binary_fill_holes
-from sklearn.decomposition import PCA
 
-from nerveceg_tf.data.resize import Size, resize
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.files import replacing
 from nerveceg_tf.run import Run
+from nerveceg_tf.scoring.shapes import SHAPES, ShapeModel
 from nerveceg_tf.thresholds import Thresholds
-
-COMPONENTS = 20
-_SHAPE_SIZE: Size = (80, 112)
 
 
 def close_gaps(mask: np.ndarray) -> np.ndarray:
@@ -50,62 +44,6 @@ def fit_ellipse(mask: np.ndarray) -> np.ndarray:
     return cv2.ellipse(canvas, cv2.fitEllipse(outline), 1, cv2.FILLED) > 0
 
 
-class ShapeModel:
-    """What nerves look like: the mean of the training masks and their 20 main variations.
-
-    A mask is replaced by the nearest one that these can make.
-
-    Args:
-        mean: float `(80 * 112,)`.
-        components: float `(20, 80 * 112)` or fewer rows, orthonormal.
-
-    Reference:
-        The principal components of masks as the 25th of Kaggle's competition used them,
-        https://github.com/julienr/kaggle_uns
-    """
-
-    def __init__(self, mean: np.ndarray, components: np.ndarray):
-        self.mean, self.components = mean, components
-
-    @classmethod
-    def fit(cls, masks: list[np.ndarray]) -> "ShapeModel":
-        """Learns the shapes of masks `(height, width)` with a nerve each, of whatever sizes."""
-        rows = np.stack([_as_row(mask) for mask in masks])
-        found = PCA(min(COMPONENTS, len(rows)), random_state=0).fit(rows)
-        return cls(found.mean_.astype(np.float32), found.components_.astype(np.float32))
-
-    @classmethod
-    def load(cls, path: Path) -> "ShapeModel":
-        """Reads what `save` wrote.
-
-        Raises:
-            RunError: the file is missing or damaged.
-        """
-        try:
-            with np.load(path) as content:
-                return cls(content["mean"], content["components"])
-        except (OSError, ValueError, KeyError):
-            raise RunError(
-                f"{path}: is missing or damaged; write it by nerveceg tune --clean"
-            ) from None
-
-    def save(self, path: Path) -> None:
-        """Writes the shapes to an `.npz` file."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, mean=self.mean, components=self.components)
-
-    def nearest(self, mask: np.ndarray) -> np.ndarray:
-        """The shape nearest to a mask `(height, width)`, bool of its size."""
-        offset = _as_row(mask) - self.mean
-        row = self.mean + self.components.T @ (self.components @ offset)
-        small = np.clip(row * 255, 0, 255).astype(np.uint8).reshape(_SHAPE_SIZE)
-        return resize(small, mask.shape) > 127
-
-
-def _as_row(mask: np.ndarray) -> np.ndarray:
-    return resize(mask.astype(np.uint8) * 255, _SHAPE_SIZE).ravel().astype(np.float32) / 255
-
-
 STEPS: dict[str, Callable[[np.ndarray, ShapeModel], np.ndarray]] = {
     "close": lambda mask, _: close_gaps(mask),
     "fill": lambda mask, _: fill_holes(mask),
@@ -117,9 +55,6 @@ STEPS: dict[str, Callable[[np.ndarray, ShapeModel], np.ndarray]] = {
 
 Each is given masks that draw something.
 """
-
-SHAPES = "shapes.npz"
-"""Where a run keeps its shape model, if it has one."""
 
 
 class MaskMaker:
@@ -147,8 +82,11 @@ class MaskMaker:
                 f"{run.path}: thresholds.json names the cleaning {', '.join(sorted(unknown))};"
                 f" there are {', '.join(STEPS)}"
             )
-        shapes = ShapeModel.load(run.path / SHAPES) if "shape" in thresholds.cleaning else None
-        return cls(thresholds, shapes)
+        if "shape" not in thresholds.cleaning:
+            return cls(thresholds)
+        # Those of an ensemble have equal ones, or it leaves the step out.
+        one = run if isinstance(run, Run) else run.runs[0]
+        return cls(thresholds, ShapeModel.load(one.path / SHAPES))
 
     def __call__(self, presence: float, probability: np.ndarray) -> np.ndarray:
         """The mask of a frame, bool `(height, width)`.

@@ -5,12 +5,14 @@ from functools import partial
 
 import numpy as np
 
+from nerveceg_tf.scoring.distances import Outlines
 from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.intervals import bootstrap
 
 RIVALS = ("all_empty_dice", "ungated_dice", "best_area_dice")
+OUTLINES = Outlines._fields
 NAMES = (
-    *("kaggle_dice", *RIVALS, "gain", "nerve_dice", "hausdorff_95", "surface_distance"),
+    *("kaggle_dice", *RIVALS, "gain", "nerve_dice", *OUTLINES),
     *("gate_auc", "gate_sensitivity", "gate_specificity"),
 )
 
@@ -29,7 +31,7 @@ def summarise(scores: FrameScores) -> dict:
         if not np.isnan(scores.alone_dice).any():
             each["best_area_dice"] = scores.alone_dice
         means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
-        for name in ("hausdorff_95", "surface_distance"):
+        for name in OUTLINES:
             values = getattr(scores, name)
             means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
     means |= {name: partial(_mean, values) for name, values in each.items()}
@@ -50,6 +52,7 @@ def summarise(scores: FrameScores) -> dict:
         **dict.fromkeys(NAMES),
         **{name: mean(once) for name, mean in means.items()},
         "distance_frames": int((~np.isnan(scores.hausdorff_95)).sum()),
+        "surface_dice_frames": int((~np.isnan(scores.surface_dice_2)).sum()),
         "gate_helps": None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0,
         "strongest_rival": strongest,
         "intervals": intervals,
@@ -67,8 +70,7 @@ def _by_subject(scores: FrameScores) -> Iterator[dict]:
             "nerve_frames": int(nerve.sum()),
             "kaggle_dice": _mean_of(scores.dice[own]),
             "nerve_dice": _mean_of(scores.dice[nerve]),
-            "hausdorff_95": _mean_of(scores.hausdorff_95[own]),
-            "surface_distance": _mean_of(scores.surface_distance[own]),
+            **{name: _mean_of(getattr(scores, name)[own]) for name in OUTLINES},
         }
 
 

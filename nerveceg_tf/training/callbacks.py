@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from nerveceg_tf.errors import TrainingError
+from nerveceg_tf.errors import RunError, TrainingError
 from nerveceg_tf.files import replacing
 from nerveceg_tf.progress import bar
 
@@ -79,7 +79,10 @@ class Schedule(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no number any more, before anything of it is kept.
+    """Ends a training whose loss, or a score of whose validation, is no number any more.
+
+    It must stand behind a callback that adds to the logs, and before those that keep anything of an
+    epoch.
 
     Args:
         stage: what is trained.
@@ -94,12 +97,26 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
+        self._check("loss", (logs or {}).get("loss", 0.0), f", step {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch + 1
+        for name, value in (logs or {}).items():
+            self._check(_said(name), value)
+
+    def _check(self, name: str, value: float, step: str = "") -> None:
+        value = float(value)
+        if not math.isfinite(value):
             raise TrainingError(
-                f"the {self.stage}'s loss became {loss} in epoch {self.epoch}, step {batch + 1};"
+                f"the {self.stage}'s {name} became {value} in epoch {self.epoch}{step};"
                 f" train again with a lower {self.mend}"
             )
+
+
+def _said(name: str) -> str:
+    """What a value of Keras' logs is, in words."""
+    where = "validation " if name.startswith("val_") else ""
+    return where + name.removeprefix("val_").replace("_", " ")
 
 
 class Score(keras.callbacks.Callback):
@@ -150,8 +167,33 @@ _COLUMNS = ("stage", "epoch", "name", "value")
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """The rows of a `history.csv`; none where there is no such file."""
+    """The rows of a `history.csv`; none where there is no such file.
+
+    Raises:
+        RunError: it is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        if missing := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"{missing[0]} is missing")
+        for number, row in enumerate(rows, start=1):
+            if None in row.values() or None in row:
+                raise ValueError(f"row {number} has {len(row)} values")
+            for name, kind in (("epoch", int), ("value", float)):
+                _check_number(row, number, name, kind)
+    except (ValueError, csv.Error) as error:
+        raise RunError(
+            f"{path}: is damaged ({error}); remove it, and the curves of later epochs are kept"
+        ) from None
+    return rows
+
+
+def _check_number(row: dict[str, str], number: int, name: str, kind: type) -> None:
+    try:
+        kind(row[name])
+    except ValueError:
+        raise ValueError(f"{name} of row {number} is no number") from None

@@ -8,6 +8,7 @@ here, and all else, such as callbacks, is as in `fit`.
 import atexit
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -70,9 +71,10 @@ def own_folder(run: Path, go_on: bool = False) -> Path:
         return run
     temporary = Path(tempfile.mkdtemp(prefix="nerveceg-worker-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    own = temporary / "run"  # whatever its name, so that it takes the place of no other run
     if go_on:
-        shutil.copytree(run, temporary / run.name, ignore=shutil.ignore_patterns("logs"))
-    return temporary / run.name
+        shutil.copytree(run, own, ignore=shutil.ignore_patterns("logs"))
+    return own
 
 
 def place() -> tuple[int, int]:
@@ -132,8 +134,6 @@ def fit_on_replicas(
     Raises:
         TrainingError: another worker is gone.
     """
-    with model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=next(iter(batches)))  # the variables of the scores
     train, ours = _on_all(model, _train_step(model), batches, at_least_one=True)
     if validation:
         test, scored = _on_all(model, _test_step(model), validation)
@@ -192,14 +192,32 @@ def noticing_lost_workers() -> Iterator[None]:
     """
     try:
         yield
-    except _LOST:
-        if place()[1] == 1:
+    except _LOST as error:
+        if place()[1] == 1 or not _tells_of_a_worker(error):
             raise
         raise TrainingError(
-            "a worker was lost, and the training cannot go on without it; start all workers again"
-            ", with --resume RUN if RUN is there"
-        ) from None
+            f"a worker was lost ({_first_line(error)}), and the training cannot go on without it;"
+            " start all workers again, with --resume RUN if RUN is there"
+        ) from error
 
+
+def _tells_of_a_worker(error: tf.errors.OpError) -> bool:
+    """Whether an error may come of a worker that is gone, and not of this one's own work."""
+    # What does not fit, or a fault of TensorFlow, is an internal error too.
+    return not isinstance(error, tf.errors.InternalError) or bool(_OF_OTHERS.search(error.message))
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+_OF_OTHERS = re.compile(
+    r"connect|socket|peer|broken pipe|endpoint|network|\brpc|grpc|heartbeat|barrier|unreachable"
+    r"|timed? ?out",
+    re.IGNORECASE,
+)
+"""What TensorFlow's internal errors speak of where another worker was missed."""
 
 _LOST = (
     tf.errors.UnavailableError,
@@ -224,12 +242,7 @@ def _train_step(model: keras.Model) -> Callable:
             # Keras divides it by the replicas, as if shares were even.
             mean = model.compute_loss(x, y, y_pred, weight, training=True) * count
             loss = mean * share
-        gradients = tape.gradient(loss, weights)
-        if optimizer.global_clipnorm:  # Keras would clip what is not summed yet
-            gradients = replica.all_reduce("SUM", gradients)
-            gradients, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
-            gradients = [gradient / count for gradient in gradients]
-        optimizer.apply(gradients, weights)
+        optimizer.apply(tape.gradient(loss, weights), weights)
         model.metrics[0].update_state(mean, share * tf.cast(frames, tf.float32))
         model.compute_metrics(x, y, y_pred, weight)
         return replica.all_reduce("SUM", loss)

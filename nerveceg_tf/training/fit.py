@@ -20,8 +20,10 @@ from nerveceg_tf.training.checkpoint import Checkpoint
 from nerveceg_tf.training.curves import draw_curves
 from nerveceg_tf.training.distributed import fit_on_replicas
 from nerveceg_tf.training.events import Events
+from nerveceg_tf.training.flat_adamw import FlatAdamW
+from nerveceg_tf.training.fused_batch_norm import fused_batch_norm
 from nerveceg_tf.training.recipe import Recipe
-from nerveceg_tf.training.statistics import OwnStatistics
+from nerveceg_tf.training.statistics import OwnStatistics, SwapAverage
 
 _BATCHES_LOOKED_AT = 8
 """For the statistics of averaged weights: enough for stable ones, few beside an epoch."""
@@ -96,6 +98,7 @@ def fit(
                     metrics={name: [_metric(name)] for name in outputs},
                 )
                 trained.optimizer.build(trained.trainable_variables)
+                _build_scores(trained, looked_at.element_spec)
             checkpoint.restore(trained)
             schedule = Schedule(
                 getattr(recipe, rate),
@@ -104,25 +107,25 @@ def fit(
                 falls=not phase.frozen,
                 step=steps * (first - phase.first),
             )
-            # Of the phase's own optimizer, whose averages it swaps; the others come after it.
-            average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-            statistics = OwnStatistics(looked_at)
-            callbacks = [schedule, *lasting, average, statistics, events, checkpoint]
+            # Those that look at the model come behind those that put its averages in.
+            averaged = [SwapAverage(), OwnStatistics(looked_at)]
+            callbacks = [schedule, *lasting, *averaged, events, checkpoint]
             batches = _dataset(train, trained, recipe, range(first, phase.last))
             scores = _dataset(validation, trained, recipe) if scored else None
             if devices.num_replicas_in_sync > 1:
                 fit_on_replicas(trained, batches, scores, first, phase.last, steps, callbacks)
                 continue
-            trained.fit(
-                batches,
-                validation_data=scores,
-                initial_epoch=first,
-                epochs=phase.last,
-                steps_per_epoch=steps,
-                callbacks=callbacks,
-                shuffle=False,  # the dataset shuffles
-                verbose=0,
-            )
+            with fused_batch_norm(trained):
+                trained.fit(
+                    batches,
+                    validation_data=scores,
+                    initial_epoch=first,
+                    epochs=phase.last,
+                    steps_per_epoch=steps,
+                    callbacks=callbacks,
+                    shuffle=False,  # the dataset shuffles
+                    verbose=0,
+                )
     finally:
         progress.close()
     checkpoint.keep_best(trained)
@@ -214,11 +217,28 @@ def _dataset(
     return two_stage_dataset(frames, size, **options).map(prepare)
 
 
-def _optimizer(steps: int, recipe: Recipe) -> keras.optimizers.Optimizer:
+def _build_scores(model: keras.Model, batch: tuple) -> None:
+    """Makes the variables of losses and metrics, for which Keras would trace the model once more.
+
+    Args:
+        model: compiled.
+        batch: specs of images, targets and, if any, weights.
+    """
+
+    def zeros(like: tf.TensorSpec | keras.KerasTensor | None) -> np.ndarray | None:
+        return None if like is None else np.zeros((2, *like.shape[1:]), np.float32)
+
+    _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    y, weight, answers = tf.nest.map_structure(zeros, (y, weight, model.output))
+    model.compute_loss(None, y, answers, weight)
+    model.compute_metrics(None, y, answers, weight)
+    model.reset_metrics()
+
+
+def _optimizer(steps: int, recipe: Recipe) -> FlatAdamW:
     momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
-    return keras.optimizers.AdamW(
+    return FlatAdamW(
         weight_decay=recipe.weight_decay,
         global_clipnorm=recipe.clip_norm,
-        use_ema=True,
-        ema_momentum=momentum,
+        average_momentum=momentum,
     )

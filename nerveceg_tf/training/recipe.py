@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 
-from nerveceg_tf.data.resize import Size
+from nerveceg_tf.checked_json import check
+from nerveceg_tf.choices import SHARED
+from nerveceg_tf.data.size import Size
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,29 @@ def without_effect(stages: Collection[str]) -> set[str]:
     if "shared" in stages:
         return set(OF_A_SEPARATE_GATE)
     return set().union(*(of_stage[stage] for stage in of_stage.keys() - set(stages)))
+
+
+def recall_recipe(content: dict[str, Any], only: str | None) -> Recipe:
+    """The recipe that a run was begun with.
+
+    Args:
+        content: what its `run.json` says; values that concern nothing that is trained may be left
+            out.
+        only: `"gate"`, `"segmenter"`, or `None` for both.
+
+    Raises:
+        ValueError: it is of another version, or damaged; with the key.
+    """
+    kinds = get_type_hints(Recipe)
+    for name in content.keys() - kinds.keys():
+        raise ValueError(f"recipe.{name} is not known")
+    shared = content.get("gate") == SHARED and only != "segmenter"
+    stages = ["shared"] if shared else [only] if only else ["gate", "segmenter"]
+    for name in kinds.keys() - content.keys() - without_effect(stages):
+        raise ValueError(f"recipe.{name} is missing")
+    for name, value in content.items():
+        check(value, kinds[name], f"recipe.{name}")
+    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
 
 
 RECIPES: dict[str, tuple[str, Recipe]] = {

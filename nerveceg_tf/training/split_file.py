@@ -30,6 +30,12 @@ def describe_split(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> 
     return {**parts, LEFT_OUT: [_entry(f, d) for f, d in map_frames(_digest_if_any, dropped) if d]}
 
 
+def known_frames(split: Split, frames: FrameSet) -> dict[str, np.ndarray]:
+    """By their digest, the fingerprints of the frames that a training looks at."""
+    looked_at = [frames.frames[i].known for i in (*split.train, *split.validation)]
+    return {known.digest: known.fingerprint for known in looked_at}
+
+
 def _entry(frame: Frame, digest: str) -> dict[str, str | None]:
     return {"name": frame.name, "subject": frame.subject, "digest": digest}
 

@@ -1,4 +1,4 @@
-"""Batch statistics that fit the averaged weights."""
+"""Averaged weights in use, with batch statistics that fit them."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,34 @@ _LEFT = 0.05
 """The share of the old statistics that is left in the new ones."""
 
 
+class SwapAverage(keras.callbacks.Callback):
+    """Puts the moving average of the weights into the model wherever it is scored or kept.
+
+    It takes them out at the beginning of an epoch. The optimizer is a `FlatAdamW`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._is_in = False
+
+    def _swap(self, into: bool) -> None:
+        if into != self._is_in:
+            self.model.optimizer.swap_average()
+            self._is_in = into
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._swap(into=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._swap(into=True)
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self._swap(into=True)
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        self._swap(into=False)
+
+
 class OwnStatistics(keras.callbacks.Callback):
     """Measures the statistics of batch normalisation anew wherever averaged weights are in use.
 
@@ -18,8 +46,8 @@ class OwnStatistics(keras.callbacks.Callback):
     of the others an average in the middle of a training scores far too low, and the best epoch is
     missed (Izmailov et al. 2018, section 3.2, https://arxiv.org/abs/1803.05407).
 
-    It stands behind `SwapEMAWeights(swap_on_epoch=True)`, and swaps when that does. Layers that are
-    frozen keep what they have.
+    It stands behind a callback that swaps averaged weights in and out, and swaps when that does.
+    Layers that are frozen keep what they have.
 
     Args:
         batches: training batches of known number, the same ones each time.
@@ -55,8 +83,7 @@ class OwnStatistics(keras.callbacks.Callback):
     def _swap_in(self) -> None:
         self._of_weights = self._values()
         if self._of_average is None:
-            self._measure()
-            self._of_average = self._values()
+            self._of_average = self._measured()
         self._assign(self._of_average)
 
     def _swap_out(self) -> None:
@@ -64,16 +91,22 @@ class OwnStatistics(keras.callbacks.Callback):
             self._assign(self._of_weights)
             self._of_weights = None
 
-    def _measure(self) -> None:
-        usual = [layer.momentum for layer in self._layers]
-        for layer in self._layers:
-            layer.momentum = _LEFT ** (1 / len(self.batches))
-        try:
-            for images, *_ in self.batches:
-                self._look(images)
-        finally:
-            for layer, momentum in zip(self._layers, usual, strict=True):
-                layer.momentum = momentum
+    def _measured(self) -> list[np.ndarray]:
+        """The statistics of the batches, each weighted less than the next, by `_LEFT` in all.
+
+        A layer tells a batch's own statistics by what it makes of zeros, whatever its momentum.
+        """
+        share = _LEFT ** (1 / len(self.batches))
+        news = [1 - layer.momentum for layer in self._layers for _ in range(2)]
+        nothing = [np.zeros_like(value) for value in self._of_weights]
+        found = self._of_weights
+        for images, *_ in self.batches:
+            self._assign(nothing)
+            self._look(images)
+            of_batch = [value / new for value, new in zip(self._values(), news, strict=True)]
+            pairs = zip(found, of_batch, strict=True)
+            found = [share * old + (1 - share) * new for old, new in pairs]
+        return found
 
     def _variables(self) -> list[keras.Variable]:
         return [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]

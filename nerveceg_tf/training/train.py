@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,19 +20,24 @@ from nerveceg_tf.errors import (
     TrainingError,
 )
 from nerveceg_tf.files import check_free
+from nerveceg_tf.fingerprints import save_fingerprints
 from nerveceg_tf.models import prune
+from nerveceg_tf.replacement import check_new, telling_where
 from nerveceg_tf.run import PARTS, Run
 from nerveceg_tf.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import noticing_lost_workers, own_folder, strategy
 from nerveceg_tf.training.fit import checkpoint_of, fit
-from nerveceg_tf.training.recipe import Recipe, without_effect
+from nerveceg_tf.training.recipe import Recipe, recall_recipe, without_effect
 from nerveceg_tf.training.split_file import (
     describe_split,
     equal_frames,
+    known_frames,
     recall_split,
 )
+
+_GO_ON = "nerveceg train --resume {}"
 
 
 @noticing_lost_workers()
@@ -61,7 +65,8 @@ def train(
         only: `"gate"` or `"segmenter"`; both by default.
         hold_out: subjects to leave out of training and validation alike.
         skip_bad: leave bad frames out rather than stop.
-        force: replace a run that is at `out`.
+        force: replace a run that is at `out`, once the new one is trained. Until then that is at
+            `out` with `.new` behind its name, and `resume` goes on with it.
         plan: how to mend the frames, as `nerveceg audit --fix` wrote it.
         split: the `split.json` of an earlier run, to divide the frames as it did.
         cache: folder to keep decoded frames in, for the next training.
@@ -121,9 +126,9 @@ def train_on(
         out: the run's folder.
         models: as `build` made them.
         recipe: as `build` gave it back.
-        force: replace a run that is at `out`.
+        force: as of `train`.
     """
-    _check_labels(data.frames, split, models, data.folder)
+    check_labels(data.frames, split, models, data.folder)
     description = {
         "recipe": _used(recipe, models),
         "only": next(iter(models)) if len(models) == 1 and "shared" not in models else None,
@@ -138,14 +143,15 @@ def train_on(
         "finished": False,
     }
     run = Run.create(out, description, force)
-    run.write("split.json", describe_split(split, data.frames, data.dropped))
-    train_stages(run, data, split, models, recipe)
-    return run
+    with telling_where(run.path, "run.json", _GO_ON):
+        save_fingerprints(run.path, known_frames(split, data.frames))
+        run.write("split.json", describe_split(split, data.frames, data.dropped))
+        return train_stages(run, data, split, models, recipe)
 
 
 def train_stages(
     run: Run, data: TrainingData, split: Split, models: dict[str, keras.Model], recipe: Recipe
-) -> None:
+) -> Run:
     """Trains what a run lacks of its stages, from where each left off.
 
     Args:
@@ -154,8 +160,11 @@ def train_stages(
         split: which of them to train on, to choose the epoch on, and to hold out.
         models: as `build` made them.
         recipe: as `build` gave it back.
+
+    Returns:
+        The run, in the place of the one that it replaces, if it replaces one.
     """
-    before, started = run.description["seconds"], time.time()
+    before, started = run.training["seconds"], time.time()
     train_set, validation_set = (data.frames.take(p) for p in (split.train, split.validation))
     for stage, model in models.items():
         if not run.has(stage):
@@ -172,7 +181,7 @@ def train_stages(
         checkpoint_of(run, stage).path.unlink(missing_ok=True)
     if not run.description["finished"]:
         run.thresholds = Thresholds()
-        run.describe(finished=True)
+    return run.finish()
 
 
 @noticing_lost_workers()
@@ -199,15 +208,18 @@ def resume(
     if (Path(path) / "cv.json").is_file():
         raise RunError(
             f"--resume {path}: holds the folds of --cv; give the command that began them again,"
-            " and it goes on"
+            f" with --out {path} and without --force, and it goes on"
         )
     run = Run(path)
-    description = run.description
-    finished = description.get("finished")  # of stages that were combined nobody says so
-    if finished is None or (finished and (run.path / "metrics.json").is_file()):
+    scored = run.description.get("finished") and (run.path / "metrics.json").is_file()
+    if scored or "combined_from" in run.description:
         raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
+    description = run.training
+    try:
+        recipe = recall_recipe(description["recipe"], description["only"])
+    except ValueError as error:
+        raise run.of_another_version(error) from None
     run = Run(own_folder(run.path, go_on=True))
-    recipe = Recipe(**{k: _as_given(v) for k, v in description["recipe"].items()})
     models, recipe = build_seeded(recipe, description["only"])
     plan = description["plan"] and Path(description["plan"])
     skip_bad = bool(description["bad_frames"])
@@ -218,7 +230,8 @@ def resume(
             " new run"
         )
     split = recall_split(run.path / "split.json", found.frames)
-    train_stages(run, found, split, models, recipe)
+    with telling_where(run.path, "run.json", _GO_ON):
+        run = train_stages(run, found, split, models, recipe)
     return run, found.frames, found.bad
 
 
@@ -229,11 +242,8 @@ def _check_out(out: Path, force: bool) -> None:
             f"--out {out}: is a training that was interrupted; go on with nerveceg train --resume"
             f" {out}, or pass --force to replace it"
         )
+    check_new(out, "run.json", force, _GO_ON)
     check_free(out, "run.json", force)
-
-
-def _as_given(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
@@ -249,18 +259,25 @@ def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: Fra
         )
 
 
-def _check_labels(frames: FrameSet, split: Split, models: Collection[str], data: Path) -> None:
+def check_labels(
+    frames: FrameSet, split: Split, models: Collection[str], where: Path | str
+) -> None:
+    """Checks that the training frames of a split suffice for what is to be trained.
+
+    Raises:
+        SubjectError: a class is missing among them; it begins with `where`.
+    """
     present = frames.present[split.train]
     gate_only, segments_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
     if not gate_only and not present.any():
-        raise SubjectError(f"{data}: no training frame holds a nerve; there is nothing to segment")
+        raise SubjectError(f"{where}: no training frame holds a nerve; there is nothing to segment")
     if not segments_only and present.all():
         raise SubjectError(
-            f"{data}: every training frame holds a nerve, so no gate can be trained; pass --only"
+            f"{where}: every training frame holds a nerve, so no gate can be trained; pass --only"
             " segmenter (and no --gate), or add frames without a nerve"
         )
     if gate_only and not present.any():
-        raise SubjectError(f"{data}: no training frame holds a nerve, so no gate can be trained")
+        raise SubjectError(f"{where}: no training frame holds a nerve, so no gate can be trained")
 
 
 def _used(recipe: Recipe, stages: Collection[str]) -> dict:

@@ -1,23 +1,22 @@
 """A client of a model that TensorFlow Serving serves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from nerveceg_tf.errors import ServingError
-from nerveceg_tf.export.serving.grpc_transport import Grpc
 from nerveceg_tf.export.serving.rest import INTERNAL, Rest
+from nerveceg_tf.export.serving.signature import Tensor
 from nerveceg_tf.export.serving.target import Target
 
 
 class Client:
     """Asks one served model, over REST or gRPC with the same answers.
+
+    REST needs no TensorFlow; gRPC needs its messages, and imports it.
 
     It may be used by several threads at once, and as a context manager that closes it.
 
@@ -42,8 +41,12 @@ class Client:
         columns: bool = True,
     ):
         self._target = Target(url, model, version, timeout)
-        scheme = _scheme(url)
-        self._transport = Grpc(self._target) if scheme == "grpc" else Rest(self._target, columns)
+        if _scheme(url) == "grpc":
+            from nerveceg_tf.export.serving.grpc_transport import Grpc
+
+            self._transport = Grpc(self._target)
+        else:
+            self._transport = Rest(self._target, columns)
 
     def predict(
         self, images: npt.ArrayLike, signature: str = "serving_default", **inputs: npt.ArrayLike
@@ -103,7 +106,7 @@ class Client:
         """
         return {
             name: {"inputs": _plain(signature.inputs), "outputs": _plain(signature.outputs)}
-            for name, signature in self._transport.metadata().signature_def.items()
+            for name, signature in self._transport.metadata().items()
             if not name.startswith(INTERNAL)
         }
 
@@ -114,8 +117,7 @@ class Client:
         Raises:
             ServingError: the server cannot be reached, or refused.
         """
-        found = self._transport.status().model_version_status
-        return {item.version: ModelVersionStatus.State.Name(item.state) for item in found}
+        return self._transport.status()
 
     def close(self) -> None:
         """Closes the connection, after which nothing more can be asked."""
@@ -153,12 +155,5 @@ def _scheme(url: str) -> str:
     raise ServingError(f"{url}: is no server; use http://HOST:8501, https://… or grpc://HOST:8500")
 
 
-def _plain(tensors: Mapping[str, TensorInfo]) -> dict[str, dict[str, Any]]:
-    def shape(info: TensorInfo) -> list[int] | None:
-        dims = info.tensor_shape
-        return None if dims.unknown_rank else [dim.size for dim in dims.dim]
-
-    return {
-        name: {"dtype": tf.as_dtype(info.dtype).name, "shape": shape(info)}
-        for name, info in tensors.items()
-    }
+def _plain(tensors: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
+    return {name: tensor._asdict() for name, tensor in tensors.items()}

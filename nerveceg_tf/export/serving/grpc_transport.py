@@ -1,22 +1,25 @@
 """TensorFlow Serving's gRPC interface, from the client's side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.types_pb2 import DataType
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusRequest,
-    GetModelStatusResponse,
+    ModelVersionStatus,
 )
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from nerveceg_tf.export.serving.signature import Signature, Tensor, dtype_name
 from nerveceg_tf.export.serving.target import Target
 
 # gRPC's own limit of 4 MB is less than eight frames.
@@ -57,18 +60,22 @@ class Grpc:
         answer = self._ask(self._predictions.Predict, request)
         return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
 
-    def metadata(self) -> SignatureDefMap:
+    def metadata(self) -> dict[str, Signature]:
         """The model's signatures, as `Rest.metadata`."""
         request = GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
         answer = self._ask(self._predictions.GetModelMetadata, request)
         signatures = SignatureDefMap()
         answer.metadata["signature_def"].Unpack(signatures)
-        return signatures
+        return {
+            name: Signature(_plain(signature.inputs), _plain(signature.outputs))
+            for name, signature in signatures.signature_def.items()
+        }
 
-    def status(self) -> GetModelStatusResponse:
+    def status(self) -> dict[int, str]:
         """The state of the model's versions, as `Rest.status`."""
         request = GetModelStatusRequest(model_spec=self._spec())
-        return self._ask(self._models.GetModelStatus, request)
+        found = self._ask(self._models.GetModelStatus, request).model_version_status
+        return {item.version: ModelVersionStatus.State.Name(item.state) for item in found}
 
     def close(self) -> None:
         """Closes the channel."""
@@ -93,3 +100,14 @@ class Grpc:
         if code == grpc.StatusCode.NOT_FOUND:
             raise self._target.missing(said)
         raise self._target.refused(said) if code in _MISUSED else self._target.failed(said)
+
+
+def _plain(tensors: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    def shape(info: TensorInfo) -> list[int] | None:
+        dims = info.tensor_shape
+        return None if dims.unknown_rank else [dim.size for dim in dims.dim]
+
+    return {
+        name: Tensor(dtype_name(DataType.Name(info.dtype)), shape(info))
+        for name, info in tensors.items()
+    }

@@ -6,17 +6,15 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
-from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
-from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
+from nerveceg_tf.export.serving.signature import Signature, Tensor, read_signatures
 from nerveceg_tf.export.serving.target import Target
 from nerveceg_tf.export.serving.tensor_json import from_json, to_json
 
 INTERNAL = "__saved_model"
 """How the names of signatures begin which every SavedModel has and no client can call."""
+
+_STATES = {"UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"}
 
 
 class Rest:
@@ -33,7 +31,7 @@ class Rest:
         version = "" if target.version is None else f"/versions/{target.version}"
         prefix = self._url.path.rstrip("/")
         self._path = f"{prefix}/v1/models/{quote(target.model, safe='')}{version}"
-        self._signatures = SignatureDefMap()
+        self._signatures: dict[str, Signature] = {}
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature.
@@ -62,20 +60,19 @@ class Rest:
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._target.failed(f"the answer is not what metadata says ({error})") from None
 
-    def metadata(self) -> SignatureDefMap:
-        """The model's signatures.
+    def metadata(self) -> dict[str, Signature]:
+        """The model's signatures by name.
 
         Raises:
             ServingError: as `Client.predict`.
         """
         answer = self._ask("GET", "/metadata")
         try:
-            described = answer["metadata"]["signature_def"]
-            return json_format.ParseDict(described, SignatureDefMap(), ignore_unknown_fields=True)
-        except (json_format.ParseError, TypeError, LookupError):
+            return read_signatures(answer)
+        except (LookupError, TypeError, ValueError, AttributeError):
             raise self._target.failed("the answer is no metadata of a model") from None
 
-    def status(self) -> GetModelStatusResponse:
+    def status(self) -> dict[int, str]:
         """The state of the model's versions.
 
         Raises:
@@ -83,21 +80,21 @@ class Rest:
         """
         answer = self._ask("GET", "")
         try:
-            found = {"model_version_status": answer["model_version_status"]}
-            return json_format.ParseDict(
-                found, GetModelStatusResponse(), ignore_unknown_fields=True
-            )
-        except (json_format.ParseError, TypeError, LookupError):
+            found = {int(v["version"]): v["state"] for v in answer["model_version_status"]}
+            if not _STATES.issuperset(found.values()):
+                raise ValueError
+        except (LookupError, TypeError, ValueError):
             raise self._target.failed("the answer is no status of a model") from None
+        return found
 
     def close(self) -> None:
         """Does nothing: no connection is kept."""
 
-    def _signature(self, name: str) -> SignatureDef:
+    def _signature(self, name: str) -> Signature:
         # Names and dtypes are not in an answer, and one output comes without its name.
-        if name not in self._signatures.signature_def:
+        if name not in self._signatures:
             self._signatures = self.metadata()
-        known = self._signatures.signature_def
+        known = self._signatures
         if name not in known:
             names = ", ".join(sorted(key for key in known if not key.startswith(INTERNAL)))
             raise self._target.refused(f"no signature {name!r}; there are {names}")
@@ -113,15 +110,13 @@ class Rest:
             return next(iter(values.values()))
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
-    def _outputs(self, answer: dict[str, Any], infos: dict[str, TensorInfo]) -> dict[str, Any]:
+    def _outputs(self, answer: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Any]:
         values = answer["outputs" if self._columns else "predictions"]
-        if len(infos) == 1:
-            values = {next(iter(infos)): values}
+        if len(known) == 1:
+            values = {next(iter(known)): values}
         elif not self._columns:
-            values = {name: [row[name] for row in values] for name in infos}
-        return {
-            name: from_json(values[name], tf.as_dtype(info.dtype)) for name, info in infos.items()
-        }
+            values = {name: [row[name] for row in values] for name in known}
+        return {name: from_json(values[name], tensor.dtype) for name, tensor in known.items()}
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}

@@ -4,7 +4,6 @@ import base64
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 
 def to_json(array: np.ndarray, binary: bool) -> Any:
@@ -26,36 +25,45 @@ def to_json(array: np.ndarray, binary: bool) -> Any:
     return write(array.tolist()) if array.dtype == object else array.tolist()
 
 
-def from_json(value: Any, dtype: tf.DType) -> np.ndarray:
+def from_json(value: Any, dtype: str) -> np.ndarray:
     """A tensor from nested lists.
 
     Args:
         value: as `json.loads` gave it.
-        dtype: of the tensor.
+        dtype: of the tensor, by TensorFlow's name, such as `"float32"` or `"string"`.
 
     Returns:
         An array of the dtype; for strings an object array of bytes.
 
     Raises:
-        ValueError: the lists are ragged, or a value does not fit the dtype.
+        ValueError: the lists are ragged, a value does not fit the dtype, or JSON has none such.
     """
-    if dtype == tf.string:
+    if dtype == "string":
         items = np.array(value, object)
         array = np.empty(items.size, object)
         array[:] = [_read(item) for item in items.ravel()]
         return array.reshape(items.shape)
+    try:
+        target = np.dtype(dtype)
+    except TypeError:
+        raise ValueError(f"cannot hold {dtype}") from None
     array = np.array(value)
     # NumPy would read numbers out of text.
-    kinds = "iuf" if dtype.is_floating else "iu" if dtype.is_integer else "b"
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"holds something other than {dtype.name}")
-    if dtype.is_integer and array.size and not dtype.min <= array.min() <= array.max() <= dtype.max:
-        raise ValueError(f"holds a number outside {dtype.name}")
+    if array.dtype.kind not in _READ_AS.get(target.kind, ""):
+        raise ValueError(f"holds something other than {dtype}")
+    if target.kind in "iu" and array.size:
+        limits = np.iinfo(target)
+        if not limits.min <= array.min() <= array.max() <= limits.max:
+            raise ValueError(f"holds a number outside {dtype}")
     with np.errstate(over="ignore"):
-        cast = array.astype(dtype.as_numpy_dtype)
-    if dtype.is_floating and np.any(np.isinf(cast) & np.isfinite(array)):
-        raise ValueError(f"holds a number outside {dtype.name}")
+        cast = array.astype(target)
+    if target.kind == "f" and np.any(np.isinf(cast) & np.isfinite(array)):
+        raise ValueError(f"holds a number outside {dtype}")
     return cast
+
+
+_READ_AS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
+"""Which kinds of JSON's numbers a kind of tensor is made of, in NumPy's letters."""
 
 
 def is_binary(value: Any) -> bool:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
+from nerveceg_tf.errors import RunError
 from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.calibration import Calibration, calibrate
 from nerveceg_tf.scoring.frame_scores import FrameScores
@@ -72,12 +73,22 @@ def surface_chart(run: Run) -> SurfaceChart | None:
     surface = content.get("surface")
     if not surface or len(surface["presence"]) < 2:
         return None
-    at = int(np.argmin(np.abs(np.array(surface["area"]) - content["area"])))
-    score = np.array(surface["score"])[:, :, at].T[::-1]
+    axes = [np.array(surface[name]) for name in ("presence", "mask", "area")]
+    try:
+        frames, score = content["frames"], np.array(surface["score"], float)
+        if score.shape != tuple(map(len, axes)) or not score.size or not np.isfinite(score).all():
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{run.path / 'thresholds.json'}: is damaged (frames is missing, or surface.score is"
+            " not of its thresholds); nerveceg tune writes it anew"
+        ) from None
+    at = int(np.argmin(np.abs(axes[2] - content.get("area", 0.0))))
+    score = score[:, :, at].T[::-1]
     low, high = float(score.min()), float(score.max())
     shade = ((score - low) / (high - low or 1) * 255).astype(np.uint8)
     picture = data_url(cv2.applyColorMap(shade, cv2.COLORMAP_VIRIDIS), "png")
-    return SurfaceChart(picture, low, high, surface["area"][at], content["frames"])
+    return SurfaceChart(picture, low, high, surface["area"][at], frames)
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:

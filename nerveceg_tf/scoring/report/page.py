@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from nerveceg_tf.choices import MOST_PICTURES
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.ensemble import RunEnsemble
 from nerveceg_tf.errors import RunError
@@ -22,13 +22,10 @@ from nerveceg_tf.scoring.cleaning import keeping
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
 from nerveceg_tf.scoring.evaluate import FrameScorer, describe
 from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.parts import REASONS, Part, frames_of_part
 from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
-
-MOST = 300
-"""Frames with a picture, unless asked otherwise."""
 
 
 def write_report(
@@ -36,7 +33,7 @@ def write_report(
     frames: Sequence[Frame],
     out: Path,
     part: Part | None = None,
-    most: int = MOST,
+    most: int = MOST_PICTURES,
     explain: str | None = None,
 ) -> dict:
     """Scores a run as `evaluate` does, and writes a page that needs no network.
@@ -61,12 +58,12 @@ def write_report(
         FrameError: a frame or mask is bad.
     """
     explainer = _explainer(run, explain) if explain else None
-    frames, part = frames_of_part(run, frames, part)
+    frames, part, left_out = frames_of_part(run, frames, part)
     scorer, kept = FrameScorer(run), []
     answers = labelled(predict_ungated(run, frames))
     counts = count_pixels(keeping(scorer.watching(answers), kept))
     scores = scorer.scores
-    summary = describe(scores, run.thresholds, part)
+    summary = describe(scores, run.thresholds, part, left_out)
     shown = choose(scores, most)
     drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown], explainer)
     page = _environment().get_template("page.html")
@@ -75,6 +72,7 @@ def write_report(
             page.render(
                 run=_name(run),
                 scores=summary,
+                reasons=REASONS,
                 stages=scores.stages,
                 charts=gate_charts(scores),
                 surface=surface_chart(run) if isinstance(run, Run) else None,
@@ -111,13 +109,13 @@ def _data(
     scores: FrameScores,
     counts: FrameCounts,
     drawn: dict[int, dict[str, str]],
-) -> Markup:
-    """What the page's script computes with, as JSON that may stand in HTML."""
+) -> dict:
+    """What the page's script computes with."""
     # Pixels at each level, and not at or above it: mostly zeros, which pack well.
     cumulated = np.stack([counts.drawn, counts.overlap], axis=1)
     at_level = -np.diff(cumulated, axis=2, append=0)
     packed = gzip.compress(at_level.astype("<u4").tobytes(), mtime=0)
-    content = {
+    return {
         "stages": scores.stages,
         "thresholds": vars(run.thresholds),
         "counts": base64.b64encode(packed).decode(),
@@ -133,7 +131,6 @@ def _data(
             for i in range(len(scores))
         ],
     }
-    return Markup(json.dumps(content, separators=(",", ":")).replace("</", "<\\/"))
 
 
 def _text(name: str) -> Markup:
@@ -144,5 +141,6 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("nerveceg_tf.scoring.report", ""), autoescape=True, trim_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters["number"] = lambda x, digits=3: "-" if x is None else f"{x:.{digits}f}"
     return environment

@@ -42,7 +42,7 @@ def predict_json(version: Version, body: bytes) -> dict[str, Any]:
     inputs = {}
     for key, value in values.items():
         try:
-            inputs[key] = from_json(value, tf.as_dtype(signature.inputs[key].dtype))
+            inputs[key] = from_json(value, tf.as_dtype(signature.inputs[key].dtype).name)
         except ValueError as error:
             raise Refused(f"input {key!r}: {error}") from None
     return _answer(version.run(name, inputs), as_rows)

@@ -1,0 +1,64 @@
+"""Tables that people write beside their frames, and what is said of wrong rows."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from nerveceg_tf.errors import LayoutError, NervecegError
+
+Report = Callable[[NervecegError], None]
+
+_SHOWN = 5
+
+
+def read_rows(path: Path, columns: tuple[str, ...], report: Report) -> list[dict[str, str]] | None:
+    """Reads a CSV table whose first line names its columns.
+
+    Args:
+        path: the table.
+        columns: those that it must have, in every row.
+        report: is given what is wrong with it.
+
+    Returns:
+        Each row by column; `None` if there is no such file, or none that can be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        return list(_read_rows(path, columns))
+    except LayoutError as error:
+        report(error)
+        return None
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise LayoutError(
+                    f"{path}: has no column {missing[0]}; its first line must name it"
+                )
+            for row in reader:
+                if any(row[column] is None for column in columns):
+                    raise LayoutError(
+                        f"{path}: line {reader.line_num} is cut short; it needs"
+                        f" {len(columns)} values"
+                    )
+                yield row
+    except (UnicodeDecodeError, csv.Error):
+        raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+
+
+def check_repeated(path: Path, names: Iterable[str], report: Report) -> None:
+    """Reports the names that a table lists more than once."""
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        report(LayoutError(f"{path}: lists {few(repeated)} twice; keep one row of each"))
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(name or "an empty name" for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
