@@ -80,8 +80,8 @@ def begin(path: Path, marker: str, force: bool) -> tuple[Path, dict[str, str]]:
     check_free(path, marker, force)
     new = new_of(path)
     if force:
-        check_new(path, marker, force, "")
         put_back(path)
+        check_new(path, marker, force, "")
         if replaced_by(new, marker) == path.name:
             # Half of it under its own name would pass for something else.
             shutil.rmtree(aside_of(new), ignore_errors=True)

@@ -30,6 +30,15 @@ LOST = [
     tf.errors.InternalError(None, None, "Socket closed"),
     tf.errors.InternalError(None, None, "Barrier timed out. Id: shutdown"),
 ]
+MISSED = "Error reported from /job:worker/task:1: The following tasks are unhealthy"
+
+
+def in_a_graph(reason):
+    """How TensorFlow says it of a step: what went wrong stands behind where it did."""
+    stack = 'Detected at node a defined at (most recent call last):\n  File "/socket.py", line 2'
+    return f"Graph execution error:\n\n{stack}\n\n{reason}\n\t [[{{{{node a}}}}]] [Op:a]"
+
+
 OWN = [
     tf.errors.InternalError(None, None, "cuDNN launch failure: input shape ([8,1,32,32])"),
     tf.errors.InternalError(
@@ -39,6 +48,7 @@ OWN = [
         "GPU:0",
     ),
     tf.errors.InternalError(None, None, ""),
+    tf.errors.InternalError(None, None, in_a_graph("cuDNN launch failure")),
     tf.errors.InvalidArgumentError(None, None, "connection"),
     ValueError("connection reset by peer"),
 ]
@@ -73,3 +83,13 @@ def test_one_worker_alone_cannot_lose_another(error, monkeypatch):
     with pytest.raises(type(error)) as caught, noticing_lost_workers():
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.InternalError])
+@pytest.mark.parametrize("before", ["", "2 root error(s) found.\n  (0) "])
+def test_where_a_graph_failed_is_not_why(kind, before, monkeypatch):
+    of_workers(monkeypatch, 2)
+    reason = f"{before}{MISSED} (stopped sending heartbeats):\n/job:worker/task:1"
+    line = re.escape(f"a worker was lost ({MISSED} (stopped sending heartbeats)), and the training")
+    with pytest.raises(TrainingError, match=f"^{line}"), noticing_lost_workers():
+        raise kind(None, None, in_a_graph(reason))

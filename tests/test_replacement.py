@@ -222,6 +222,10 @@ def test_what_else_has_the_name_of_the_new_run_is_left(tmp_path):
     with pytest.raises(RunError, match=f"made in {new_of(path)}, which holds something else"):
         run_of(path, "new", force=True)
     assert (words(path), words(new_of(path))) == ("old", "my own")
+    path.rename(aside_of(path))  # as a kill leaves it
+    with pytest.raises(RunError, match="which holds something else"):
+        run_of(path, "new", force=True)
+    assert (words(path), words(new_of(path))) == ("old", "my own")
     # It takes no place, though it has the name of one that does.
     assert Run(new_of(path)).finish().path == new_of(path)
 

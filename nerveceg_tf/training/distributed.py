@@ -203,15 +203,25 @@ def noticing_lost_workers() -> Iterator[None]:
 
 def _tells_of_a_worker(error: tf.errors.OpError) -> bool:
     """Whether an error may come of a worker that is gone, and not of this one's own work."""
+    if not isinstance(error, tf.errors.InternalError):
+        return True
     # What does not fit, or a fault of TensorFlow, is an internal error too.
-    return not isinstance(error, tf.errors.InternalError) or bool(_OF_OTHERS.search(error.message))
+    return any(map(_OF_OTHERS.search, _reasons(error)))
 
 
 def _first_line(error: tf.errors.OpError) -> str:
-    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return next(iter(_reasons(error)), type(error).__name__).rstrip(".: ")
 
 
+def _reasons(error: tf.errors.OpError) -> list[str]:
+    """The lines of an error that say what went wrong, and not where."""
+    lines = (line.strip() for line in (error.message or "").splitlines())
+    return [re.sub(r"^\(\d+\)\s+", "", line) for line in lines if line and not _WHERE.match(line)]
+
+
+_WHERE = re.compile(
+    r"Graph execution error|Detected at node|Node: |\d+ root error|<stack traces|File \"|\[\["
+)
 _OF_OTHERS = re.compile(
     r"connect|socket|peer|broken pipe|endpoint|network|\brpc|grpc|heartbeat|barrier|unreachable"
     r"|timed? ?out",
