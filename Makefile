@@ -1,5 +1,6 @@
 # make demo  predicts and scores bundled frames;  make test  runs the tests.
 # Both make .venv first. Needs Python 3.11 or newer and nothing else.
+# make test-numeric  runs those that compare numbers under other instruction sets;
 # make test-slow  runs the slower tests;  make test-torch  installs PyTorch and the
 # optional packages, and runs what needs them.
 PYTHON ?= python3
@@ -8,13 +9,18 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow test-torch bench-pipeline bench-inference lint clean
+.PHONY: demo test test-numeric test-slow test-torch bench-pipeline bench-inference lint clean
 
 demo: .venv/installed
 	$(BIN)/nerveceg demo --out demo
 
 test: .venv/installed-test
 	$(PYTEST) -m "not slow and not torch and not extras"
+
+# Bounds on numbers must hold on any processor: without oneDNN, and with what an old one has.
+test-numeric: .venv/installed-test
+	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m "numeric and not slow and not torch and not extras"
+	TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) -m "numeric and not slow and not torch and not extras"
 
 test-slow: .venv/installed-test
 	$(PYTEST) -m "slow and not torch and not extras"

@@ -21,6 +21,16 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks as `numeric` all tests of the files that hold computations to `bounds`."""
+    for path in {item.path for item in items}:
+        if "from bounds import" in path.read_text("utf-8"):
+            for item in items:
+                if item.path == path:
+                    item.add_marker(pytest.mark.numeric)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_models():
     """Keras remembers every model of the process; a file's tests need not pay for another's."""
