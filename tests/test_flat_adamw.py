@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from bounds import EPS
 
 from nerveceg_tf.training.flat_adamw import FlatAdamW
 from nerveceg_tf.training.fused_batch_norm import fused_batch_norm
@@ -32,7 +33,7 @@ def test_it_does_as_keras_does_to_rounding():
         for step in range(6):
             optimizer.apply(gradients(step), variables)
     # Each of six steps rounds a few times in float32, of values below 4.
-    bound = {"rtol": 0, "atol": 6 * 8 * 4 * np.finfo("float32").eps}
+    bound = {"rtol": 0, "atol": 6 * 8 * 4 * EPS}
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), **bound)
     before = [v.numpy() for v in ours]
@@ -99,7 +100,7 @@ def test_fused_batch_normalization_trains_as_keras_own(momentum, frozen):
         found.append([*(g.numpy() for step in gradients for g in step), *weights])
     for ours, theirs in zip(*found, strict=True):
         # Sums of 120 products; gradients behind a normalization cancel to a part of their terms.
-        bound = 120 * np.finfo("float32").eps * max(1.0, np.abs(theirs).max())
+        bound = 120 * EPS * max(1.0, np.abs(theirs).max())
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
 
 
