@@ -399,6 +399,24 @@ def test_a_fold_that_was_killed_before_its_split_is_begun_anew(folds, untrained,
     }
 
 
+def test_folds_that_an_earlier_version_scored_are_gone_on_with(folds):
+    """Of its outlines nothing is left, for it scored them otherwise."""
+    out = folds()
+    fold = out / "fold_1"
+    metrics = json.loads((fold / "metrics.json").read_text())
+    earlier = {k: v for k, v in metrics.items() if not k.startswith("surface_dice")}
+    (fold / "metrics.json").write_text(json.dumps({**earlier, "hausdorff_95": 77.0}))
+    rows = [line.split(",") for line in (fold / "frames.csv").read_text().splitlines()]
+    (fold / "frames.csv").write_text("".join(",".join(row[:-2]) + "\n" for row in rows))
+    with pytest.warns(NervecegWarning, match="is of an earlier version"):
+        folds()
+    first, second = json.loads((out / "metrics.json").read_text())["folds"]
+    assert first["hausdorff_95"] is first["surface_dice_2"] is None
+    assert first["distance_frames"] == 0
+    assert first["kaggle_dice"] == metrics["kaggle_dice"]
+    assert second["hausdorff_95"] == second["surface_dice_2"] == 0.5
+
+
 def test_no_worker_but_the_first_replaces_a_run(monkeypatch, tmp_path):
     run_of(tmp_path / "run", "old")
     new = run_of(tmp_path / "run", "new", force=True, finished=False)
