@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 from tiny import known_by_name
 
+from nerveceg_tf import run
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
@@ -95,6 +97,14 @@ def tiny():
             *("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2"),
             *("--epochs", "1"),
         ]
+
+
+@pytest.fixture(scope="module")
+def loaded_once():
+    """Each model file is loaded once for all tests of a file; the one in the box takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_load", cache(run._load))
+        yield
 
 
 @pytest.fixture

@@ -162,6 +162,7 @@ def test_a_bad_image_stops_every_command(spoil, kaggle, run, refused, tmp_path):
         assert line.endswith(IMAGE_FAULTS[spoil])
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("spoil", MASK_FAULTS)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_bad_mask_stops_training_and_scoring(spoil, kaggle, run, refused, tmp_path):
@@ -176,6 +177,7 @@ def test_a_bad_mask_stops_training_and_scoring(spoil, kaggle, run, refused, tmp_
         assert MASK_FAULTS[spoil] in line
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_row_past_the_frame_names_the_frame(kaggle, run, refused, tmp_path):
     image, mask = files(kaggle)
     mask.unlink()
@@ -247,7 +249,7 @@ def test_a_bad_file_given_to_predict_is_named(run, refused, tmp_path):
 def test_bad_frames_are_left_out_on_demand_and_listed(kaggle, call, tmp_path):
     image, mask = files(kaggle, 2)
     truncated(image, mask)
-    gate = ("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32")
+    gate = ("--gate", "tiny", "--gate-weights", "none", "--gate-size", "32x32")
     out = tmp_path / "run"
     code, lines = call("train", kaggle, "--out", out, *gate, *TINY, "--skip-bad")
     assert code == 0
@@ -293,7 +295,7 @@ def test_training_where_no_frame_holds_a_nerve_is_refused(kaggle, refused, tmp_p
     ],
 )
 def test_an_impossible_recipe_is_named(options, message, kaggle, refused, tmp_path):
-    tiny = ("--gate", "lite0", "--gate-weights", "none", "--gate-size", "32x32", *TINY)
+    tiny = ("--gate", "tiny", "--gate-weights", "none", "--gate-size", "32x32", *TINY)
     (line,) = refused("train", kaggle, "--out", tmp_path / "out", *tiny, *options)
     assert line.startswith(message)
 

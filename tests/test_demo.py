@@ -28,7 +28,7 @@ def check(folder, scores, frames):
         assert (picture == TRUTH_COLOUR).all(axis=-1).any() == true
 
 
-@pytest.mark.usefixtures("eagerly")
+@pytest.mark.usefixtures("eagerly", "loaded_once")
 def test_the_demo_scores_and_draws_what_its_model_never_saw(tmp_path):
     earlier = tmp_path / "predictions" / "overlays" / "of_an_earlier_demo.png"
     earlier.parent.mkdir(parents=True)

@@ -42,15 +42,12 @@ def test_lite_encoder_sees_the_range_that_its_weights_want():
     assert_formula(scaled(ends)[:, 0, 0, 0], [-127 / 128, 0, 1])
 
 
-# Every decoder over one encoder, and another encoder under one of them.
 PAIRS = [
-    pytest.param(
-        encoder,
-        decoder,
-        marks=() if encoder == "resnet18" or decoder == "unet" else pytest.mark.slow,
-    )
-    for encoder in ("resnet18", "efficientnetb0")
-    for decoder in pretrained.DECODERS
+    *(("resnet18", decoder) for decoder in pretrained.DECODERS),
+    *(
+        pytest.param("efficientnetb0", decoder, marks=pytest.mark.slow)
+        for decoder in pretrained.DECODERS
+    ),
 ]
 
 
