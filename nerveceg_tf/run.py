@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +24,7 @@ from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
 from nerveceg_tf.replacement import begin, finish
+from nerveceg_tf.run_files import KINDS, Training
 from nerveceg_tf.thresholds import Thresholds
 
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
@@ -33,82 +34,6 @@ LEFT_OUT = "left_out"
 """Frames that a plan dropped: no part of the split, and nothing to score on."""
 
 
-class _Data(TypedDict, total=False):
-    folder: str | None
-    frames: int
-    fingerprint: str
-
-
-class _Description(TypedDict, total=False):
-    """`run.json` of any run; what was combined or made by hand lacks most of it."""
-
-    recipe: dict | None
-    only: Literal["gate", "segmenter"] | None
-    data: _Data
-    plan: str | None
-    bad_frames: list[str]
-    seconds: float
-    finished: bool
-    versions: dict
-
-
-class _DataOfTraining(_Data):
-    fingerprint: str
-
-
-class _Training(TypedDict):
-    """`run.json` of a training."""
-
-    recipe: dict
-    only: Literal["gate", "segmenter"] | None
-    data: _DataOfTraining
-    plan: str | None
-    bad_frames: list[str]
-    seconds: float
-    finished: bool
-
-
-class _Frame(TypedDict):
-    digest: str
-
-
-class _Split(TypedDict):
-    train: list[_Frame]
-    validation: list[_Frame]
-    held_out: list[_Frame]
-    left_out: NotRequired[list[_Frame]]
-
-
-class _Choice(TypedDict):
-    presence: float
-    mask: float
-    area: NotRequired[float]
-
-
-class _Surface(TypedDict):
-    presence: list[float]
-    mask: list[float]
-    area: list[float]
-    score: list
-
-
-class _Thresholds(_Choice):
-    cleaning: NotRequired[list[str]]
-    segmenter_alone: NotRequired[_Choice | None]
-    frames: NotRequired[int]
-    surface: NotRequired[_Surface]
-
-
-class _Metrics(TypedDict, total=False):
-    gate_auc: float | None
-
-
-_KINDS = {
-    "run.json": _Description,
-    "split.json": _Split,
-    "thresholds.json": _Thresholds,
-    "metrics.json": _Metrics,
-}
 _MEND = {
     "thresholds.json": "nerveceg tune writes it anew",
     "metrics.json": "nerveceg evaluate --json writes it anew",
@@ -177,7 +102,7 @@ class Run:
         """
         description = self.description
         try:
-            check(description, _Training)
+            check(description, Training)
         except ValueError as error:
             raise self.of_another_version(error) from None
         return description
@@ -349,7 +274,7 @@ class Run:
             RunError: it is missing or damaged, or lacks one of `keys`.
         """
         try:
-            content = read_json(self.path / name, _KINDS.get(name, dict))
+            content = read_json(self.path / name, KINDS.get(name, dict))
             for key in keys:
                 if key not in content:
                     raise ValueError(f"{key} is missing")

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.export import measure
 from nerveceg_tf.export import verify as module
 from nerveceg_tf.export.answer import Answer
 from nerveceg_tf.export.verify import Limits, Verifier, verify
@@ -144,7 +145,7 @@ def test_memory_does_not_grow_with_the_frames(frames, fakes, run):
 def test_what_warms_a_model_up_is_no_frames_time(frames, fakes, run, monkeypatch):
     """Each model's first frame of a size, and its first that passes, cost what others do not."""
     model, warm, now = fakes[1], set(), [0.0]
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def ask(image):
         said = model(image)

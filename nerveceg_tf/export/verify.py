@@ -1,61 +1,25 @@
 """Does an export still say what its run says?"""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked
 from nerveceg_tf.export.limits import Limits, limits_of
+from nerveceg_tf.export.measure import Ask, Tally, Timed, Verified
 from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.tflite import Runner as TFLiteRunner
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.progress import track
 from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.distances import dice_of
 from nerveceg_tf.thresholds import Thresholds
-
-Ask = Callable[[np.ndarray], Answer]
-"""From a frame, uint8 `(height, width)`, to what a model says of it."""
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What was measured of one model on labelled frames, and of its agreement with the run.
-
-    Attributes:
-        name: path of the export, or of the run.
-        megabytes: size on disk.
-        frames: how many were asked about.
-        presence_difference: largest difference of a presence from the run's.
-        mask_difference: largest difference of a pixel's probability, where the gates agree.
-        disagreeing: frames that only one of the two gates lets pass.
-        nerve_dice: mean Dice of the frames with a nerve; `None` without one.
-        gate_auc: ROC AUC of presence; `None` where all frames are of one kind.
-        median_ms: milliseconds a frame, one at a time.
-        p95_ms: 95th percentile of the same.
-        broken: each limit that is broken, in words.
-    """
-
-    name: str
-    megabytes: float
-    frames: int
-    presence_difference: float
-    mask_difference: float
-    disagreeing: int
-    nerve_dice: float | None
-    gate_auc: float | None
-    median_ms: float
-    p95_ms: float
-    broken: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -108,8 +72,8 @@ class Verifier:
         Raises:
             FrameError: a frame or mask is bad.
         """
-        timed = [_Timed(self._ask), *(_Timed(ask) for ask, _, _ in exports)]
-        tallies = [_Tally(self._thresholds.presence) for _ in timed]
+        timed = [Timed(self._ask), *(Timed(ask) for ask, _, _ in exports)]
+        tallies = [Tally(self._thresholds.presence) for _ in timed]
         loaded = map_frames(_load, self._frames)
         for image, truth in track(loaded, "asking run and exports", len(self._frames)):
             ours = None
@@ -131,76 +95,6 @@ class Verifier:
             replace(item, broken=tuple(_broken(item, self._run, limits)))
             for item, (_, _, limits) in zip(found, exports, strict=True)
         ]
-
-
-class _Timed:
-    """Asks a model about single frames, and takes the time of each.
-
-    What is asked for the first time for frames of a size, or the first to pass the gate, traces
-    graphs and fills caches, which is not what a frame costs: it is asked again.
-    """
-
-    def __init__(self, ask: Ask):
-        self._ask, self._warm = ask, set()
-        self.took: list[float] = []
-
-    def __call__(self, image: np.ndarray) -> Answer:
-        said, took = self._timed(image)
-        kind = (image.shape, bool(said.mask.any()))
-        if kind not in self._warm:
-            self._warm.add(kind)
-            said, took = self._timed(image)
-        self.took.append(took)
-        return said
-
-    def _timed(self, image: np.ndarray) -> tuple[Answer, float]:
-        start = time.perf_counter()
-        return self._ask(image), time.perf_counter() - start
-
-
-class _Tally:
-    """The numbers that are left of a model's answers.
-
-    Args:
-        threshold: presence from which a frame passes the run's gate.
-    """
-
-    def __init__(self, threshold: float):
-        self._threshold = threshold
-        self._presence: list[float] = []
-        self._present: list[bool] = []
-        self._dice: list[float] = []
-        self._apart: list[float] = []
-        self._masks_apart: list[float] = []
-
-    def add(self, said: Answer, ours: Answer, truth: np.ndarray) -> None:
-        """Counts what a model said of a frame, beside what the run said, and the true mask."""
-        self._presence.append(said.presence)
-        self._present.append(bool(truth.any()))
-        self._dice.append(dice_of(truth, said.mask_binary))
-        self._apart.append(abs(said.presence - ours.presence))
-        if (said.presence >= self._threshold) == (ours.presence >= self._threshold):
-            self._masks_apart.append(float(np.abs(said.mask - ours.mask).max()))
-
-    def verified(self, name: str, megabytes: float, took: Sequence[float]) -> Verified:
-        """What they come to."""
-        present = np.array(self._present)
-        auc = None
-        if 0 < present.sum() < len(present):
-            auc = float(roc_auc_score(present, np.nan_to_num(self._presence)))
-        median, p95 = np.percentile(np.array(took) * 1e3, (50, 95))
-        return Verified(
-            name=name,
-            megabytes=megabytes,
-            frames=len(present),
-            presence_difference=_worst(self._apart),
-            mask_difference=_worst(self._masks_apart),
-            disagreeing=len(present) - len(self._masks_apart),
-            nerve_dice=float(np.array(self._dice)[present].mean()) if present.any() else None,
-            gate_auc=auc,
-            median_ms=float(median),
-            p95_ms=float(p95),
-        )
 
 
 def verify(
@@ -293,10 +187,6 @@ def _by_keras(model: NerveCeg, thresholds: Thresholds) -> Ask:
         return answer(presence, mask, frame.shape, thresholds)
 
     return ask
-
-
-def _worst(differences: list[float]) -> float:
-    return float(np.max(differences)) if differences else 0.0  # and NaN if one is
 
 
 def _broken(found: Verified, run: Verified, limits: Limits) -> list[str]:
