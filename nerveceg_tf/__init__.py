@@ -73,7 +73,7 @@ __all__ = [
     "prune",
 ]
 
-_REGISTERED = ("losses", "metrics", "models")
+_REGISTERED = ("losses", "metrics", "models", "training.flat_adamw")
 """The modules whose classes Keras must know."""
 
 _LAZY = (*_REGISTERED, "run")

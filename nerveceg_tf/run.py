@@ -53,7 +53,6 @@ class Run:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self._parsed: tuple | None = None
-        self._saved: dict[str, tuple[tuple, keras.Model]] = {}
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not self.path.exists():
@@ -149,9 +148,7 @@ class Run:
             RunError: that place cannot be taken.
         """
         self.describe(finished=True)
-        run = Run(finish(self.path, "run.json"))
-        run._saved = self._saved  # the same files, under the same name or another
-        return run
+        return Run(finish(self.path, "run.json"))
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -186,8 +183,7 @@ class Run:
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has"
             )
-        written, model = self._saved.get(stage, (None, None))
-        return model if written == _state(path) else _load(path)
+        return _load(path)
 
     def model(self) -> keras.Model:
         """The stages that the run has as one model, with the run's thresholds.
@@ -208,10 +204,8 @@ class Run:
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
-        plain = uncompiled(model)
         with replacing(self._file(stage)) as temporary:
-            plain.save(temporary)
-        self._saved[stage] = _state(self._file(stage)), plain  # to load it takes seconds
+            uncompiled(model).save(temporary)
 
     @property
     def thresholds(self) -> Thresholds:

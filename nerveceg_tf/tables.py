@@ -49,7 +49,7 @@ def print_scores(scores: dict, title: str) -> None:
     table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
     from nerveceg_tf.scoring.parts import REASONS
 
-    for reason, count in scores["left_out"].items():
+    for reason, count in scores.get("left_out", {}).items():
         if count:
             table.add_row(f"left out: {REASONS[reason]}", str(count), "")
     rows = {

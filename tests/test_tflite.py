@@ -165,10 +165,15 @@ def test_what_is_no_frame_is_refused(exported, frame):
 def test_facts_give_way_to_newer_ones(tmp_path):
     file = tmp_path / "model.tflite"
     file.write_bytes(b"weights")
-    append_facts(file, {"a": 1})
+    needed = {
+        "frame_size": [8, 8],
+        "precision": "int8",
+        "thresholds": {"presence": 0.5, "mask": 0.5},
+    }
+    append_facts(file, {**needed, "a": 1})
     size = file.stat().st_size
-    append_facts(file, {"a": 2})
-    assert read_facts(file) == {"a": 2}
+    append_facts(file, {**needed, "a": 2})
+    assert read_facts(file) == {**needed, "a": 2}
     assert file.stat().st_size == size
     assert file.read_bytes().startswith(b"weights")
 
