@@ -365,6 +365,7 @@ def seed_of(folder):
     return json.loads((folder / "cv.json").read_text())["recipe"]["seed"]
 
 
+@pytest.mark.slow
 def test_old_folds_stay_until_all_new_ones_are_there(folds, untrained, tmp_path):
     out, new = folds(), tmp_path / "cv.new"
     old = (out / "metrics.json").read_bytes()
@@ -386,6 +387,7 @@ def test_old_folds_stay_until_all_new_ones_are_there(folds, untrained, tmp_path)
     assert folds(seed=1) == out  # they can be gone on with as ever
 
 
+@pytest.mark.slow
 def test_a_fold_that_was_killed_before_its_split_is_begun_anew(folds, untrained, tmp_path):
     untrained.append(interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -399,6 +401,7 @@ def test_a_fold_that_was_killed_before_its_split_is_begun_anew(folds, untrained,
     }
 
 
+@pytest.mark.slow
 def test_folds_that_an_earlier_version_scored_are_gone_on_with(folds):
     """Of its outlines nothing is left, for it scored them otherwise."""
     out = folds()
