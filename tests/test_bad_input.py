@@ -290,7 +290,10 @@ def test_training_where_no_frame_holds_a_nerve_is_refused(kaggle, refused, tmp_p
             ("--segmenter", "unet", "--segmenter-size", "100x128"),
             "segmenter size 100x128: both sides must be multiples of 16; the nearest is 96x128",
         ),
-        (("--gate-weights", "nowhere.h5"), "nowhere.h5: there is no such weights file"),
+        (
+            ("--gate", "lite0", "--gate-weights", "nowhere.h5"),
+            "nowhere.h5: there is no such weights file",
+        ),
         (("--hold-out", "1-3,nobody"), "hold-out subject "),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf.cli import main
+from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.errors import TrainingError
@@ -244,3 +245,26 @@ def test_a_step_whose_loss_is_no_number_ends_the_training(value):
     stop.on_train_batch_end(0, {"loss": 0.5})
     with pytest.raises(TrainingError, match=f"the gate's loss became {value} in epoch 2, step 3;"):
         stop.on_train_batch_end(2, {"loss": value})
+
+
+def test_patience_ends_a_training_and_the_best_epoch_is_kept(
+    tiny, subjects, samples, run_command, tmp_path
+):
+    out = tmp_path / "run"
+    options = ("--only", "gate", "--epochs", "30", "--patience", "2", "--hold-out", subjects[0])
+    options += ("--gate-learning-rate", "1e-2")
+    code, printed = run_command("train", SAMPLES, "--out", out, *tiny, *options)
+    assert code == 0, printed
+    rows = csv.DictReader((out / "history.csv").open(encoding="utf-8"))
+    scores = [float(row["value"]) for row in rows if row["name"] == "val_score"]
+    best = int(np.argmax(scores))
+    assert len(scores) == best + 1 + 2 < 30  # two epochs more than were good for anything
+    run = Run(out)
+    validated = {frame["name"] for frame in run.read("split.json")["validation"]}
+    images, _ = read_frames([f for f in samples if f.name in validated], [(32, 32)])
+    auc = keras.metrics.AUC()
+    presence = run.load("gate")(images.images[32, 32].astype("float32"), training=False)
+    auc.update_state(images.present, presence[:, 0])
+    # Where a presence lies on one of the metric's 200 thresholds, one frame more or less.
+    assert float(auc.result()) == pytest.approx(scores[best], abs=1 / images.present.sum())
+    assert max(scores) > scores[-1]

@@ -1,8 +1,5 @@
 """NerveCeg: any frame size, exact zeros, work saved, saved and loaded bit for bit."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -93,23 +90,16 @@ def test_any_frame_size(model, size):
     assert np.isfinite(outputs["mask"]).all()
 
 
-def test_loads_in_a_fresh_process_and_gives_the_same_bits(model, frames, tmp_path):
+def test_loaded_it_gives_the_same_bits(model, frames, tmp_path):
+    """That a fresh process can load it is for `test_start.py` to show."""
     model.threshold, model.mask_threshold = 0.4, 0.3
     model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "frames.npy", frames)
-    expected = model.predict(frames, verbose=0)
+    expected = model(frames, training=False)
     model.threshold, model.mask_threshold = 0.5, 0.5
-    code = """
-import sys, keras, numpy as np, nerveceg_tf
-model = keras.models.load_model("model.keras")
-outputs = model.predict(np.load("frames.npy"), verbose=0)
-np.savez("out.npz", **outputs, thresholds=[model.threshold, model.mask_threshold])
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    with np.load(tmp_path / "out.npz") as found:
-        np.testing.assert_array_equal(found["presence"], expected["presence"])
-        np.testing.assert_array_equal(found["mask"], expected["mask"])
-        assert_formula(found["thresholds"], [0.4, 0.3])
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for name, values in again(frames, training=False).items():
+        np.testing.assert_array_equal(values, expected[name])
+    assert_formula([again.threshold, again.mask_threshold], [0.4, 0.3])
 
 
 def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):

@@ -1,0 +1,97 @@
+"""Runs that an earlier commit wrote: they open, and say what they said then."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from bounds import NET, assert_same_answer
+
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.run import Run, combine
+from nerveceg_tf.scoring.evaluate import evaluate
+from nerveceg_tf.scoring.parts import frames_by_part
+from nerveceg_tf.scoring.tune import tune
+
+FOLDER = Path(__file__).parent / "old_runs"
+SAID = json.loads((FOLDER / "said.json").read_text("utf-8"))
+RUNS = ("separate", "shared", "combined")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Each run, unpacked where tests may change it."""
+    folder = tmp_path_factory.mktemp("old_runs")
+    for name in RUNS:
+        shutil.unpack_archive(FOLDER / f"{name}.zip", folder / name)
+    return {name: Run(folder / name) for name in RUNS}
+
+
+def assert_says(model, name, samples):
+    """That a model says of two frames what a run said."""
+    frames = {frame.name: frame for frame in samples}
+    said = SAID["frames"][name]
+    images = np.stack([read_image(frames[frame].image) for frame in said])[..., None]
+    images = images.astype(np.float32)
+    assert_same_answer(model.detect(images)[:, 0], [said[frame]["presence"] for frame in said])
+    drawn = model.segment(images)[:, :: SAID["step"], :: SAID["step"], 0]
+    assert_same_answer(drawn, [said[frame]["mask"] for frame in said])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_says_what_it_said(opened, samples, name):
+    run = opened[name]
+    assert run.stages == ("gate", "segmenter")
+    assert_says(run.model(), name, samples)
+
+
+def test_a_saved_model_says_what_it_said(samples, tmp_path):
+    shutil.unpack_archive(FOLDER / "model.zip", tmp_path)
+    model = keras.models.load_model(tmp_path / "nerveceg.keras")
+    assert_says(model, "separate", samples)
+    with zipfile.ZipFile(FOLDER / "separate.zip") as archive:
+        tuned = json.loads(archive.read("thresholds.json"))
+    assert model.threshold == pytest.approx(tuned["presence"])
+    assert model.mask_threshold == pytest.approx(tuned["mask"])
+
+
+def test_files_of_that_time_are_read(opened, samples):
+    separate = opened["separate"]
+    assert separate.description["recipe"]["segmenter"] == "unet"
+    assert separate.description["finished"]
+    parts = {part: len(frames) for part, frames in frames_by_part(separate, samples).items()}
+    split = separate.read("split.json")
+    places = {"train": "train", "validation": "validation", "unseen": "held_out"}
+    assert {k: parts[k] for k in places} == {k: len(split[part]) for k, part in places.items()}
+    assert sum(parts.values()) == len(samples)
+    assert separate.thresholds.area == separate.read("thresholds.json")["area"]
+    assert separate.segmenter_alone.presence == 0
+    assert set(opened["combined"].parts.values()) == {"train", "validation", "held_out"}
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_it_is_scored_as_it_was(opened, samples):
+    """By `metrics.json`, which its training wrote before it was tuned."""
+    shared = opened["shared"]
+    scores, _ = evaluate(shared, samples)
+    before = shared.read("metrics.json")
+    for name in ("frames", "nerve_frames", "part", "subjects", "all_empty_dice"):
+        assert scores[name] == before[name], name
+    # A pixel within rounding of the threshold may be drawn or not, and two frames change places.
+    for name in ("kaggle_dice", "nerve_dice", "ungated_dice", "gate_auc"):
+        assert scores[name] == pytest.approx(before[name], abs=10 * NET), name
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_it_can_be_tuned_and_combined_anew(opened, samples, tmp_path):
+    separate = opened["separate"]
+    before = separate.read("thresholds.json")
+    found = tune(separate, SAMPLES)
+    assert found.score == pytest.approx(before["score"], abs=10 * NET)
+    assert set(before) <= set(separate.read("thresholds.json"))
+    both = combine(opened["shared"].path, separate.path, tmp_path / "both")
+    assert_says(both.model(), "combined", samples)
