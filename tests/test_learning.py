@@ -8,7 +8,6 @@ import pytest
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.training.callbacks import read_history
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
 
@@ -35,13 +34,13 @@ def four(tmp_path_factory, samples):
 
 
 SEPARATE = {"gate": "resnet18", "gate_weights": "none", "gate_size": (32, 32)}
-SEPARATE |= {"gate_learning_rate": 1e-3}
+SEPARATE |= {"gate_learning_rate": 1e-3, "epochs": 40}
 
 
 @pytest.mark.filterwarnings("ignore::nerveceg_tf.errors.NervecegWarning")
 @pytest.mark.parametrize(
     "stages",
-    [{"gate": "shared"}, pytest.param(SEPARATE, marks=pytest.mark.slow)],
+    [{"gate": "shared", "epochs": 60}, pytest.param(SEPARATE, marks=pytest.mark.slow)],
     ids=["shared", "separate"],
 )
 def test_four_frames_are_learned_by_heart(four, tmp_path, stages):
@@ -51,7 +50,6 @@ def test_four_frames_are_learned_by_heart(four, tmp_path, stages):
     recipe = Recipe(
         segmenter_size=(32, 32),
         width=4,
-        epochs=60,
         batch_size=4,
         segmenter_learning_rate=1e-2,
         augment=0.0,
@@ -62,14 +60,3 @@ def test_four_frames_are_learned_by_heart(four, tmp_path, stages):
     assert scores["gate_auc"] == 1
     assert scores["nerve_dice"] > 0.9
     assert (each.passed == each.present).all()
-    losses = [
-        float(row["value"])
-        for row in read_history(run.path / "history.csv")
-        if (row["stage"], row["name"]) == (run_stage(run), "loss")
-    ]
-    assert len(losses) == recipe.epochs
-    assert losses[-1] < losses[0] / 3
-
-
-def run_stage(run):
-    return "shared" if run.has("shared") else "segmenter"
