@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="an even sample of this many frames")
     args = parser.parse_args()
     run = Run(args.run)
-    frames, part, _ = frames_of_part(run, find_frames(args.data), None)
+    frames, part = frames_of_part(run, find_frames(args.data), None)
     loaded = [(image, mask) for image, mask in map_frames(_read, frames) if mask.any()]
     if args.most:
         at = np.linspace(0, len(loaded) - 1, min(args.most, len(loaded))).round().astype(int)

@@ -100,7 +100,7 @@ def verify(
 
     run = Run(against)
     frames, _, _ = find_planned(on, plan)
-    frames, scored, _ = frames_of_part(run, frames, part)
+    frames, scored = frames_of_part(run, frames, part)
     of_run, *found = verify_exports(
         exports, run, frames, threads, nerve_dice=most_dice_loss, gate_auc=most_auc_loss
     )

@@ -61,7 +61,7 @@ def _check(out: Path) -> None:
 
 
 def _predict_and_score(run: Run, out: Path) -> dict:
-    frames, _, _ = frames_of_part(run, find_frames(SAMPLES))
+    frames, _ = frames_of_part(run, find_frames(SAMPLES))
     with replacing_folder(out / _PREDICTIONS, _TABLE, force=True) as folder:
         write_predictions(run, frames, folder, truth=True)
     scores, _ = evaluate(run, frames)

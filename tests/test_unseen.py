@@ -14,7 +14,7 @@ from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.fingerprints import NAME, save_fingerprints
 from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.parts import frames_by_part, frames_of_part
+from nerveceg_tf.scoring.parts import frames_by_part, select_part
 from nerveceg_tf.training.split_file import describe_split, known_frames
 
 TRAIN, VALIDATION, HELD_OUT = range(0, 2), range(2, 4), range(4, 6)
@@ -100,12 +100,12 @@ def test_frames_of_unknown_subject_are_not_taken_for_one(run, few):
 def test_what_is_left_out_is_counted_and_said(run, few):
     frames = [replace(few[6], name="new", subject=few[0].subject), *few[:6]]
     with pytest.warns(NervecegWarning, match="1 frames are left out: new frames of subjects"):
-        found, part, left_out = frames_of_part(run, frames)
+        found, part, left_out = select_part(run, frames)
     assert part == "unseen"
     assert {f.name for f in found} == {f.name for f in few[4:6]}
     assert left_out == {"left_out": 0, "near_duplicate": 0, "same_subject": 1}
     with pytest.raises(RunError, match=r"gives no score \(1 train, 1 same subject\)"):
-        frames_of_part(run, [frames[0], few[0]])
+        select_part(run, [frames[0], few[0]])
 
 
 def test_a_run_of_an_earlier_version_knows_equal_frames_and_says_so(run, few, tmp_path):

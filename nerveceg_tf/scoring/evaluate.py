@@ -11,7 +11,7 @@ from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.counts import labelled
 from nerveceg_tf.scoring.distances import dice_of, outline_distances
 from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.parts import Part, frames_of_part
+from nerveceg_tf.scoring.parts import Part, select_part
 from nerveceg_tf.scoring.postprocess import MaskMaker
 from nerveceg_tf.scoring.predict import Prediction, predict_ungated
 from nerveceg_tf.scoring.summary import summarise
@@ -59,7 +59,7 @@ def evaluate(
         RunError: no frame belongs to `part`.
         FrameError: a frame or mask is bad.
     """
-    frames, part, left_out = frames_of_part(run, frames, part)
+    frames, part, left_out = select_part(run, frames, part)
     scores = score_frames(run, frames)
     return describe(scores, run.thresholds, part, left_out), scores
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,20 +25,38 @@ REASONS = {
 """Why a frame is no part: it would be neither a fair score nor a memory."""
 
 
+class Selection(NamedTuple):
+    """Frames of one part.
+
+    Attributes:
+        frames: the frames.
+        part: which part they are.
+        left_out: how many others are no part, for each of `REASONS`.
+    """
+
+    frames: list[Frame]
+    part: Part
+    left_out: dict[str, int]
+
+
 def frames_of_part(
     run: Run | RunEnsemble, frames: Sequence[Frame], part: Part | None = None
-) -> tuple[list[Frame], Part, dict[str, int]]:
-    """The frames of a part, as `frames_by_part` tells them apart.
+) -> tuple[list[Frame], Part]:
+    """Frames and part of `select_part`."""
+    selection = select_part(run, frames, part)
+    return selection.frames, selection.part
+
+
+def select_part(
+    run: Run | RunEnsemble, frames: Sequence[Frame], part: Part | None = None
+) -> Selection:
+    """The frames of a part, as `frames_by_part` tells them apart. Notes say what is left out.
 
     Args:
         run: the run.
         frames: frames on disk.
         part: which; by default those that the run never saw or held out, or if there are none
             those that it validated on.
-
-    Returns:
-        The frames, which part they are, and how many were left out for each of `REASONS`. A note
-        says the same.
 
     Raises:
         RunError: no frame belongs to the part.
@@ -64,7 +82,7 @@ def frames_of_part(
     for reason in (NEAR, SUBJECT):
         if left_out[reason]:
             _note(f"{run.path}: {left_out[reason]} frames are left out: {REASONS[reason]}")
-    return by_part[part], part, left_out
+    return Selection(by_part[part], part, left_out)
 
 
 def frames_by_part(run: Run | RunEnsemble, frames: Sequence[Frame]) -> dict[str, list[Frame]]:

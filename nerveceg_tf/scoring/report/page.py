@@ -22,7 +22,7 @@ from nerveceg_tf.scoring.cleaning import keeping
 from nerveceg_tf.scoring.counts import FrameCounts, count_pixels, labelled
 from nerveceg_tf.scoring.evaluate import FrameScorer, describe
 from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.parts import REASONS, Part, frames_of_part
+from nerveceg_tf.scoring.parts import REASONS, Part, select_part
 from nerveceg_tf.scoring.predict import predict_ungated
 from nerveceg_tf.scoring.report.charts import gate_charts, surface_chart
 from nerveceg_tf.scoring.report.pictures import choose, pictures
@@ -58,7 +58,7 @@ def write_report(
         FrameError: a frame or mask is bad.
     """
     explainer = _explainer(run, explain) if explain else None
-    frames, part, left_out = frames_of_part(run, frames, part)
+    frames, part, left_out = select_part(run, frames, part)
     scorer, kept = FrameScorer(run), []
     answers = labelled(predict_ungated(run, frames))
     counts = count_pixels(keeping(scorer.watching(answers), kept))
