@@ -283,7 +283,7 @@ class Run:
 
 
 def _state(path: Path) -> tuple:
-    """The same for as long as nobody writes the file anew."""
+    """Changes whenever the file is written."""
     state = path.stat()
     return state.st_mtime_ns, state.st_size, state.st_ino
 

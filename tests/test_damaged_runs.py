@@ -240,8 +240,8 @@ HISTORY = "stage,epoch,name,value\ngate,1,loss,0.5\ngate,2,loss,nan\n"
     [
         ("epoch,", "", r"epoch is missing"),
         ("stage,", "stages,", r"stage is missing"),
-        ("1,loss", "one,loss", r"epoch of row 1 is no number"),
-        ("0.5", "much", r"value of row 1 is no number"),
+        ("1,loss", "one,loss", r"epoch of row 1 is not a number"),
+        ("0.5", "much", r"value of row 1 is not a number"),
         (",0.5", "", r"row 1 has "),
         ("0.5", "0.5,0.5", r"row 1 has "),
         ("gate,2,loss,nan\n", "gate,2,lo", r"row 2 has "),

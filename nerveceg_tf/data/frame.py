@@ -97,7 +97,7 @@ class PixelMemory:
         self.room -= frame.known.nbytes
         if self.room >= 0:
             return frame
-        return replace(frame, known=Known(frame.known.digest, frame.known.fingerprint))
+        return replace(frame, known=replace(frame.known, image=None, mask=None))
 
 
 def read_image(path: Path, index: int | None = None) -> np.ndarray:

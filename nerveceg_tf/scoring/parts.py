@@ -103,7 +103,7 @@ def frames_by_part(run: Run | RunEnsemble, frames: Sequence[Frame]) -> dict[str,
     memory = PixelMemory()
     frames = [memory.keep(frame) for frame in outcomes]
     places = [parts.get(frame.known.digest) for frame in frames]
-    near = _near(run, frames, places)
+    near = _near(run, parts, frames, places)
     trained = {
         frame.subject
         for frame, place, like in zip(frames, places, near, strict=True)
@@ -139,12 +139,15 @@ def _recognised(frame: Frame, read: Callable[[], np.ndarray]) -> Frame:
 
 
 def _near(
-    run: Run | RunEnsemble, frames: Sequence[Frame], places: Sequence[str | None]
+    run: Run | RunEnsemble,
+    parts: Mapping[str, str],
+    frames: Sequence[Frame],
+    places: Sequence[str | None],
 ) -> list[str | None]:
     """For each frame that was not trained or validated on, whether it is a near-duplicate of one
     that was: of a `"train"` frame, of a `"validation"` frame, or of none."""
     near: list[str | None] = [None] * len(frames)
-    parts, known = run.parts, run.fingerprints
+    known = run.fingerprints
     asked = [i for i, place in enumerate(places) if place in (None, "held_out")]
     looked_at = [d for d, part in parts.items() if part in ("train", "validation")]
     if not asked or not looked_at:

@@ -79,7 +79,7 @@ class Schedule(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss, or a score of whose validation, is no number any more.
+    """Ends a training whose loss, or a score of whose validation, is not a number any more.
 
     It must stand behind a callback that adds to the logs, and before those that keep anything of an
     epoch.
@@ -196,4 +196,4 @@ def _check_number(row: dict[str, str], number: int, name: str, kind: type) -> No
     try:
         kind(row[name])
     except ValueError:
-        raise ValueError(f"{name} of row {number} is no number") from None
+        raise ValueError(f"{name} of row {number} is not a number") from None
