@@ -4,6 +4,8 @@ A bound follows from the arithmetic, not from what one processor printed: the sa
 in another order by another instruction set, thread count, batch size or runtime. None is needed,
 and `assert_array_equal` is right, where the very same function runs on the same shapes in the same
 setting (a model that was saved and loaded, a training that was resumed) and for whole numbers.
+What NumPy computes in float64, such as scores and intervals, rounds by 1e-16; a millionth, which
+`pytest.approx` allows, is far from that and far from any fault.
 """
 
 import numpy as np
@@ -46,9 +48,27 @@ that no training made even. It shows no more than that the answer is not turned 
 may lose on trained weights, export itself checks."""
 
 TRAINED = 1e-3
-"""Of a loss after a few dozen steps of Adam, whose steps are as long for a gradient that is nothing
-but rounding as for any other; the rate is 1e-3, and such weights matter little. A gradient that is
-twice as large as it should be, or a frame that is missing, moves losses by 1e-2 and more."""
+"""Of a loss, after a training of a few dozen steps. Adam's steps are as long for a gradient that is
+nothing but rounding as for any other, so that weights without one may end a dozen steps of 1e-3
+apart; but a loss hardly depends on them, or they would have one. A gradient that is twice as large
+as it should be, or a frame that is missing, moves losses by 1e-2 and more."""
+
+TRAINED_MEAN, TRAINED_MOST = 3e-3, 0.1
+"""Of the probabilities that such a net gives, their mean and the largest: logits of some dozens of
+weights that ended .01 apart, each way, differ by up to .01 times the root of their number and of
+what they weigh, which is some units."""
+
+SCORE = 2e-3
+"""Of Dice or AUC over some dozens of frames: a pixel within rounding of a threshold is drawn or
+not, and two frames of almost equal presence change places. A frame that is scored wrongly moves
+either by more."""
+
+RATE = 12 * EPS
+"""As a share of the largest: rates that are worked out in float32, as a cosine of a quotient."""
+
+PLACE = 255 * 128 * EPS
+"""Gray levels, 4e-3: positions among 128 pixels are rounded by so much of one, and neighbours are
+up to 255 levels apart. What moves at all moves by tenths of a level and more."""
 
 GRAY = 1
 """Gray levels: half a level for each of the two that are rounded to whole ones."""
@@ -74,6 +94,11 @@ def assert_same_answer(ours, theirs) -> None:
     known = np.clip(np.asarray(theirs, float), 1e-38, 1 - EPS)
     largest = np.abs(np.log(known) - np.log1p(-known)).max(initial=4)
     _assert_close(ours, theirs, NET * largest / 4)
+
+
+def assert_same_features(ours, theirs) -> None:
+    """Asserts that two computations of a net give the same features or logits."""
+    _assert_close(ours, theirs, NET * _largest(theirs))
 
 
 def assert_same_slopes(ours, theirs) -> None:

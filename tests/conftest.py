@@ -1,10 +1,13 @@
 """What several tests share: the real frames that come with the package, and the larger sets."""
 
 import gc
+import inspect
 import shutil
 from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 
+import bounds
 import keras
 import pytest
 import tensorflow as tf
@@ -25,12 +28,34 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks as `numeric` all tests of the files that hold computations to `bounds`."""
-    for path in {item.path for item in items}:
-        if "from bounds import" in path.read_text("utf-8"):
-            for item in items:
-                if item.path == path:
-                    item.add_marker(pytest.mark.numeric)
+    """Marks as `numeric` every test that holds a computation to `bounds`."""
+    for item in items:
+        if _names_any_of(item.function, _BOUNDS):
+            item.add_marker(pytest.mark.numeric)
+
+
+_BOUNDS = {
+    name
+    for name, value in vars(bounds).items()
+    if not name.startswith("_") and not inspect.ismodule(value)
+}
+
+
+def _names_any_of(function: FunctionType, wanted: set[str]) -> bool:
+    """Whether a function, or one that it calls by name, names one of these."""
+    left, seen = [function], set()
+    while left:
+        function = left.pop()
+        new = _names(function.__code__) - seen
+        seen |= new
+        called = (function.__globals__.get(name) for name in new)
+        left += [inspect.unwrap(f) for f in called if inspect.isfunction(f)]
+    return bool(seen & wanted)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from bounds import PLACE, assert_formula
 
 from nerveceg_tf.data.augment import AUGMENTATION
 from nerveceg_tf.data.datasets import (
@@ -306,7 +307,7 @@ def test_augmentation_goes_as_far_as_it_is_told(frame_set):
         both = np.concatenate([plain, plain[:, :, ::-1]])
         return np.mean([np.abs(both - image).mean((1, 2, 3)).min() for image in images])
 
-    assert moved(0) == pytest.approx(0, abs=1e-3)  # mirrored at most
+    assert moved(0) == pytest.approx(0, abs=PLACE)  # mirrored at most
     assert moved(0) < moved(0.5) < moved(1) < moved(2)
 
 
@@ -317,4 +318,4 @@ def test_augmentation_turns_and_zooms_alike_along_both_axes():
     for a, b, _, c, d, *_ in pose:
         linear = np.array([[a, b], [c, d]])
         # The pose is mirrored at most: what is left are a turn and a zoom.
-        np.testing.assert_allclose(linear @ linear.T, (a * a + b * b) * np.eye(2), atol=1e-5)
+        assert_formula(linear @ linear.T, (a * a + b * b) * np.eye(2))

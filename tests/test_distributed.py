@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from bounds import TRAINED, TRAINED_MEAN, TRAINED_MOST
 
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.layouts import find_frames
@@ -80,7 +81,7 @@ def weights(ends):
     return [line for line in lines if line.startswith("weights")]
 
 
-def assert_close(ours, theirs, loss=1e-3, score=1e-2):
+def assert_close(ours, theirs, loss=TRAINED, score=1e-2):
     """The same curves: losses closely, scores of masks as far as single pixels may flip."""
     rows, others = (read_history(path) for path in (ours, theirs))
     assert [row["name"] for row in rows] == [row["name"] for row in others]
@@ -152,17 +153,16 @@ def test_two_devices_end_as_one(tmp_path):
     assert one.keys() == two.keys()
     for (epoch, name), value in one.items():
         if name in ("loss", "val_loss"):
-            assert two[epoch, name] == pytest.approx(value, abs=1e-4), (epoch, name)
+            assert two[epoch, name] == pytest.approx(value, abs=TRAINED), (epoch, name)
     frames, _ = read_frames(find_frames(SAMPLES)[49:65], [(32, 32)])
     images = frames.images[32, 32].astype("float32")
     answers = [
         Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in ("one", "two")
     ]
     for output in ("presence", "mask"):
-        # Adam makes full steps of gradients that are nothing but rounding.
         differences = np.abs(answers[0][output] - answers[1][output])
-        assert differences.mean() < 3e-3
-        assert differences.max() < 0.1
+        assert differences.mean() < TRAINED_MEAN
+        assert differences.max() < TRAINED_MOST
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from bounds import assert_formula, assert_same_answer, assert_same_slopes
+from bounds import SLOPES, assert_formula, assert_same_answer, assert_same_slopes
 from exporting import make_data, make_run
 from scipy.stats import spearmanr
 from tiny import tiny_gate, tiny_segmenter
@@ -166,9 +166,7 @@ def test_weights_that_change_are_seen(images):
         before = explain(gate, images)
         head = gate.get_layer("presence")
         head.set_weights([-2 * w for w in head.get_weights()])
-        np.testing.assert_raises(
-            AssertionError, np.testing.assert_allclose, explain(gate, images), before
-        )
+        assert np.abs(explain(gate, images) - before).max() > 4 * SLOPES * np.abs(before).max()
         if explain is vanilla_gradients:
             assert_same_slopes(explain(gate, images), -2 * before)
 
@@ -215,6 +213,7 @@ def test_a_segmenter_says_why_it_drew(name, images):
     maps = seg_grad_cam(segmenter, images, where=np.ones_like(images))
     assert maps.shape == images.shape
     assert (maps >= 0).all()
+    assert maps.any()
     assert not seg_grad_cam(segmenter, images, where=np.zeros_like(images)).any()
 
 
@@ -305,6 +304,10 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
         with np.load(out / "maps" / f"{frame.name}.npz") as maps:
             assert set(maps) == {"grad-cam", "gradients", "seg-grad-cam"}
             assert all(maps[name].shape == (height, width, 1) for name in maps)
+            if frame is few[0]:
+                image = read_image(frame.image)[None, ..., None].astype(np.float32)
+                slopes = vanilla_gradients(run.load("gate"), image)
+                assert_same_slopes(maps["gradients"], slopes[0])
         panel = cv2.imread(str(out / f"{frame.name}.png"))
         assert panel.shape[1] == 4 * 364  # the frame and three maps
         assert panel[..., 0].std() > 0

@@ -390,7 +390,9 @@ def test_column_form(by_hand, asked):
     assert status == 200
     assert answer.keys() == {"outputs"}
     assert answer["outputs"].keys() == {"presence", "mask", "mask_binary"}
-    assert np.shape(answer["outputs"]["mask_binary"]) == (1, 1, 2, 1)
+    assert answer["outputs"]["presence"] == [[pytest.approx(15 / 255)]]
+    assert answer["outputs"]["mask"] == [[[[pytest.approx(10 / 255)], [pytest.approx(20 / 255)]]]]
+    assert answer["outputs"]["mask_binary"] == [[[[0], [0]]]]
 
 
 @pytest.mark.parametrize("asked", [{"instances": [FRAME] * 2}, {"instances": [{"image": FRAME}]}])
@@ -401,15 +403,15 @@ def test_row_form(by_hand, asked):
     assert len(answer["predictions"]) == len(asked["instances"])
     for row in answer["predictions"]:
         assert row.keys() == {"presence", "mask", "mask_binary"}
-        assert np.shape(row["presence"]) == (1,)
-        assert np.shape(row["mask"]) == (1, 2, 1)
+        assert row["presence"] == [pytest.approx(15 / 255 / 2)]  # by version 2
+        assert row["mask"] == [[[pytest.approx(10 / 255)], [pytest.approx(20 / 255)]]]
 
 
 def test_one_output_comes_without_its_name(by_hand):
     for asked, answered in (("instances", "predictions"), ("inputs", "outputs")):
         body = json.dumps({"signature_name": "presence", asked: [FRAME]})
         _, answer = by_hand("POST", PREDICT, body)
-        assert np.shape(answer[answered]) == (1, 1)
+        assert answer[answered] == [[pytest.approx(15 / 255)]]
 
 
 def test_bytes_in_base64(by_hand, pictures):
@@ -418,7 +420,9 @@ def test_bytes_in_base64(by_hand, pictures):
         body = json.dumps({"signature_name": "encoded", **form})
         _, answer = by_hand("POST", PREDICT, body)
         (row,) = answer["predictions"]
-        assert base64.b64decode(row["mask_bytes"]["b64"])[1:4] == b"PNG"
+        png = np.frombuffer(base64.b64decode(row["mask_bytes"]["b64"]), np.uint8)
+        sent = np.frombuffer(pictures[0], np.uint8)
+        np.testing.assert_array_equal(cv2.imdecode(png, -1), cv2.imdecode(sent, -1))
 
 
 def test_status_and_metadata_in_json(by_hand):
