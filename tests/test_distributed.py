@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
 
 SHARED = [
-    *("--gate", "shared", "--segmenter", "unet", "--segmenter-size", "32x32", "--width", "2"),
+    *("--gate", "shared", "--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2"),
     *("--epochs", "3", "--freeze", "1", "--clip-norm", "1.0"),
 ]
 
@@ -28,7 +29,10 @@ import hashlib, os, signal, sys
 from nerveceg_tf.cli import main
 from nerveceg_tf.run import Run
 from nerveceg_tf.training.checkpoint import Checkpoint
+from pytest import MonkeyPatch
+from tiny import known_by_name
 
+known_by_name(MonkeyPatch())
 save, begin, last = Run.save, Checkpoint.on_epoch_begin, int(sys.argv.pop(1))
 
 def say(self, stage, model):
@@ -43,6 +47,12 @@ def die(self, epoch, logs=None):
 Run.save, Checkpoint.on_epoch_begin = say, die
 main()
 """
+
+
+def worker_environment(place):
+    """What a worker at a place finds in its environment; it knows the tests' nets."""
+    known = {"PYTHONPATH": str(Path(__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**os.environ, **known, "TF_CONFIG": json.dumps(place)}
 
 
 def two_workers(*arguments, killed=None, others=None):
@@ -61,7 +71,7 @@ def two_workers(*arguments, killed=None, others=None):
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, str(last), *map(str, given)],
-                env={**os.environ, "TF_CONFIG": json.dumps(place), "TF_CPP_MIN_LOG_LEVEL": "3"},
+                env=worker_environment(place),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -166,10 +176,11 @@ def test_two_devices_end_as_one(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
 def test_two_processes_end_as_one(tmp_path):
-    recipe = Recipe(segmenter_size=(32, 32), width=2, epochs=2)
+    recipe = Recipe(segmenter="tiny", segmenter_size=(32, 32), width=2, epochs=2)
     train(SAMPLES, tmp_path / "one", recipe, only="segmenter")
-    options = ["--only", "segmenter", "--segmenter", "unet", "--segmenter-size", "32x32"]
+    options = ["--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32"]
     options += ["--width", "2", "--epochs", "2"]
     ends = two_workers("train", SAMPLES, "--out", tmp_path / "two", *options)
     assert [code for code, _ in ends] == [0, 0], ends
@@ -235,7 +246,7 @@ def test_an_address_that_is_taken_is_one_line(tmp_path):
         place = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
         ended = subprocess.run(
             [sys.executable, "-c", WORKER, "-1", "train", SAMPLES, "--out", tmp_path / "run"],
-            env={**os.environ, "TF_CONFIG": json.dumps(place), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=worker_environment(place),
             capture_output=True,
             text=True,
             timeout=300,

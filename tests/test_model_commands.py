@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, Run, UNet
+from nerveceg_tf.models import catalogue
 from nerveceg_tf.models.cost import gmac
 
 
@@ -62,11 +63,14 @@ def test_layers_that_are_called_again_count_again():
 
 
 @pytest.mark.slow
-def test_the_table_names_every_model(nerveceg):
+def test_the_table_names_every_model(nerveceg, monkeypatch):
+    """Of gates one of each family, since each is built; `test_gates.py` builds the others."""
+    gates = {name: GATES[name] for name in ("b0", "lite0", "resnet18")}
+    monkeypatch.setattr(catalogue, "GATES", gates)
     code, out, _ = nerveceg("models", "--gate-size", "32x32", "--segmenter-size", "96x128")
     assert code == 0
     rows = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
-    assert set(rows) >= GATES.keys() | SEGMENTERS.keys() | {"shared"}
+    assert rows == [*gates, "shared", *SEGMENTERS]
     told = " ".join(out.replace("│", " ").split())
     assert "multiples of 48" in told  # PSPNet's row, which does not stop the others
 
