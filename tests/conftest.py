@@ -8,16 +8,10 @@ from pathlib import Path
 from types import CodeType, FunctionType
 
 import bounds
-import keras
 import pytest
-import tensorflow as tf
-from tiny import known_by_name
 
-from nerveceg_tf import run
-from nerveceg_tf.cli import main
-from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.demo import SAMPLES
+# What imports TensorFlow is imported where it is used: the process that hands tests out to others
+# reads this file too, and needs none.
 
 
 def pytest_collection_finish():
@@ -61,6 +55,8 @@ def _names(code: CodeType) -> set[str]:
 @pytest.fixture(scope="module", autouse=True)
 def forget_models():
     """Keras remembers every model of the process; a file's tests need not pay for another's."""
+    import keras
+
     yield
     keras.backend.clear_session()
     gc.collect()
@@ -78,12 +74,17 @@ def shared_data():
 @pytest.fixture(scope="session")
 def samples():
     """The bundled labelled frames."""
+    from nerveceg_tf.data.layouts import find_frames
+    from nerveceg_tf.demo import SAMPLES
+
     return find_frames(SAMPLES)
 
 
 @pytest.fixture(scope="session")
 def few(samples):
     """Eight bundled frames of four subjects: of each, one with a nerve and one without."""
+    from nerveceg_tf.data.frame import read_image, read_mask
+
     found = {}
     for frame in samples:
         present = bool(read_mask(frame, read_image(frame.image).shape).any())
@@ -96,12 +97,16 @@ def few(samples):
 @pytest.fixture(scope="session")
 def gray(few):
     """The pixels of a bundled frame with a nerve."""
+    from nerveceg_tf.data.frame import read_image
+
     return read_image(few[0].image)
 
 
 @pytest.fixture(scope="session")
 def mask(few, gray):
     """The mask, 0 or 1, of the same frame."""
+    from nerveceg_tf.data.frame import read_mask
+
     return read_mask(few[0], gray.shape)
 
 
@@ -115,6 +120,8 @@ def subjects(samples):
 def tiny():
     """Options with which both stages are trained in seconds, and which the command knows for as
     long as a file's tests run."""
+    from tiny import known_by_name
+
     with pytest.MonkeyPatch.context() as patch:
         known_by_name(patch)
         yield [
@@ -127,6 +134,8 @@ def tiny():
 @pytest.fixture(scope="module")
 def loaded_once():
     """Each model file is loaded once for all tests of a file; the one in the box takes seconds."""
+    from nerveceg_tf import run
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_load", cache(run._load))
         yield
@@ -135,6 +144,8 @@ def loaded_once():
 @pytest.fixture
 def eagerly():
     """Functions are run as they are written, since a batch or two are not worth a graph."""
+    import tensorflow as tf
+
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -143,6 +154,7 @@ def eagerly():
 @pytest.fixture
 def nerveceg(monkeypatch, capsys):
     """Runs the command; returns its exit code, and what it wrote to its output and its errors."""
+    from nerveceg_tf.cli import main
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
