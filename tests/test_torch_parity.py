@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from bounds import IMPORTED
 
 from nerveceg_tf import NerveCeg, import_torch
 from nerveceg_tf.cli import main
@@ -97,7 +98,7 @@ def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_pat
     assert model.input_shape == (None, 48, 64, channels)
     masks = answer(model, np.repeat(frames, channels, axis=-1))
     expected = net(original_input(frames, channels)).sigmoid().permute(0, 2, 3, 1)
-    assert largest_difference(masks, expected, record_property, original) < 1e-4
+    assert largest_difference(masks, expected, record_property, original) < IMPORTED
 
 
 def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
@@ -113,7 +114,7 @@ def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
     assert "unet, input 32x48x3" in capsys.readouterr().err
     expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
     masks = answer(keras.models.load_model(out), np.repeat(frames, 3, axis=-1))
-    np.testing.assert_allclose(masks, expected, atol=1e-4)
+    np.testing.assert_allclose(masks, expected, rtol=0, atol=IMPORTED)
 
 
 def test_recurrences_are_the_callers_to_say(tmp_path):
@@ -124,7 +125,7 @@ def test_recurrences_are_the_callers_to_say(tmp_path):
     rgb = np.repeat(frames, 3, axis=-1)
     three = answer(import_torch(path, size=(32, 32), recurrences=3), rgb)
     two = answer(import_torch(path, size=(32, 32)), rgb)
-    assert np.abs(three - expected).max() < 1e-4 < np.abs(two - expected).max()
+    assert np.abs(three - expected).max() < IMPORTED < np.abs(two - expected).max()
 
 
 # The package fixes its padding for the variant's size, whatever size the frames then have.
@@ -150,7 +151,7 @@ def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, re
     presence = answer(model, frames)
     expected = net(original_input(frames, channels)).softmax(1)[:, 1:]
     label = f"efficientnet-{variant} {height}x{width}"
-    assert largest_difference(presence, expected, record_property, label) < 1e-4
+    assert largest_difference(presence, expected, record_property, label) < IMPORTED
 
 
 def test_imported_stages_make_one_model(tmp_path):
