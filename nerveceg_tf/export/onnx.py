@@ -1,7 +1,6 @@
 """Runs an ONNX export with ONNX Runtime; needs neither TensorFlow nor Keras."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnxruntime
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked, fitted
 from nerveceg_tf.export.facts import NAME, checked_facts, frame_size, thresholds
+from nerveceg_tf.parallel import usable_cores
 
 
 class Runner:
@@ -17,7 +17,7 @@ class Runner:
 
     Args:
         path: file, as `nerveceg export --format onnx` writes it.
-        threads: of the runtime; all cores by default.
+        threads: of the runtime; all that this process may use by default.
 
     Raises:
         ModelError: there is no such export, or it is damaged.
@@ -28,7 +28,7 @@ class Runner:
         if not path.is_file():
             raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = 3  # its notes on shapes are no news to a person
         try:
             self._session = onnxruntime.InferenceSession(

@@ -1,6 +1,5 @@
 """Runs a TFLite export with LiteRT; needs neither TensorFlow nor Keras."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from nerveceg_tf._quiet import silent_stderr
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked, fitted
 from nerveceg_tf.export.facts import frame_size, read_facts, thresholds
+from nerveceg_tf.parallel import usable_cores
 
 GATE, SEGMENTER = "gate.tflite", "segmenter.tflite"
 """The two files of a split export."""
@@ -22,7 +22,7 @@ class Runner:
 
     Args:
         path: file or folder, as `nerveceg export --format tflite` writes it.
-        threads: of the interpreter; all cores by default.
+        threads: of the interpreter; all that this process may use by default.
 
     Raises:
         ModelError: there is no such export, or it is damaged.
@@ -33,7 +33,7 @@ class Runner:
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
-        path, threads = Path(path), threads or os.cpu_count()
+        path, threads = Path(path), threads or usable_cores()
         split = path.is_dir()
         self.facts = read_facts(path / GATE if split else path)
         self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
