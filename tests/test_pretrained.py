@@ -43,10 +43,12 @@ def test_lite_encoder_sees_the_range_that_its_weights_want():
 
 
 PAIRS = [
-    *(("resnet18", decoder) for decoder in pretrained.DECODERS),
+    ("resnet18", "unet"),
     *(
-        pytest.param("efficientnetb0", decoder, marks=pytest.mark.slow)
+        pytest.param(encoder, decoder, marks=pytest.mark.slow)
+        for encoder in ("resnet18", "efficientnetb0")
         for decoder in pretrained.DECODERS
+        if (encoder, decoder) != ("resnet18", "unet")
     ),
 ]
 
@@ -57,7 +59,7 @@ def test_every_decoder_combines_and_trains(library, encoder, decoder):
     answer = NerveCeg(NoGate(), model)(FRAMES, training=False)
     assert_same_answer(answer["mask"], model(FRAMES, training=False))
     before = model.get_weights()[0]
-    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
+    model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
     model.train_on_batch(FRAMES, (FRAMES > 128).astype("float32"))
     assert not np.array_equal(before, model.get_weights()[0])
 

@@ -44,8 +44,8 @@ PARAMETERS = {
 SLOW = {"r2_attention_unet", "deep_supervision", "one_recurrence"}  # much like one of the others
 
 
-def quickly(names):
-    return [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
+def quickly(names, slow=SLOW):
+    return [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in names]
 
 
 @pytest.fixture(scope="module", params=quickly(BUILDERS))
@@ -152,18 +152,20 @@ class TestSharedGate:
         assert_same_answer(both.detect(many), answer["presence"])
         assert_same_answer(both.segment(many), answer["mask"])
 
-    def test_a_step_of_training_moves_every_weight(self, build, frames):
+    @pytest.mark.parametrize("name", quickly(BUILDERS, {*BUILDERS} - {"unet", "res_unet"}))
+    def test_a_step_of_training_moves_every_weight(self, name, frames):
         """Of encoder, decoder and head, and the statistics of every normalization."""
         keras.utils.set_random_seed(0)
-        shared = SharedGate(build((*SIZE, 1), width=2))
+        shared = SharedGate(BUILDERS[name]((*SIZE, 1), width=2))
         targets = {
             name: np.array([[0.0], [1.0]]) if name == "presence" else (frames > 128).astype("f")
             for name in shared.output
         }
         before = [weight.numpy() for weight in shared.trainable_weights]
         statistics = [weight.numpy() for weight in shared.non_trainable_weights]
-        # Eagerly, because one step is not worth a graph.
-        shared.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", run_eagerly=True)
+        # Not eagerly: TensorFlow 2.21 with oneDNN and AVX2 damages its memory in the backward pass
+        # of convolutions outside of a graph.
+        shared.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
         shared.train_on_batch(frames, targets)
         for variable, old in zip(shared.trainable_weights, before, strict=True):
             # A bias in front of a normalization has no effect and so no gradient.
