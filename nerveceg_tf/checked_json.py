@@ -10,13 +10,17 @@ import math
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+Share = NewType("Share", float)
+"""A number from 0 to 1."""
 
 _UNIONS = (Union, UnionType)
 _WORDS = {
     str: "text",
     int: "a whole number",
     float: "a number",
+    Share: "a number from 0 to 1",
     bool: "true or false",
     dict: "an object",
     NoneType: "null",
@@ -49,7 +53,8 @@ def check(value: Any, kind: Any, name: str = "its content") -> None:
     Args:
         value: the value.
         kind: a `TypedDict`, `list[...]`, `tuple[...]` (a list of that length), `Literal[...]`, a
-            union, `str`, `int`, `float` (any finite number), `bool`, `dict`, `None` or `Any`.
+            union, `str`, `int`, `float` (any finite number), `Share`, `bool`, `dict`, `None` or
+            `Any`.
         name: what to call the value.
 
     Raises:
@@ -95,6 +100,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, dict)
     if isinstance(value, bool):
         return kind is bool
+    if kind is Share:
+        return _fits(value, float) and 0 <= value <= 1
     if kind is float:
         return isinstance(value, (int, float)) and math.isfinite(value)
     return isinstance(value, kind)

@@ -2,6 +2,8 @@
 
 from typing import Literal, NotRequired, TypedDict
 
+from nerveceg_tf.checked_json import Share
+
 
 class _Data(TypedDict, total=False):
     folder: str | None
@@ -50,9 +52,9 @@ class _Split(TypedDict):
 
 
 class _Choice(TypedDict):
-    presence: float
-    mask: float
-    area: NotRequired[float]
+    presence: Share
+    mask: Share
+    area: NotRequired[Share]
 
 
 class _Surface(TypedDict):

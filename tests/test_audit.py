@@ -196,7 +196,7 @@ def test_other_wrong_plans_are_named(tmp_path, samples):
     with pytest.raises(LayoutError, match="cannot be read"):
         read_plan(tmp_path / "none.csv")
     (tmp_path / "plan.csv").write_text("name,action\n")
-    with pytest.raises(LayoutError, match="has no column down"):
+    with pytest.raises(LayoutError, match="has no column 'source' and no column 'down'"):
         read_plan(tmp_path / "plan.csv")
     with pytest.raises(LayoutError, match="drop 99_99: the data holds no frame 99_99"):
         apply_plan(samples, [Step("99_99", "drop")])

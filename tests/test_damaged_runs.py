@@ -178,10 +178,15 @@ def test_values_of_what_is_not_trained_may_be_left_out():
         ("split", SPLIT, ("train", 0, "digest"), [], "train[0].digest is not text"),
         *(("thresholds", THRESHOLDS, (k,), GONE, f"{k} is missing") for k in ("presence", "mask")),
         *(
-            ("thresholds", THRESHOLDS, (k,), "high", f"{k} is not a number")
+            ("thresholds", THRESHOLDS, (k,), value, f"{k} is not a number from 0 to 1")
             for k in ("presence", "mask", "area")
+            for value in ("high", 7.5, -0.1)
         ),
-        ("thresholds", THRESHOLDS, ("mask",), float("inf"), "mask is not a number"),
+        (
+            *("thresholds", THRESHOLDS, ("segmenter_alone", "mask"), 7.5),
+            "segmenter_alone.mask is not a number from 0 to 1",
+        ),
+        ("thresholds", THRESHOLDS, ("mask",), float("inf"), "mask is not a number from 0 to 1"),
         ("thresholds", THRESHOLDS, ("cleaning",), "fill", "cleaning is not a list"),
         ("thresholds", THRESHOLDS, ("cleaning",), [1], "cleaning[0] is not text"),
         ("thresholds", THRESHOLDS, ("frames",), "3", "frames is not a whole number"),
@@ -334,7 +339,10 @@ FACTS = {
         (("frame_size",), [96], "frame_size is not a list of 2"),
         (("frame_size",), ["96", "128"], "frame_size[0] is not a whole number"),
         (("thresholds", "mask"), GONE, "thresholds.mask is missing"),
-        (("thresholds", "mask"), "half", "thresholds.mask is not a number"),
+        *(
+            (("thresholds", "mask"), value, "thresholds.mask is not a number from 0 to 1")
+            for value in ("half", 1.5, -1)
+        ),
         (("thresholds", "of_a_later_version"), 1, "thresholds.of_a_later_version is not known"),
         (("precision",), 32, "precision is not text"),
     ],

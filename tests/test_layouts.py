@@ -226,10 +226,19 @@ def test_a_label_table_and_its_folder_must_agree(original, few):
 )
 def test_a_table_without_its_columns_is_named(layout, table, missing, request):
     folder = request.getfixturevalue(layout)
-    for text in ("", "a,b\n1,2\n"):
+    for text in ("", "a,b\n1,2\n", "a;b\n1;2\n"):
         (folder / table).write_text(text)
-        with pytest.raises(LayoutError, match=f"{table}: has no column {missing}; its first line"):
+        first = "is empty" if not text else f"is '{text.splitlines()[0]}'"
+        said = f"{table}: has no column '{missing}'.*: its first line {first}; it must name "
+        with pytest.raises(LayoutError, match=said):
             find_frames(folder)
+
+
+def test_a_table_of_names_alone_says_nothing_of_subjects(pairs, few):
+    rows = "".join(f"{frame.name},p{frame.subject}\n" for frame in few)
+    (pairs / "frames.csv").write_text(f"name,patient\n{rows}")
+    with pytest.raises(LayoutError, match="no column 'subject': its first line is 'name,patient'"):
+        find_frames(pairs)
 
 
 @pytest.mark.parametrize("content", [b"name,subject\n\xff\xfe1,2\n", b"name,subject\n\0\xb5,2\n"])
@@ -354,7 +363,8 @@ def test_a_wrong_table_does_not_stop_an_audit(layout, few, request):
     folder, table, columns, _, _ = tabled(layout, few, request)
     table.write_text("a,b\n1,2\n")
     (said,) = refusals(folder)
-    assert said == f"{table}: has no column {columns[0]}; its first line must name it"
+    assert said.startswith(f"{table}: has no column '{columns[0]}'")
+    assert ": its first line is 'a,b'; it must name " in said
 
 
 def test_rows_may_name_frames_whose_mask_is_missing(pairs, few):

@@ -14,6 +14,7 @@ from pathlib import Path
 from nerveceg_tf.data.audit import Audit, Finding
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.rows import check_columns
 from nerveceg_tf.errors import LayoutError
 from nerveceg_tf.files import replacing
 
@@ -107,11 +108,7 @@ def read_plan(path: Path) -> list[Step]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = {field.name for field in fields(Step)} - set(reader.fieldnames or ())
-            if missing:
-                raise LayoutError(
-                    f"{path}: has no column {sorted(missing)[0]}; its first line must name it"
-                )
+            check_columns(path, [field.name for field in fields(Step)], reader.fieldnames)
             return [_step(row, f"{path}: line {reader.line_num}") for row in reader]
     except OSError as error:
         raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None

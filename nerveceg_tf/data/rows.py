@@ -36,11 +36,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise LayoutError(
-                    f"{path}: has no column {missing[0]}; its first line must name it"
-                )
+            check_columns(path, columns, reader.fieldnames)
             for row in reader:
                 if any(row[column] is None for column in columns):
                     raise LayoutError(
@@ -50,6 +46,25 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]
                 yield row
     except (UnicodeDecodeError, csv.Error):
         raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+
+
+def check_columns(path: Path, wanted: Sequence[str], found: Sequence[str] | None) -> None:
+    """Checks that a table has its columns.
+
+    Args:
+        path: the table.
+        wanted: columns that it must have.
+        found: its columns, as `csv.DictReader` names them.
+
+    Raises:
+        LayoutError: one of them is missing.
+    """
+    if missing := [f"'{column}'" for column in wanted if column not in (found or ())]:
+        there = f"is '{','.join(found)}'" if found else "is empty"
+        raise LayoutError(
+            f"{path}: has no column {' and no column '.join(missing)}: its first line {there}; it"
+            f" must name {', '.join(wanted)}, with commas between them"
+        )
 
 
 def check_repeated(path: Path, names: Iterable[str], report: Report) -> None:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from nerveceg_tf.checked_json import check
+from nerveceg_tf.checked_json import Share, check
 from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.thresholds import Thresholds
@@ -17,9 +17,9 @@ NAME = "nerveceg.json"
 
 
 class _Thresholds(TypedDict):
-    presence: float
-    mask: float
-    area: NotRequired[float]
+    presence: Share
+    mask: Share
+    area: NotRequired[Share]
     cleaning: NotRequired[list[str]]
 
 
