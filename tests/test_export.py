@@ -3,17 +3,22 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from bounds import FLOAT16
 from exporting import make_data, make_run
+from tiny import tiny_gate, tiny_segmenter
 
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.export import export as module
-from nerveceg_tf.export.answer import Answer
+from nerveceg_tf.export.answer import Answer, answer
+from nerveceg_tf.export.graph import Served
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.verify import Limits, Verifier, open_export
+from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.run import Run
 from nerveceg_tf.thresholds import Thresholds
 
@@ -192,6 +197,22 @@ def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path,
     assert code == 2
     assert "lets no training frame pass" in " ".join(said.split())
     assert not out.exists()
+
+
+def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
+    """In what runs exports, and in the graph of a SavedModel, whatever the mask's threshold."""
+    masks = np.ones((1, 4, 4, 1), np.float32)
+    for presence, drawn in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
+        found = answer(presence, masks, (4, 4), Thresholds(0.5))
+        assert (found.mask_binary == drawn).all()
+    keras.utils.set_random_seed(0)
+    model = NerveCeg(tiny_gate(), tiny_segmenter((32, 32, 1)))
+    frames = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
+    presence = model.detect(frames)[:, 0]
+    graph = Served(model, Thresholds(float(np.sort(presence)[2]), mask=0.0))
+    for name in ("mask_binary", "mask"):
+        drawn = graph.default(tf.constant(frames))[name].numpy().any((1, 2, 3))
+        np.testing.assert_array_equal(drawn, presence >= np.sort(presence)[2])
 
 
 def test_a_gate_alone_is_no_export(run, tmp_path, nerveceg):

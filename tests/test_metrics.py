@@ -20,6 +20,7 @@ def frames():
     truth = rng.random((7, 8, 8, 1)) > 0.6
     truth[[1, 3, 4]] = False
     drawn = rng.random((7, 8, 8, 1)).astype(np.float32)
+    drawn[0, 2:4], drawn[2, 2:4] = 0.5, 0.9  # at a threshold, which counts as nerve
     drawn[3] = 0.1  # empty, as it should be
     drawn[5] = 0.1  # empty, though there is a nerve
     return truth.astype(np.float32), drawn

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -21,6 +22,7 @@ from nerveceg_tf.scoring.frame_scores import FrameScores
 from nerveceg_tf.scoring.predict import Prediction
 from nerveceg_tf.scoring.report import page as page_module
 from nerveceg_tf.scoring.report import write_report
+from nerveceg_tf.scoring.report.charts import gate_charts
 from nerveceg_tf.scoring.report.pictures import choose
 from nerveceg_tf.scoring.tune import tune
 from nerveceg_tf.thresholds import Thresholds
@@ -293,6 +295,21 @@ def test_the_page_is_one_file_without_addresses(report):
     text = report.read_text("utf-8")
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
     assert "default-src 'none'" in text
+
+
+def test_the_gates_curves_go_through_points_worked_out_by_hand():
+    """In a square of 100 units, with 0 at the upper left."""
+    scores = SimpleNamespace(
+        stages=("gate", "segmenter"),
+        present=np.array([True, True, False, False]),
+        presence=np.array([0.9, 0.4, 0.6, 0.1]),
+    )
+    charts = gate_charts(scores)
+    # From .9 half of the nerves are found and nothing else; from .4 all, with one false alarm.
+    assert {"0.00,50.00", "50.00,0.00"} <= set(charts.roc.removeprefix("M").split())
+    points = set(charts.precision_recall.removeprefix("M").split())
+    assert {"50.00,0.00", "100.00,33.33"} <= points
+    assert charts.average_precision == pytest.approx((1 + 2 / 3) / 2)
 
 
 @pytest.mark.parametrize("stage", ["gate", "segmenter"])

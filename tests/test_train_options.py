@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.options import parse_subjects
 from nerveceg_tf.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -31,6 +32,19 @@ def test_one_model_can_be_both_stages(run_command, tmp_path, subjects):
     assert scores["ungated_dice"] is not None
     frame = next((SAMPLES / "test").glob("*.tif"))
     assert run_command("predict", run.path, frame, "--out", tmp_path / "p")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "subjects"),
+    [
+        ("34-36,41", ["34", "35", "36", "41"]),
+        ("7-7 anna", ["7", "anna"]),
+        ("", []),
+        ("a-b", ["a-b"]),
+    ],
+)
+def test_subjects_may_be_spans(text, subjects):
+    assert parse_subjects(text) == subjects
 
 
 @pytest.mark.slow
