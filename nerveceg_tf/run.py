@@ -8,6 +8,7 @@ the new one.
 """
 
 import platform
+import warnings
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -18,7 +19,7 @@ import keras
 import numpy as np
 
 from nerveceg_tf.checked_json import check, read_json
-from nerveceg_tf.errors import ModelError, RunError
+from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.files import aside_of, replacing, replacing_folder, write_json
 from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
@@ -319,6 +320,13 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     }
     splits = [run.read("split.json", *PARTS) for run in runs.values() if run]
     thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
+    if cleaning := thresholds["segmenter"].cleaning:
+        warnings.warn(
+            f"{segmenter}: its masks are mended ({', '.join(cleaning)}), which was chosen behind"
+            f" its own gate; {out} leaves that out until nerveceg tune --clean chooses anew",
+            NervecegWarning,
+            stacklevel=2,
+        )
     # Everything is read by now: `out` may be one of the sources.
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
@@ -329,7 +337,6 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
         for stage, model in models.items():
             run.save(stage, model)
-        # Steps that mend masks were chosen behind another gate.
         run.thresholds = replace(
             thresholds["segmenter"], presence=thresholds["gate"].presence, cleaning=()
         )

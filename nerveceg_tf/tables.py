@@ -79,7 +79,10 @@ def print_scores(scores: dict, title: str) -> None:
     if scores["gain"] is not None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
     if scores["kaggle_dice"] is not None and scores["best_area_dice"] is None:
-        output.print("The thresholds were not tuned; nerveceg tune RUN chooses them.")
+        output.print(
+            "The thresholds were not tuned together; nerveceg tune RUN chooses them, for a combined"
+            " run with --on DATA."
+        )
 
 
 _GATE_HELPS = {

@@ -17,12 +17,21 @@ class Thresholds:
         mask: probability from which a pixel counts as nerve.
         area: smallest share of the frame that a mask covers; less is taken for an empty mask.
         cleaning: names of steps in `scoring.postprocess.STEPS` that mend the mask afterwards.
+
+    Raises:
+        ValueError: a number is not from 0 to 1.
     """
 
     presence: float = 0.5
     mask: float = 0.5
     area: float = 0.0
     cleaning: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name in ("presence", "mask", "area"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"threshold of {name}: is {value}; pass a number from 0 to 1")
 
     def drawn(self, probability: np.ndarray) -> np.ndarray:
         """The mask that a frame's probabilities `(height, width)` make, bool of that shape, before

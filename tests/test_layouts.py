@@ -241,6 +241,13 @@ def test_a_table_of_names_alone_says_nothing_of_subjects(pairs, few):
         find_frames(pairs)
 
 
+def test_a_run_is_not_taken_for_frames(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    for find in (find_frames, find_images):
+        with pytest.raises(LayoutError, match="is a run and holds no frames; name a folder"):
+            find(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"name,subject\n\xff\xfe1,2\n", b"name,subject\n\0\xb5,2\n"])
 def test_a_table_that_is_no_text_is_named(content, pairs):
     (pairs / "frames.csv").write_bytes(content)

@@ -202,7 +202,7 @@ def test_a_run_without_thresholds_is_scored_at_the_defaults(run, nerveceg):
     assert not (run.path / "thresholds.json").exists()
     code, out, err = nerveceg("evaluate", run.path, SAMPLES)
     assert code == 0, err
-    assert "The thresholds were not tuned" in out
+    assert "The thresholds were not tuned together" in out
 
 
 def test_an_empty_test_folder_is_named(run, nerveceg, tmp_path):

@@ -8,7 +8,7 @@ from bounds import assert_same_answer
 from tiny import tiny_segmenter
 
 from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate
-from nerveceg_tf.errors import ModelError, RunError
+from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
 from nerveceg_tf.run import Run, combine
 from nerveceg_tf.thresholds import Thresholds
@@ -92,6 +92,14 @@ def test_combine_takes_model_files_too(tmp_path):
     with pytest.raises(ModelError, match=r"segmenter .*: gives .*; pass a model of a mask"):
         combine(one.path, one.path / "gate.keras", tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
+
+
+def test_combine_says_that_it_leaves_the_mending_of_masks_out(tmp_path):
+    gate, segmenter = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
+    segmenter.thresholds = Thresholds(0.5, 0.4, 0.01, ("fill", "largest"))
+    with pytest.warns(NervecegWarning, match=r"its masks are mended \(fill, largest\), which was"):
+        both = combine(gate.path, segmenter.path, tmp_path / "both")
+    assert both.thresholds == Thresholds(0.5, 0.4, 0.01)
 
 
 def test_combine_may_replace_one_of_its_sources(tmp_path):

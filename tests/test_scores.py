@@ -307,7 +307,9 @@ def test_masks_and_empty_rows_are_both_written(run, tests, tmp_path):
     everything.thresholds = Thresholds(0.0, 0.0)
     assert write_submission(everything, find_images(tests), tmp_path / "a.csv") == 3
     assert (tmp_path / "a.csv").read_text().splitlines()[1] == f"1,1 {420 * 580}"
-    everything.thresholds = Thresholds(1.1)
+    with pytest.raises(ValueError, match=r"threshold of presence: is 1\.1; pass a number from 0"):
+        Thresholds(1.1)
+    everything.thresholds = Thresholds(1.0)
     assert write_submission(everything, find_images(tests), tmp_path / "b.csv") == 0
     assert (tmp_path / "b.csv").read_text() == "img,pixels\n1,\n9,\n10,\n"
 

@@ -110,6 +110,9 @@ def test_folds_and_subjects_must_fit(k):
 def test_an_unknown_subject_to_hold_out_is_named_beside_the_known():
     with pytest.raises(SubjectError, match=r"hold-out subject z: no frame is of it; .* a, b, c$"):
         split_by_subject(make("abc"), hold_out=["a", "z"])
+    many = make([str(n) for n in range(12, 0, -1)])
+    with pytest.raises(SubjectError, match=r"subjects are 1, 2, 3, 4, 5 and 7 more$"):
+        split_by_subject(many, hold_out=["99"])
 
 
 def test_holding_everyone_out_is_refused():

@@ -281,4 +281,6 @@ def _raise(error: NervecegError) -> None:
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise LayoutError(f"{folder}: there is no such folder")
+    if (folder / "run.json").is_file():
+        raise LayoutError(f"{folder}: is a run and holds no frames; name a folder of frames")
     return folder

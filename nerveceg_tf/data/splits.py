@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.rows import few
 from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 _BLOCKS = 20
@@ -82,7 +83,7 @@ def _split(
     subjects = subjects_of(frames)
     unknown = sorted(set(hold_out) - set(subjects))
     if unknown:
-        known = ", ".join(sorted(set(subjects))[:12])
+        known = few(sorted(set(subjects), key=lambda name: (len(name), name)))
         raise SubjectError(
             f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
         )
