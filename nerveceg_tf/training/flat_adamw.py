@@ -77,11 +77,13 @@ class FlatAdamW(keras.optimizers.Optimizer):
 
     def swap_average(self) -> None:
         """Exchanges the weights with their averages, and when called again back."""
-        weights = self._trainable_variables
-        averages = np.split(self._average.numpy(), np.cumsum(self._sizes())[:-1])
-        self._average.assign(np.concatenate([v.numpy().ravel() for v in weights]))
-        for variable, average in zip(weights, averages, strict=True):
-            variable.assign(average.reshape(variable.shape))
+        # TensorFlow's own variables: Keras' cost several operations each, at every epoch.
+        weights = [v.value for v in self._trainable_variables]
+        averages = np.split(self._average.value.numpy(), np.cumsum(self._sizes())[:-1])
+        together = np.concatenate([w.numpy().ravel() for w in weights])
+        self._average.value.assign(together, read_value=False)
+        for weight, average in zip(weights, averages, strict=True):
+            weight.assign(average.reshape(weight.shape), read_value=False)
 
     def get_config(self) -> dict:
         names = ("beta_1", "beta_2", "epsilon", "average_momentum")

@@ -108,12 +108,13 @@ class OwnStatistics(keras.callbacks.Callback):
             found = [share * old + (1 - share) * new for old, new in pairs]
         return found
 
-    def _variables(self) -> list[keras.Variable]:
-        return [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
+    def _variables(self) -> list[tf.Variable]:
+        both = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
+        return [v.value for v in both]
 
     def _values(self) -> list[np.ndarray]:
-        return [np.array(variable) for variable in self._variables()]
+        return [variable.numpy() for variable in self._variables()]
 
     def _assign(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._variables(), values, strict=True):
-            variable.assign(value)
+            variable.assign(value, read_value=False)
