@@ -127,7 +127,7 @@ def combine(
     force: Force = False,
 ) -> None:
     """Make one run of two stages that were trained on different data."""
-    from nerveceg_tf.run import combine as combine_runs
+    from nerveceg_tf.combined_run import combine as combine_runs
 
     run = combine_runs(gate, segmenter, out, force)
     console.print(f"run: {run.path}")

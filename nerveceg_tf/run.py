@@ -8,7 +8,6 @@ the new one.
 """
 
 import platform
-import warnings
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -19,9 +18,9 @@ import keras
 import numpy as np
 
 from nerveceg_tf.checked_json import check, read_json
-from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
-from nerveceg_tf.files import aside_of, replacing, replacing_folder, write_json
-from nerveceg_tf.fingerprints import load_fingerprints, save_fingerprints
+from nerveceg_tf.errors import RunError
+from nerveceg_tf.files import aside_of, replacing, write_json
+from nerveceg_tf.fingerprints import load_fingerprints
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import uncompiled
 from nerveceg_tf.replacement import begin, finish
@@ -178,13 +177,13 @@ class Run:
         """
         self._check_finished()
         if self.has("shared") and stage in STAGES:
-            return _of_stage(self.load("shared"), stage)
+            return stage_model(self.load("shared"), stage)
         path = self._file(stage)
         if not path.is_file():
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has"
             )
-        return _load(path)
+        return load_model(path)
 
     def model(self) -> keras.Model:
         """The stages that the run has as one model, with the run's thresholds.
@@ -289,68 +288,19 @@ def _state(path: Path) -> tuple:
     return state.st_mtime_ns, state.st_size, state.st_ino
 
 
-def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: bool = False) -> Run:
-    """Makes a run of the gate of one and the segmenter of another, trained on whatever data.
-
-    A frame that either was trained on counts as trained on; of a single model file it is not known.
-
-    Args:
-        gate: a run, or a `.keras` file.
-        segmenter: a run, or a `.keras` file.
-        out: folder for the new run.
-        force: replace a run that is at `out`.
-
-    Raises:
-        RunError: a run lacks its stage, a file cannot be loaded, or `out` is in the way.
-        ModelError: the two do not fit together.
-    """
-    paths = {"gate": Path(gate), "segmenter": Path(segmenter)}
-    runs = {stage: None if path.suffix == ".keras" else Run(path) for stage, path in paths.items()}
-    models = {
-        stage: run.load(stage) if run else _of_stage(_load(paths[stage]), stage)
-        for stage, run in runs.items()
-    }
-    try:
-        NerveCeg(models["gate"], models["segmenter"])
-    except ModelError as error:
-        raise ModelError(f"{gate} and {segmenter} make no run: {error}") from None
-    sources = {
-        stage: {"from": str(paths[stage]), **(run.description if run else {})}
-        for stage, run in runs.items()
-    }
-    splits = [run.read("split.json", *PARTS) for run in runs.values() if run]
-    thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
-    if cleaning := thresholds["segmenter"].cleaning:
-        warnings.warn(
-            f"{segmenter}: its masks are mended ({', '.join(cleaning)}), which was chosen behind"
-            f" its own gate; {out} leaves that out until nerveceg tune --clean chooses anew",
-            NervecegWarning,
-            stacklevel=2,
-        )
-    # Everything is read by now: `out` may be one of the sources.
-    with replacing_folder(Path(out), "run.json", force) as folder:
-        run = Run.create(folder, {"combined_from": sources})
-        parts = (*PARTS, LEFT_OUT)
-        known = {d: f for r in runs.values() if r for d, f in r.fingerprints.items()}
-        if known:
-            save_fingerprints(folder, known)
-        run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
-        for stage, model in models.items():
-            run.save(stage, model)
-        run.thresholds = replace(
-            thresholds["segmenter"], presence=thresholds["gate"].presence, cleaning=()
-        )
-    return Run(out)
-
-
-def _of_stage(model: keras.Model, stage: str) -> keras.Model:
+def stage_model(model: keras.Model, stage: str) -> keras.Model:
     """The part of a `SharedGate` model that is one stage, or the model if it is but one stage."""
     if not isinstance(model.output, dict):
         return model
     return keras.Model(model.inputs[0], model.output[STAGE_OUTPUTS[stage]], name=stage)
 
 
-def _load(path: Path) -> keras.Model:
+def load_model(path: Path) -> keras.Model:
+    """Opens a `.keras` file.
+
+    Raises:
+        RunError: it is not there, or cannot be loaded.
+    """
     if not path.is_file():
         raise RunError(f"{path}: there is no such file")
     try:

@@ -1,13 +1,11 @@
 """What several tests share: the real frames that come with the package, and the larger sets."""
 
+import ast
 import gc
-import inspect
 import shutil
 from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
 
-import bounds
 import pytest
 
 # What imports TensorFlow is imported where it is used: the process that hands tests out to others
@@ -24,32 +22,25 @@ def pytest_collection_finish():
 def pytest_collection_modifyitems(items):
     """Marks as `numeric` every test that holds a computation to `bounds`."""
     for item in items:
-        if _names_any_of(item.function, _BOUNDS):
+        if item.nodeid.split("::")[1].split("[")[0] in _that_use_bounds(item.path):
             item.add_marker(pytest.mark.numeric)
 
 
-_BOUNDS = {
-    name
-    for name, value in vars(bounds).items()
-    if not name.startswith("_") and not inspect.ismodule(value)
-}
-
-
-def _names_any_of(function: FunctionType, wanted: set[str]) -> bool:
-    """Whether a function, or one that it calls by name, names one of these."""
-    left, seen = [function], set()
-    while left:
-        function = left.pop()
-        new = _names(function.__code__) - seen
-        seen |= new
-        called = (function.__globals__.get(name) for name in new)
-        left += [inspect.unwrap(f) for f in called if inspect.isfunction(f)]
-    return bool(seen & wanted)
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
-    return set(code.co_names).union(*inner)
+@cache
+def _that_use_bounds(path: Path) -> set[str]:
+    """The functions, classes and constants of a file that use a name of `bounds`, be it by way of
+    others, fixtures among them."""
+    tree, uses, found = ast.parse(path.read_text("utf-8")), {}, set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "bounds":
+            found |= {alias.name for alias in node.names}
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        names |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+        defined = [node.name] if hasattr(node, "name") else getattr(node, "targets", [])
+        uses |= {getattr(name, "id", name): names for name in defined}
+    while more := {name for name, used in uses.items() if used & found} - found:
+        found |= more
+    return found
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,7 +128,7 @@ def loaded_once():
     from nerveceg_tf import run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_load", cache(run._load))
+        patch.setattr(run, "load_model", cache(run.load_model))
         yield
 
 

@@ -163,7 +163,10 @@ def test_two_devices_end_as_one(tmp_path):
     assert one.keys() == two.keys()
     for (epoch, name), value in one.items():
         if name in ("loss", "val_loss"):
-            assert two[epoch, name] == pytest.approx(value, abs=TRAINED), (epoch, name)
+            assert two[epoch, name] == pytest.approx(value, abs=TRAINED / 10), (
+                epoch,
+                name,
+            )  # ten steps
     frames, _ = read_frames(find_frames(SAMPLES)[49:65], [(32, 32)])
     images = frames.images[32, 32].astype("float32")
     answers = [

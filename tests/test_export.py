@@ -202,17 +202,17 @@ def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path,
 def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
     """In what runs exports, and in the graph of a SavedModel, whatever the mask's threshold."""
     masks = np.ones((1, 4, 4, 1), np.float32)
-    for presence, drawn in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
-        found = answer(presence, masks, (4, 4), Thresholds(0.5))
-        assert (found.mask_binary == drawn).all()
+    for presence, nerve in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
+        output = answer(presence, masks, (4, 4), Thresholds(0.5))
+        assert (output.mask_binary == nerve).all()
     keras.utils.set_random_seed(0)
     model = NerveCeg(tiny_gate(), tiny_segmenter((32, 32, 1)))
     frames = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
     presence = model.detect(frames)[:, 0]
     graph = Served(model, Thresholds(float(np.sort(presence)[2]), mask=0.0))
     for name in ("mask_binary", "mask"):
-        drawn = graph.default(tf.constant(frames))[name].numpy().any((1, 2, 3))
-        np.testing.assert_array_equal(drawn, presence >= np.sort(presence)[2])
+        passed = graph.default(tf.constant(frames))[name].numpy().any((1, 2, 3))
+        np.testing.assert_array_equal(passed, presence >= np.sort(presence)[2])
 
 
 def test_a_gate_alone_is_no_export(run, tmp_path, nerveceg):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from bounds import SCORE, assert_same_answer
 
+from nerveceg_tf.combined_run import combine
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.run import Run, combine
+from nerveceg_tf.run import Run
 from nerveceg_tf.scoring.evaluate import evaluate
 from nerveceg_tf.scoring.parts import frames_by_part
 from nerveceg_tf.scoring.tune import tune

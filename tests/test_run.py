@@ -8,9 +8,10 @@ from bounds import assert_same_answer
 from tiny import tiny_segmenter
 
 from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate
+from nerveceg_tf.combined_run import combine
 from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
-from nerveceg_tf.run import Run, combine
+from nerveceg_tf.run import Run
 from nerveceg_tf.thresholds import Thresholds
 
 FRAMES = np.linspace(0, 255, 2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50, 1)
@@ -94,10 +95,10 @@ def test_combine_takes_model_files_too(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
-def test_combine_says_that_it_leaves_the_mending_of_masks_out(tmp_path):
+def test_combine_says_that_it_leaves_post_processing_out(tmp_path):
     gate, segmenter = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
     segmenter.thresholds = Thresholds(0.5, 0.4, 0.01, ("fill", "largest"))
-    with pytest.warns(NervecegWarning, match=r"its masks are mended \(fill, largest\), which was"):
+    with pytest.warns(NervecegWarning, match=r"its post-processing \(fill, largest\) was chosen"):
         both = combine(gate.path, segmenter.path, tmp_path / "both")
     assert both.thresholds == Thresholds(0.5, 0.4, 0.01)
 

@@ -308,9 +308,9 @@ def test_query_draws_what_a_server_says(run, folder, few, run_command, tmp_path)
     said = float(re.search(r"presence (\d\.\d{3})", printed)[1])
     assert said == pytest.approx(presence, abs=0.0005 + NET)
     mask = run.model()(image[None, ..., None].astype(np.float32), training=False)["mask"]
-    drawn = overlay(image, MaskMaker.of(run)(presence, mask.numpy()[0, ..., 0]), said)
+    expected = overlay(image, MaskMaker.of(run)(presence, mask.numpy()[0, ..., 0]), said)
     # A pixel of the mask within rounding of its threshold moves a piece of the outline.
-    assert (cv2.imread(str(out)) == drawn).mean() > 0.99
+    assert (cv2.imread(str(out)) == expected).mean() > 0.99
 
 
 def test_an_overlay_is_a_png(few, run_command, tmp_path):

@@ -41,12 +41,7 @@ def drawn():
         blurred = cv2.GaussianBlur(truth[i].astype(float), (0, 0), 2)
         probability[i] = blurred + random.normal(0, 0.12, (24, 32))
     presence = np.clip(truth.any((1, 2)) * 0.4 + random.random(40) * 0.6, 0, 1)
-    presence[[0, 1, 5, 6]] = [
-        GATES[17],
-        GATES[34],
-        GATES[17],
-        GATES[34],
-    ]  # at a threshold: it passes
+    presence[:2] = presence[5:7] = GATES[17], GATES[34]  # at a threshold, where frames pass
     subjects = np.array([f"p{i % 12}" for i in range(40)])
     return subjects, presence, truth, np.rint(probability.clip(0, 1) * 255) / 255
 

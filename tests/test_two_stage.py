@@ -86,8 +86,8 @@ def test_a_threshold_may_change_without_building_anew(model, frames):
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (420, 580), (64, 20)])
 def test_any_frame_size(model, size):
     outputs = model(np.full((1, *size, 1), 200, np.float32), training=False)
-    drawn = model.segmenter(np.full((1, 32, 48, 1), 200, np.float32), training=False)
-    assert_same_answer(outputs["mask"][0, ..., 0], resize(drawn.numpy()[0, ..., 0], size))
+    small = model.segmenter(np.full((1, 32, 48, 1), 200, np.float32), training=False)
+    assert_same_answer(outputs["mask"][0, ..., 0], resize(small.numpy()[0, ..., 0], size))
 
 
 def test_loaded_it_gives_the_same_bits(model, frames, tmp_path):

@@ -109,9 +109,7 @@ def _kaggle(folder: Path, report: Report) -> list[Frame]:
 def _images_and_masks(folder: Path, report: Report) -> list[Frame]:
     masks = _masks(_files(folder / "masks"), report)
     table = folder / "frames.csv"
-    rows = read_rows(table, ("name",), report) or []
-    if rows and rows[0].keys() != {"name"}:  # which says that nobody is known
-        rows = read_rows(table, ("name", "subject"), report) or []
+    rows = read_rows(table, ("name", "subject"), report, alone="name") or []
     images = _files(folder / "images")
     frames = _listed(images, report)
     _check_rows(table, [row["name"] for row in rows], images, frames, report)

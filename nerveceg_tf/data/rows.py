@@ -12,13 +12,16 @@ Report = Callable[[NervecegError], None]
 _SHOWN = 5
 
 
-def read_rows(path: Path, columns: tuple[str, ...], report: Report) -> list[dict[str, str]] | None:
+def read_rows(
+    path: Path, columns: tuple[str, ...], report: Report, alone: str | None = None
+) -> list[dict[str, str]] | None:
     """Reads a CSV table whose first line names its columns.
 
     Args:
         path: the table.
         columns: those that it must have, in every row.
         report: is given what is wrong with it.
+        alone: a column that suffices where the table has no other.
 
     Returns:
         Each row by column; `None` if there is no such file, or none that can be read.
@@ -26,16 +29,18 @@ def read_rows(path: Path, columns: tuple[str, ...], report: Report) -> list[dict
     if not path.exists():
         return None
     try:
-        return list(_read_rows(path, columns))
+        return list(_read_rows(path, columns, alone))
     except LayoutError as error:
         report(error)
         return None
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _read_rows(path: Path, columns: tuple[str, ...], alone: str | None) -> Iterator[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
+            if reader.fieldnames == [alone]:
+                columns = (alone,)
             check_columns(path, columns, reader.fieldnames)
             for row in reader:
                 if any(row[column] is None for column in columns):
