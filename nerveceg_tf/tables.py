@@ -168,6 +168,7 @@ def print_models(gate_size: Size, segmenter_size: Size, width: int) -> None:
     entries = track(catalogue(gate_size, segmenter_size, width), "building", catalogue_length())
     for stage, rows in groupby(entries, key=lambda entry: entry.stage):
         table = Table("name", title=f"{stage}s at {size[stage]}", title_justify="left")
+        table.columns[0].no_wrap = True
         for column in ("million parameters", "GMAC a frame"):
             table.add_column(column, justify="right")
         table.add_column("pretrained weights", overflow="fold")

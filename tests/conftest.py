@@ -2,11 +2,15 @@
 
 import ast
 import gc
+import os
 import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+# Tables and messages wrap at the terminal's width, which must not depend on who runs the tests.
+os.environ["COLUMNS"] = "80"
 
 # What imports TensorFlow is imported where it is used: the process that hands tests out to others
 # reads this file too, and needs none.
