@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.demo import SAMPLES
 
 SIZE, THREADS = (420, 580), 2
 PAIRS = {
@@ -32,10 +32,10 @@ def build(folder: Path, pair: str) -> dict:
     import tensorflow as tf
 
     from nerveceg_tf.export.convert import Precision, write_onnx, write_tflite
-    from nerveceg_tf.export.facts import append_facts, keep_in_onnx
+    from nerveceg_tf.export.metadata import append_facts, keep_in_onnx
     from nerveceg_tf.export.saved_model import write_saved_model
     from nerveceg_tf.models import EfficientNetGate, EfficientNetLiteGate, NerveCeg, UNet
-    from nerveceg_tf.thresholds import Thresholds
+    from nerveceg_tf.runs.thresholds import Thresholds
 
     keras.utils.set_random_seed(0)
     size = _GATE_SIZES[pair]

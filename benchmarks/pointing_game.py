@@ -15,11 +15,11 @@ from rich.table import Table
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.evaluation.frame_selection import frames_of_part
 from nerveceg_tf.explain import METHODS, Pointing, point
 from nerveceg_tf.explain.explainer import Explainer
-from nerveceg_tf.progress import output, track
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.parts import frames_of_part
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.utils.progress import output, track
 
 
 def randomised(model: keras.Model) -> keras.Model:

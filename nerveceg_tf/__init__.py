@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import nerveceg_tf._quiet  # noqa: F401  (before anything imports TensorFlow)
-from nerveceg_tf._on_import import around_import
+import nerveceg_tf.utils.quiet  # noqa: F401  (before anything imports TensorFlow)
 from nerveceg_tf.errors import NervecegError
+from nerveceg_tf.utils.on_import import around_import
 
 if TYPE_CHECKING:
     from nerveceg_tf.losses import BCEDice, FocalTversky, Tversky
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         import_torch,
         prune,
     )
-    from nerveceg_tf.run import Run
+    from nerveceg_tf.runs.run import Run
 
 __version__ = "0.1.0"
 
@@ -76,7 +76,7 @@ __all__ = [
 _REGISTERED = ("losses", "metrics", "models", "training.flat_adamw")
 """The modules whose classes Keras must know."""
 
-_LAZY = (*_REGISTERED, "run")
+_LAZY = (*_REGISTERED, "runs.run")
 """The modules that the names above come from."""
 
 

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from nerveceg_tf.box import box
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.files import check_file, check_free, replacing_folder, write_json
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.scoring.parts import frames_of_part
-from nerveceg_tf.scoring.predict import write_predictions
+from nerveceg_tf.evaluation.evaluate import evaluate
+from nerveceg_tf.evaluation.frame_selection import frames_of_part
+from nerveceg_tf.inference.predict import write_predictions
+from nerveceg_tf.runs.bundled import box
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
+from nerveceg_tf.utils.files import check_file, check_free, replacing_folder, write_json
 
-SAMPLES = Path(__file__).parent / "data" / "samples"
 RECIPE = Recipe(
     gate="lite0",
     gate_size=(96, 128),

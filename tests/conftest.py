@@ -69,8 +69,8 @@ def shared_data():
 @pytest.fixture(scope="session")
 def samples():
     """The bundled labelled frames."""
+    from nerveceg_tf.data.bundled import SAMPLES
     from nerveceg_tf.data.layouts import find_frames
-    from nerveceg_tf.demo import SAMPLES
 
     return find_frames(SAMPLES)
 
@@ -129,7 +129,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def loaded_once():
     """Each model file is loaded once for all tests of a file; the one in the box takes seconds."""
-    from nerveceg_tf import run
+    from nerveceg_tf.runs import run
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "load_model", cache(run.load_model))

@@ -12,8 +12,8 @@ from tiny import tiny_gate, tiny_segmenter
 from nerveceg_tf.data.frame import Frame, digest, read_image
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.models import NerveCeg, SharedGate
-from nerveceg_tf.run import Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.thresholds import Thresholds
 
 SIZE = (32, 48)
 

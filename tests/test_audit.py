@@ -10,14 +10,15 @@ import pytest
 from planting import plant
 from test_cine import write_pages
 
-from nerveceg_tf.data.audit import KINDS, Audit, Finding, audit
+from nerveceg_tf.audit.audit import KINDS, Audit, Finding, audit
+from nerveceg_tf.audit.fixes import make_plan
+from nerveceg_tf.audit.page import audit_page
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.plan import Step, apply_plan, make_plan, read_plan, write_plan
-from nerveceg_tf.data.twins import compare
-from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.data.near_duplicates import compare
+from nerveceg_tf.data.plan import Step, apply_plan, read_plan, write_plan
 from nerveceg_tf.errors import LayoutError
-from nerveceg_tf.scoring.audit_page import audit_page
 
 
 def pairs(found, kind):

@@ -13,8 +13,8 @@ from tiny import known_by_name, tiny_segmenter
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.progress import console
-from nerveceg_tf.run import Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.utils.progress import console
 
 TINY = ("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1")
 QUICK = (*TINY, "--only", "segmenter")

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from bounds import assert_same_answer
 
-from nerveceg_tf import box as box_module
-from nerveceg_tf.box import WEIGHTS, box
-from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.evaluation.frame_selection import frames_by_part
+from nerveceg_tf.evaluation.mask_metrics import dice_of
 from nerveceg_tf.export.tflite import Runner
-from nerveceg_tf.scoring.distances import dice_of
-from nerveceg_tf.scoring.parts import frames_by_part
-from nerveceg_tf.scoring.predict import predict_ungated
+from nerveceg_tf.inference.predict import predict_ungated
+from nerveceg_tf.runs import bundled as box_module
+from nerveceg_tf.runs.bundled import WEIGHTS, box
 
 PROJECT = Path(__file__).parents[1]
 
@@ -122,7 +122,7 @@ def test_a_wheel_holds_the_weights_and_finds_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    say = "from nerveceg_tf.box import box; print(box().path)"
+    say = "from nerveceg_tf.runs.bundled import box; print(box().path)"
     found = subprocess.run(
         [sys.executable, "-c", say], cwd=tmp_path / "installed", capture_output=True, text=True
     )

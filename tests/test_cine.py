@@ -17,7 +17,7 @@ from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.errors import FrameError, NervecegWarning
-from nerveceg_tf.run import PARTS, Run
+from nerveceg_tf.runs.run import PARTS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 NAME = "Doe^Jane"

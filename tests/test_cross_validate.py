@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from nerveceg_tf import cross_validate
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.evaluate import score_frames
-from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.evaluation import cross_validate
+from nerveceg_tf.evaluation.evaluate import score_frames
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.plan import Step, apply_plan
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
-from nerveceg_tf.run import LEFT_OUT
+from nerveceg_tf.runs.run import LEFT_OUT
 from nerveceg_tf.training.split_file import describe_split
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")

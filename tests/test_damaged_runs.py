@@ -9,20 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nerveceg_tf import cross_validate as cv_module
-from nerveceg_tf.box import WEIGHTS
-from nerveceg_tf.checked_json import check
-from nerveceg_tf.cross_validate import cross_validate
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError
-from nerveceg_tf.export.facts import NAME, checked_facts, read_facts
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.report.charts import surface_chart
+from nerveceg_tf.evaluation import cross_validate as cv_module
+from nerveceg_tf.evaluation.cross_validate import cross_validate
+from nerveceg_tf.export.metadata import NAME, checked_facts, read_facts
+from nerveceg_tf.report.charts import surface_chart
+from nerveceg_tf.runs.bundled import WEIGHTS
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training import train as train_module
 from nerveceg_tf.training.callbacks import History
-from nerveceg_tf.training.curves import draw_curves
+from nerveceg_tf.training.learning_curves import draw_curves
 from nerveceg_tf.training.recipe import RECIPES, Recipe, recall_recipe, without_effect
 from nerveceg_tf.training.split_file import recall_split
 from nerveceg_tf.training.train import resume
+from nerveceg_tf.utils.checked_json import check
 
 GONE = object()
 FRAME = {"name": "a", "subject": "1", "digest": "0"}

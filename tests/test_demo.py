@@ -5,14 +5,14 @@ import json
 import cv2
 import pytest
 
-from nerveceg_tf.box import box
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.overlay import TRUTH_COLOUR
 from nerveceg_tf.demo import HOLD_OUT, RECIPE, SAMPLES, demo, train_demo
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.scoring.parts import frames_by_part
+from nerveceg_tf.evaluation.evaluate import evaluate
+from nerveceg_tf.evaluation.frame_selection import frames_by_part
+from nerveceg_tf.runs.bundled import box
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.utils.overlay import TRUTH_COLOUR
 
 
 def check(folder, scores, frames):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from bounds import TRAINED, TRAINED_MEAN, TRAINED_MOST
 
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.run import Run
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.callbacks import read_history
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
@@ -27,7 +27,7 @@ SHARED = [
 WORKER = """
 import hashlib, os, signal, sys
 from nerveceg_tf.cli import main
-from nerveceg_tf.run import Run
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.checkpoint import Checkpoint
 from pytest import MonkeyPatch
 from tiny import known_by_name
@@ -126,10 +126,10 @@ import keras
 import tensorflow as tf
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.models import SharedGate, UNet
-from nerveceg_tf.run import Run
-from nerveceg_tf.training.fit import fit
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.training.stage import fit
 from nerveceg_tf.training.recipe import Recipe
 
 # 33 frames in eights: shares of four and, of the last frame, none on the second device.

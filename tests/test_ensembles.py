@@ -13,17 +13,17 @@ from bounds import NET, assert_same_answer, between
 from tiny import tiny_segmenter
 
 from nerveceg_tf import NerveCeg, NoGate, SharedGate
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.ensemble import RunEnsemble, open_runs
 from nerveceg_tf.errors import NervecegWarning, RunError
-from nerveceg_tf.models.averaged import VIEWS, Averaged, View
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.parts import frames_of_part
-from nerveceg_tf.scoring.postprocess import MaskMaker
-from nerveceg_tf.scoring.shapes import SHAPES, ShapeModel
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.evaluation.frame_selection import frames_of_part
+from nerveceg_tf.inference.postprocess import MaskMaker
+from nerveceg_tf.models.ensemble import VIEWS, Averaged, View
+from nerveceg_tf.runs.ensemble import RunEnsemble, open_runs
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
+from nerveceg_tf.runs.thresholds import Thresholds
 
 
 @pytest.fixture(scope="module")

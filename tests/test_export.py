@@ -19,8 +19,8 @@ from nerveceg_tf.export.graph import Served
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.verify import Limits, Verifier, open_export
 from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.run import Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.thresholds import Thresholds
 
 
 @pytest.fixture(scope="module")

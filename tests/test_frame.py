@@ -11,7 +11,7 @@ from PIL import Image
 from nerveceg_tf.data.frame import Frame, digest, read_image, read_mask
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.models.resize import resize as resize_in_model
+from nerveceg_tf.models.resize_layer import resize as resize_in_model
 
 
 def pillow(mode="L", **options):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.recipe import Recipe

@@ -16,8 +16,8 @@ from tiny import tiny_segmenter
 from nerveceg_tf import GATES, EfficientNetGate, EfficientNetLiteGate, NerveCeg, ResNetGate
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
-from nerveceg_tf.models.torch_weights import read_state_dict
+from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 from nerveceg_tf.training.recipe import Recipe
 
 SIZE = (32, 48)

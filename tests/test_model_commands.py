@@ -8,7 +8,7 @@ import pytest
 
 from nerveceg_tf import GATES, SEGMENTERS, EfficientNetGate, Run, UNet
 from nerveceg_tf.models import catalogue
-from nerveceg_tf.models.cost import gmac
+from nerveceg_tf.models.macs import gmac
 
 
 @pytest.fixture(autouse=True)

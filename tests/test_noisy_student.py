@@ -9,7 +9,7 @@ from bounds import assert_same_features
 
 from nerveceg_tf import EfficientNetGate
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.noisy_student import load_noisy_student
+from nerveceg_tf.models.gates.noisy_student import load_noisy_student
 
 
 @pytest.mark.extras

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from bounds import SCORE, assert_same_answer
 
-from nerveceg_tf.combined_run import combine
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.scoring.parts import frames_by_part
-from nerveceg_tf.scoring.tune import tune
+from nerveceg_tf.evaluation.evaluate import evaluate
+from nerveceg_tf.evaluation.frame_selection import frames_by_part
+from nerveceg_tf.evaluation.tune import tune
+from nerveceg_tf.runs.combine import combine
+from nerveceg_tf.runs.run import Run
 
 FOLDER = Path(__file__).parent / "old_runs"
 SAID = json.loads((FOLDER / "said.json").read_text("utf-8"))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from mask_pairs import mask_pairs
 
+from nerveceg_tf.cli.tables import print_scores
 from nerveceg_tf.errors import NervecegWarning, RunError
-from nerveceg_tf.scoring.distances import Outlines, outline_distances
-from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.summary import summarise
-from nerveceg_tf.tables import print_scores
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.evaluation.mask_metrics import Outlines, outline_distances
+from nerveceg_tf.evaluation.summary import summarise
 
 # Printed by tools/outlines_by_monai.py: Hausdorff-95, average surface distance, and surface Dice
 # within 2 and 5 pixels, of MONAI 1.6.1.

@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from nerveceg_tf.data.audit import Audit, Finding, SubjectSummary
+from nerveceg_tf.audit.audit import Audit, Finding, SubjectSummary
+from nerveceg_tf.audit.page import audit_page
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.write import write_explanations
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.scoring.audit_page import audit_page
-from nerveceg_tf.scoring.predict import Prediction
-from nerveceg_tf.scoring.report import page as page_module
-from nerveceg_tf.scoring.report import write_report
+from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.report import page as page_module
+from nerveceg_tf.report import write_report
+from nerveceg_tf.runs.run import PARTS, Run
 
 NAMES = {
     "plain": "12_34",

@@ -6,8 +6,8 @@ from itertools import count, islice
 
 import pytest
 
-from nerveceg_tf import parallel
-from nerveceg_tf.parallel import parallel_map, read_ahead, usable_cores
+from nerveceg_tf.utils import parallel
+from nerveceg_tf.utils.parallel import parallel_map, read_ahead, usable_cores
 
 
 @pytest.fixture(params=[1, 3, 11])

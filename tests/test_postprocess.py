@@ -9,13 +9,12 @@ import pytest
 from tiny import tiny_segmenter
 
 from nerveceg_tf import SharedGate
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image, read_mask
-from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.scoring.cleaning import Kept, choose_cleaning
-from nerveceg_tf.scoring.distances import dice_of
-from nerveceg_tf.scoring.postprocess import (
+from nerveceg_tf.evaluation.mask_metrics import dice_of
+from nerveceg_tf.evaluation.postprocessing_search import Kept, choose_cleaning
+from nerveceg_tf.inference.postprocess import (
     STEPS,
     MaskMaker,
     ShapeModel,
@@ -24,8 +23,9 @@ from nerveceg_tf.scoring.postprocess import (
     fit_ellipse,
     keep_largest,
 )
-from nerveceg_tf.scoring.predict import Prediction
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.thresholds import Thresholds
 
 
 @pytest.fixture(scope="module")

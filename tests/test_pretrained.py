@@ -10,9 +10,9 @@ from bounds import assert_formula, assert_same_answer
 
 from nerveceg_tf import NerveCeg, NoGate, PretrainedUNet
 from nerveceg_tf.errors import ModelError, WeightsUnavailableError
-from nerveceg_tf.models import pretrained
-from nerveceg_tf.models.efficientnet_lite import _package_file
-from nerveceg_tf.models.torch_weights import read_state_dict
+from nerveceg_tf.models.encoders.efficientnet_lite import _package_file
+from nerveceg_tf.models.pytorch.state_dict import read_state_dict
+from nerveceg_tf.models.segmenters import pretrained
 
 SIZE = (96, 96)
 FRAMES = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerveceg_tf import cross_validate as cv_module
-from nerveceg_tf import files
-from nerveceg_tf.cross_validate import cross_validate
-from nerveceg_tf.demo import SAMPLES
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.errors import NervecegWarning, RunError
-from nerveceg_tf.files import aside_of, check_file, check_free, replacing, replacing_folder
-from nerveceg_tf.replacement import new_of
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.frame_scores import FrameScores
+from nerveceg_tf.evaluation import cross_validate as cv_module
+from nerveceg_tf.evaluation.cross_validate import cross_validate
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.runs.replacement import new_of
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training import train as train_module
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import resume, train
+from nerveceg_tf.utils import files
+from nerveceg_tf.utils.files import aside_of, check_file, check_free, replacing, replacing_folder
 
 MARKER = "marker"
 

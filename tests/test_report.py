@@ -11,21 +11,21 @@ import pytest
 from tiny import tiny_segmenter
 
 from nerveceg_tf import SharedGate
-from nerveceg_tf.box import WEIGHTS
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image, read_mask
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.scoring import evaluate as evaluate_module
-from nerveceg_tf.scoring import tune as tune_module
-from nerveceg_tf.scoring.evaluate import evaluate
-from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.predict import Prediction
-from nerveceg_tf.scoring.report import page as page_module
-from nerveceg_tf.scoring.report import write_report
-from nerveceg_tf.scoring.report.charts import gate_charts
-from nerveceg_tf.scoring.report.pictures import choose
-from nerveceg_tf.scoring.tune import tune
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.evaluation import evaluate as evaluate_module
+from nerveceg_tf.evaluation import tune as tune_module
+from nerveceg_tf.evaluation.evaluate import evaluate
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.evaluation.tune import tune
+from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.report import page as page_module
+from nerveceg_tf.report import write_report
+from nerveceg_tf.report.charts import gate_charts
+from nerveceg_tf.report.pictures import choose
+from nerveceg_tf.runs.bundled import WEIGHTS
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.thresholds import Thresholds
 
 
 def answers(run, frames):

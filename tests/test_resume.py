@@ -19,14 +19,14 @@ import pytest
 import tensorflow as tf
 from tiny import known_by_name
 
-from nerveceg_tf import cli_train
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.run import Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.cli import train as cli_train
+from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.checkpoint import Checkpoint
-from nerveceg_tf.training.fit import checkpoint_of
 from nerveceg_tf.training.recipe import RECIPES, Recipe
+from nerveceg_tf.training.stage import checkpoint_of
 from nerveceg_tf.training.train import train
 
 # A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.

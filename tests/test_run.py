@@ -8,11 +8,11 @@ from bounds import assert_same_answer
 from tiny import tiny_segmenter
 
 from nerveceg_tf import GateAlone, NerveCeg, NoGate, SharedGate
-from nerveceg_tf.combined_run import combine
 from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
-from nerveceg_tf.files import check_free, replacing, replacing_folder, write_json
-from nerveceg_tf.run import Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.combine import combine
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.utils.files import check_free, replacing, replacing_folder, write_json
 
 FRAMES = np.linspace(0, 255, 2 * 40 * 50, dtype=np.float32).reshape(2, 40, 50, 1)
 

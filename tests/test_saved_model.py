@@ -16,13 +16,13 @@ from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.data.overlay import overlay
 from nerveceg_tf.errors import ServingError
 from nerveceg_tf.export.export import Form, Format, export
 from nerveceg_tf.export.saved_model import Runner
-from nerveceg_tf.export.serving import Client, LocalServer
+from nerveceg_tf.inference.postprocess import MaskMaker
 from nerveceg_tf.models import UNet
-from nerveceg_tf.scoring.postprocess import MaskMaker
+from nerveceg_tf.serving import Client, LocalServer
+from nerveceg_tf.utils.overlay import overlay
 
 ORDER = ("presence", "mask", "mask_binary").index
 LIBRARY = Path(tf.__file__).parent / "libtensorflow_cc.so.2"

@@ -13,20 +13,20 @@ from tiny import tiny_segmenter
 
 from nerveceg_tf import NoGate, SharedGate
 from nerveceg_tf.data import rle
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.demo import SAMPLES
 from nerveceg_tf.errors import FrameError, RunError
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.scoring.calibration import calibrate, reliability
-from nerveceg_tf.scoring.counts import FrameCounts, count_levels, labelled
-from nerveceg_tf.scoring.distances import outline_distances
-from nerveceg_tf.scoring.frame_scores import FrameScores
-from nerveceg_tf.scoring.intervals import bootstrap
-from nerveceg_tf.scoring.predict import Prediction
-from nerveceg_tf.scoring.submission import write_submission
-from nerveceg_tf.scoring.summary import _auc, summarise
-from nerveceg_tf.scoring.surface import GATES, NO_GATE, search
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.evaluation.bootstrap import bootstrap
+from nerveceg_tf.evaluation.calibration import calibrate, reliability
+from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.evaluation.mask_metrics import outline_distances
+from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_levels, labelled
+from nerveceg_tf.evaluation.summary import _auc, summarise
+from nerveceg_tf.evaluation.threshold_search import GATES, NO_GATE, search
+from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.inference.submission import write_submission
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.thresholds import Thresholds
 
 
 @pytest.fixture(scope="module")

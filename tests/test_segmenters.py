@@ -21,7 +21,7 @@ from nerveceg_tf import (
 )
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.pretrained import DECODERS
+from nerveceg_tf.models.segmenters.pretrained import DECODERS
 
 SIZE = (32, 64)
 BUILDERS = {

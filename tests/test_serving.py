@@ -25,8 +25,8 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from nerveceg_tf.errors import ModelError, ServingError
-from nerveceg_tf.export.serving import Client
-from nerveceg_tf.export.serving.local_server import LocalServer
+from nerveceg_tf.serving import Client
+from nerveceg_tf.serving.local_server import LocalServer
 
 KINDS = ("grpc", "columns", "rows")
 SIGNATURES = ("serving_default", "uint8", "presence", "encoded", "tunable")

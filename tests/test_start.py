@@ -15,11 +15,11 @@ import typer
 
 import nerveceg_tf
 from nerveceg_tf import BCEDice, KaggleDice, NerveCeg, NoGate, UNet, choices
-from nerveceg_tf._quiet import silent_stderr
 from nerveceg_tf.cli import app
 from nerveceg_tf.explain import METHODS
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS
+from nerveceg_tf.utils.quiet import silent_stderr
 
 PROJECT = Path(__file__).parents[1]
 TENSORFLOW = ("tensorflow", "keras")
@@ -152,7 +152,8 @@ model, said = keras.models.load_model(folder / "model.keras"), np.load(folder / 
 assert type(model).__module__ == "nerveceg_tf.models.two_stage"
 mask = np.asarray(model(said["frame"], training=False)["mask"])
 np.testing.assert_allclose(mask, said["mask"], atol=1e-5)
-assert sum(type(finder).__module__ == "nerveceg_tf._on_import" for finder in sys.meta_path) <= 2
+ours = "nerveceg_tf.utils.on_import"
+assert sum(type(finder).__module__ == ours for finder in sys.meta_path) <= 2
 """
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf.data.datasets import gate_dataset, read_frames
-from nerveceg_tf.training.statistics import OwnStatistics
+from nerveceg_tf.training.ema_batch_norm import OwnStatistics
 
 SIZE = (32, 32)
 

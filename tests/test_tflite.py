@@ -16,7 +16,7 @@ from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import FrameError, ModelError
 from nerveceg_tf.export.convert import Precision
 from nerveceg_tf.export.export import Form, Format, export
-from nerveceg_tf.export.facts import append_facts, read_facts
+from nerveceg_tf.export.metadata import append_facts, read_facts
 from nerveceg_tf.export.tflite import GATE, SEGMENTER, Runner
 from nerveceg_tf.models import UNet
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.options import parse_subjects
-from nerveceg_tf.run import Run
+from nerveceg_tf.cli.options import parse_subjects
+from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

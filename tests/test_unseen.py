@@ -12,9 +12,9 @@ from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.frame import Frame, PixelMemory, map_frames, read_image, read_mask
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import NervecegWarning, RunError
-from nerveceg_tf.fingerprints import NAME, save_fingerprints
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.parts import frames_by_part, select_part
+from nerveceg_tf.evaluation.frame_selection import frames_by_part, select_part
+from nerveceg_tf.runs.fingerprints import NAME, save_fingerprints
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.split_file import describe_split, known_frames
 
 TRAIN, VALIDATION, HELD_OUT = range(0, 2), range(2, 4), range(4, 6)

@@ -14,7 +14,7 @@ from nerveceg_tf.export import measure
 from nerveceg_tf.export import verify as module
 from nerveceg_tf.export.answer import Answer
 from nerveceg_tf.export.verify import Limits, Verifier, verify
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.thresholds import Thresholds
 
 HEIGHT, WIDTH = 160, 200
 LOOSE = Limits(2, 2, 2, 2)

@@ -7,7 +7,7 @@ converting a U-Net of forty layers takes ten times as long, and shows nothing mo
 import keras
 
 from nerveceg_tf.models import GATES, SEGMENTERS, blocks
-from nerveceg_tf.models.gate_parts import gate_input, presence_head
+from nerveceg_tf.models.gates.common import gate_input, presence_head
 
 
 def tiny_gate(

@@ -22,13 +22,13 @@ import keras
 import numpy as np
 from make_samples import AREA, FRAME, Scan, read_scans
 
+from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.data.layouts import find_images
-from nerveceg_tf.data.twins import fingerprint
-from nerveceg_tf.demo import SAMPLES
-from nerveceg_tf.files import replacing, write_json
-from nerveceg_tf.fingerprints import save_fingerprints
-from nerveceg_tf.run import PARTS, Run
+from nerveceg_tf.data.near_duplicates import fingerprint
+from nerveceg_tf.runs.fingerprints import save_fingerprints
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.utils.files import replacing, write_json
 
 KEPT = "metrics.json", "history.csv"
 SHRINK = 4  # of scans, to look for frames in them

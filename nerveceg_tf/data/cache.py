@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data.frame import FINGERPRINT, Frame, Known
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError, RunError
-from nerveceg_tf.files import replacing
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.files import replacing
 
 # Whatever changes how a file becomes pixels must change this too, or old pixels would be served.
 _VERSION = b"nerveceg_tf frames 2"

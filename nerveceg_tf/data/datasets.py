@@ -12,10 +12,11 @@ import tensorflow as tf
 from nerveceg_tf.data.augment import AUGMENTATION, Augmentation
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
-from nerveceg_tf.data.resize import Size, resize
-from nerveceg_tf.data.twins import fingerprint
+from nerveceg_tf.data.near_duplicates import fingerprint
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.progress import track
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.progress import track
 
 
 @dataclass(frozen=True)

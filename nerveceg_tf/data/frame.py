@@ -14,9 +14,9 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import by, decode_still
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.parallel import parallel_map
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.parallel import parallel_map
 
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 

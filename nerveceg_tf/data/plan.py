@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from nerveceg_tf.data.audit import Audit, Finding
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.rows import check_columns
 from nerveceg_tf.errors import LayoutError
-from nerveceg_tf.files import replacing
+from nerveceg_tf.utils.files import replacing
 
 _FARTHEST = 500
 ACTIONS = ("drop", "copy_mask", "keep_together")
@@ -32,60 +31,6 @@ class Step:
     down: int = 0
     right: int = 0
     reason: str = ""
-
-
-def make_plan(audit: Audit) -> list[Step]:
-    """Proposes how to mend each finding.
-
-    - A frame that cannot be used is dropped, as is the second of two equal frames.
-    - Of two frames of one scan, one without a nerve gets the other's mask. If they are equal in
-      every pixel it is dropped instead, since it would teach nothing more.
-    - Two that both have a nerve, but in different places, are both dropped: nobody knows which is
-      right.
-    - Subjects that share a scan are kept together.
-    """
-    drops: dict[str, Step] = {}
-    copies: dict[str, list[Step]] = {}
-    together: list[Step] = []
-
-    def drop(name: str, finding: Finding) -> None:
-        drops.setdefault(name, Step(name, "drop", reason=f"{finding.kind}: {finding.detail}"))
-
-    for finding in audit.findings:
-        reason = f"{finding.kind}: {finding.detail}"
-        if finding.kind == "unreadable" and finding.names:
-            drop(finding.names[0], finding)
-        elif finding.kind == "duplicate":
-            drop(finding.names[1], finding)
-        elif finding.kind == "leak":
-            together.append(Step(finding.names[0], "keep_together", finding.names[1], 0, 0, reason))
-        elif finding.kind == "contradiction":
-            one, other = finding.names
-            if audit.present[one] == audit.present[other]:
-                drop(one, finding)
-                drop(other, finding)
-                continue
-            down, right = finding.shift
-            empty, source = (other, one) if audit.present[one] else (one, other)
-            if empty == one:
-                down, right = -down, -right
-            if finding.exact:
-                drop(empty, finding)
-            else:
-                step = Step(empty, "copy_mask", source, down, right, reason)
-                copies.setdefault(empty, []).append(step)
-    kept = []
-    for name, steps in copies.items():
-        if name in drops:
-            continue
-        step = next((step for step in steps if step.source not in drops), None)
-        if step:
-            kept.append(step)
-        else:
-            reason = f"{steps[0].reason}; {steps[0].source} is dropped"
-            drops[name] = Step(name, "drop", reason=reason)
-    left = [step for step in together if not {step.name, step.source} & drops.keys()]
-    return [*drops.values(), *kept, *left]
 
 
 def write_plan(path: Path, steps: Sequence[Step]) -> None:

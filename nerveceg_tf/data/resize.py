@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.size import Size
+from nerveceg_tf.size import Size
 
 __all__ = ["Size", "resize"]
 
@@ -11,7 +11,7 @@ __all__ = ["Size", "resize"]
 def resize(pixels: np.ndarray, size: Size) -> np.ndarray:
     """Resizes a `(height, width)` array: area average where an axis shrinks, linear where it grows.
 
-    `nerveceg_tf.models.resize.Resize` computes the same inside a model.
+    `nerveceg_tf.models.resize_layer.Resize` computes the same inside a model.
     """
     height, width = size
     if (pixels.shape[0] - height) * (pixels.shape[1] - width) < 0:

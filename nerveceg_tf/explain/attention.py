@@ -5,7 +5,7 @@ import numpy as np
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.explain.logits import fitted, segmenter_of
-from nerveceg_tf.models.resize import resize
+from nerveceg_tf.models.resize_layer import resize
 
 
 def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:

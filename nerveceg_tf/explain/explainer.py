@@ -7,7 +7,7 @@ import numpy as np
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.run import Run
+from nerveceg_tf.runs.run import Run
 
 
 class Explainer:

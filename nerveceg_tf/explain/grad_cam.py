@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.explain.logits import features_of, fitted, gate_of, logit_of, segmenter_of
-from nerveceg_tf.models.resize import resize
+from nerveceg_tf.models.resize_layer import resize
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -> np.ndarray:

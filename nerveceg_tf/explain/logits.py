@@ -15,7 +15,7 @@ from keras import ops
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.models.resize import resize
+from nerveceg_tf.models.resize_layer import resize
 
 
 def gate_of(model: keras.Model) -> keras.Model:

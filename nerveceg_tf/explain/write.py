@@ -11,8 +11,8 @@ from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.heat import heat_over
 from nerveceg_tf.explain.logits import presence_of
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.files import write_json
-from nerveceg_tf.progress import track
+from nerveceg_tf.utils.files import write_json
+from nerveceg_tf.utils.progress import track
 
 MARKER = "explained.json"
 _WIDTH = 360

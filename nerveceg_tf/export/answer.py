@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.resize import Size, resize
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.size import Size
 
 
 class Answer(NamedTuple):

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf._quiet import silent_stderr
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.export.form import Precision
 from nerveceg_tf.export.graph import one_frame
 from nerveceg_tf.export.tflite import GATE, SEGMENTER
 from nerveceg_tf.models.two_stage import NerveCeg
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.quiet import silent_stderr
 
 Graph = tuple[Callable[..., Any], list[tf.TensorSpec]]
 """A function of tensors, and what it takes."""

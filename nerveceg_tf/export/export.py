@@ -11,21 +11,21 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.frame import Frame, map_frames
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError, NervecegWarning
+from nerveceg_tf.evaluation.frame_selection import frames_by_part, no_frames
 from nerveceg_tf.export.answer import checked, fitted
 from nerveceg_tf.export.convert import write_onnx, write_tflite
-from nerveceg_tf.export.facts import append_facts, keep_in_onnx
 from nerveceg_tf.export.form import Form, Format, Precision
 from nerveceg_tf.export.limits import limits_of
+from nerveceg_tf.export.metadata import append_facts, keep_in_onnx
 from nerveceg_tf.export.saved_model import MARKER, write_extra, write_saved_model
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.verify import Verified, Verifier, check_onnx, open_export
-from nerveceg_tf.files import check_new_file, replacing, replacing_folder
 from nerveceg_tf.models.two_stage import NerveCeg
-from nerveceg_tf.progress import console, track
-from nerveceg_tf.run import Run
-from nerveceg_tf.scoring.parts import frames_by_part, no_frames
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.files import check_new_file, replacing, replacing_folder
+from nerveceg_tf.utils.progress import console, track
 
 MOST_CHECKED, MOST_MEASURED = 100, 100
 """Frames on which an export is checked, and on which `int8` measures activations."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nerveceg_tf.data.size import Size
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.size import Size
 
 _NOT_STATED = "not stated; that of the frames which the weights were trained on applies too"
 

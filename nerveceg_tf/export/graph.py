@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nerveceg_tf.models.resize import resize
+from nerveceg_tf.models.resize_layer import resize
 from nerveceg_tf.models.two_stage import NerveCeg, draw_passing
-from nerveceg_tf.thresholds import LEVELS, Thresholds, level_of
+from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, level_of
 
 _LUMA = (0.299, 0.587, 0.114)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from nerveceg_tf.evaluation.mask_metrics import dice_of
 from nerveceg_tf.export.answer import Answer
-from nerveceg_tf.scoring.distances import dice_of
 
 Ask = Callable[[np.ndarray], Answer]
 """From a frame, uint8 `(height, width)`, to what a model says of it."""

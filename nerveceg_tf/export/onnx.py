@@ -8,8 +8,8 @@ import onnxruntime
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked, fitted
-from nerveceg_tf.export.facts import NAME, checked_facts, frame_size, thresholds
-from nerveceg_tf.parallel import usable_cores
+from nerveceg_tf.export.metadata import NAME, checked_facts, frame_size, thresholds
+from nerveceg_tf.utils.parallel import usable_cores
 
 
 class Runner:

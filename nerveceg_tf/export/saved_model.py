@@ -11,13 +11,13 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, checked
-from nerveceg_tf.export.facts import NAME, checked_facts, frame_size, thresholds
 from nerveceg_tf.export.graph import Served
+from nerveceg_tf.export.metadata import NAME, checked_facts, frame_size, thresholds
 from nerveceg_tf.models.two_stage import NerveCeg
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.size import Size
 
 MARKER = "saved_model.pb"
 """The file by which a version's folder is known."""

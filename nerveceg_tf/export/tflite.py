@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from nerveceg_tf._quiet import silent_stderr
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.answer import Answer, answer, checked, fitted
-from nerveceg_tf.export.facts import frame_size, read_facts, thresholds
-from nerveceg_tf.parallel import usable_cores
+from nerveceg_tf.export.metadata import frame_size, read_facts, thresholds
+from nerveceg_tf.utils.parallel import usable_cores
+from nerveceg_tf.utils.quiet import silent_stderr
 
 GATE, SEGMENTER = "gate.tflite", "segmenter.tflite"
 """The two files of a split export."""

@@ -17,9 +17,9 @@ from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.tflite import Runner as TFLiteRunner
 from nerveceg_tf.models.two_stage import NerveCeg
-from nerveceg_tf.progress import track
-from nerveceg_tf.run import Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.utils.progress import track
 
 
 class Verifier:

@@ -6,18 +6,18 @@ from functools import partial
 import keras
 
 from nerveceg_tf.choices import SHARED
-from nerveceg_tf.models.attention_unet import AttentionUNet
-from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
-from nerveceg_tf.models.gate import EfficientNetGate, EfficientNetLiteGate, NoGate
+from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
+from nerveceg_tf.models.gates.efficientnet import EfficientNetGate, EfficientNetLiteGate, NoGate
+from nerveceg_tf.models.gates.resnet import RESNETS, ResNetGate
+from nerveceg_tf.models.gates.shared import SharedGate
 from nerveceg_tf.models.import_torch import import_torch
-from nerveceg_tf.models.pretrained import DECODERS, PretrainedUNet
-from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
-from nerveceg_tf.models.res_unet import ResUNet
-from nerveceg_tf.models.resnet_gate import RESNETS, ResNetGate
-from nerveceg_tf.models.shared_gate import SharedGate
+from nerveceg_tf.models.segmenters.attention_unet import AttentionUNet
+from nerveceg_tf.models.segmenters.pretrained import DECODERS, PretrainedUNet
+from nerveceg_tf.models.segmenters.r2_unet import R2AttentionUNet, R2UNet
+from nerveceg_tf.models.segmenters.res_unet import ResUNet
+from nerveceg_tf.models.segmenters.unet import UNet
+from nerveceg_tf.models.segmenters.unet_plus_plus import UNetPlusPlus, prune
 from nerveceg_tf.models.two_stage import GateAlone, NerveCeg
-from nerveceg_tf.models.unet import UNet
-from nerveceg_tf.models.unet_plus_plus import UNetPlusPlus, prune
 
 GATES: dict[str, Callable[..., keras.Model]] = {
     **{f"b{n}": partial(EfficientNetGate, f"b{n}") for n in range(8)},

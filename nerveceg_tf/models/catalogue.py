@@ -6,11 +6,11 @@ from functools import partial
 
 import keras
 
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
-from nerveceg_tf.models.cost import gmac
-from nerveceg_tf.models.shared_gate import split_shared
+from nerveceg_tf.models.gates.shared import split_shared
+from nerveceg_tf.models.macs import gmac
+from nerveceg_tf.size import Size
 
 _DOWNLOADED_ENCODER = "resnet34"
 

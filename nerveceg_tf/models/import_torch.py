@@ -5,15 +5,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.attention_unet import AttentionUNet
-from nerveceg_tf.models.gate import EfficientNetGate
-from nerveceg_tf.models.gate_parts import gate_input
-from nerveceg_tf.models.r2_unet import R2AttentionUNet, R2UNet
-from nerveceg_tf.models.torch_layers import fill_layers
-from nerveceg_tf.models.torch_weights import read_state_dict
-from nerveceg_tf.models.unet import UNet
+from nerveceg_tf.models.gates.common import gate_input
+from nerveceg_tf.models.gates.efficientnet import EfficientNetGate
+from nerveceg_tf.models.pytorch.layer_weights import fill_layers
+from nerveceg_tf.models.pytorch.state_dict import read_state_dict
+from nerveceg_tf.models.segmenters.attention_unet import AttentionUNet
+from nerveceg_tf.models.segmenters.r2_unet import R2AttentionUNet, R2UNet
+from nerveceg_tf.models.segmenters.unet import UNet
+from nerveceg_tf.size import Size
 
 _KNOWN = (
     "the original's U_Net, R2U_Net, AttU_Net and R2AttU_Net and efficientnet_pytorch's b0 to b7"

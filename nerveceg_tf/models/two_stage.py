@@ -5,10 +5,10 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from nerveceg_tf.data.resize import Size
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.resize import Resize, resize
-from nerveceg_tf.models.shared_gate import split_shared
+from nerveceg_tf.models.gates.shared import split_shared
+from nerveceg_tf.models.resize_layer import Resize, resize
+from nerveceg_tf.size import Size
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")

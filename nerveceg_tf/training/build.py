@@ -12,7 +12,7 @@ import tensorflow as tf
 from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableError
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
-from nerveceg_tf.models.efficientnet_lite import LITE_SIZES
+from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.training.recipe import Recipe
 
 

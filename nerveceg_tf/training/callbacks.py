@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.errors import RunError, TrainingError
-from nerveceg_tf.files import replacing
-from nerveceg_tf.progress import bar
+from nerveceg_tf.utils.files import replacing
+from nerveceg_tf.utils.progress import bar
 
 
 class ProgressBar(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.files import replacing
+from nerveceg_tf.utils.files import replacing
 
 
 class Checkpoint(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.plan import find_planned
 from nerveceg_tf.errors import FrameError, RunError
-from nerveceg_tf.files import check_writable
+from nerveceg_tf.utils.files import check_writable
 
 
 @dataclass(frozen=True)

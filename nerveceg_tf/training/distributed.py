@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.errors import TrainingError
-from nerveceg_tf.progress import console
+from nerveceg_tf.utils.progress import console
 
 
 @cache

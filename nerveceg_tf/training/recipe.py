@@ -4,9 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from nerveceg_tf.checked_json import check
 from nerveceg_tf.choices import SHARED
-from nerveceg_tf.data.size import Size
+from nerveceg_tf.size import Size
+from nerveceg_tf.utils.checked_json import check
 
 
 @dataclass(frozen=True)

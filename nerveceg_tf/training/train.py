@@ -19,16 +19,14 @@ from nerveceg_tf.errors import (
     SubjectError,
     TrainingError,
 )
-from nerveceg_tf.files import check_free
-from nerveceg_tf.fingerprints import save_fingerprints
 from nerveceg_tf.models import prune
-from nerveceg_tf.replacement import check_new, telling_where
-from nerveceg_tf.run import PARTS, Run
-from nerveceg_tf.thresholds import Thresholds
+from nerveceg_tf.runs.fingerprints import save_fingerprints
+from nerveceg_tf.runs.replacement import check_new, telling_where
+from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import noticing_lost_workers, own_folder, strategy
-from nerveceg_tf.training.fit import checkpoint_of, fit
 from nerveceg_tf.training.recipe import Recipe, recall_recipe, without_effect
 from nerveceg_tf.training.split_file import (
     describe_split,
@@ -36,6 +34,8 @@ from nerveceg_tf.training.split_file import (
     known_frames,
     recall_split,
 )
+from nerveceg_tf.training.stage import checkpoint_of, fit
+from nerveceg_tf.utils.files import check_free
 
 _GO_ON = "nerveceg train --resume {}"
 

@@ -1,22 +1,5 @@
-"""Asking a served model, and serving one for a trial, over TensorFlow Serving's REST and gRPC.
+"""Moved to `nerveceg_tf.serving`; this old name goes with the next release."""
 
-`LocalServer` imports TensorFlow, so it is looked up only when it is used.
-"""
-
-from typing import TYPE_CHECKING, Any
-
-from nerveceg_tf.export.serving.client import Client
-
-if TYPE_CHECKING:
-    from nerveceg_tf.export.serving.local_server import LocalServer
+from nerveceg_tf.serving import Client, LocalServer
 
 __all__ = ["Client", "LocalServer"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "LocalServer":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    from nerveceg_tf.export.serving.local_server import LocalServer
-
-    return LocalServer

@@ -1,0 +1,94 @@
+"""An audit as one HTML page that needs nothing else: pairs side by side, with their outlines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from jinja2 import Environment
+
+from nerveceg_tf.audit.audit import KINDS, Audit, Finding
+from nerveceg_tf.data.frame import Frame, read_image, read_mask
+from nerveceg_tf.data.resize import resize
+from nerveceg_tf.errors import FrameError
+from nerveceg_tf.utils.data_url import data_url
+from nerveceg_tf.utils.parallel import parallel_map
+from nerveceg_tf.utils.progress import track
+
+_WIDTH = 256
+_JPEG = ("jpg", cv2.IMWRITE_JPEG_QUALITY, 82)
+_MOST = 150  # findings of a kind with pictures; the rest are in the JSON
+_MASK = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
+
+
+@dataclass(frozen=True)
+class _Card:
+    finding: Finding
+    subjects: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...]
+
+
+def audit_page(audit: Audit) -> str:
+    """Renders an audit as HTML, pictures included.
+
+    Args:
+        audit: what was found; the frames must still be on disk.
+    """
+    shown = [f for kind in KINDS for f in audit.of_kind(kind)[:_MOST]]
+    cards = track(parallel_map(lambda f: _card(audit, f), shown), "drawing pairs", len(shown))
+    sections = {kind: [] for kind in KINDS}
+    for card in cards:
+        sections[card.finding.kind].append(card)
+    facts = audit.as_json()
+    template = files("nerveceg_tf.audit").joinpath("page.html").read_text("utf-8")
+    return (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            audit=facts,
+            kinds=KINDS,
+            sections=sections,
+            most=_MOST,
+            widest=max((s["area"] or 0 for s in facts["subjects"]), default=0) or 1,
+        )
+    )
+
+
+def _card(audit: Audit, finding: Finding) -> _Card:
+    frames = [audit.frames[name] for name in finding.names]
+    return _Card(
+        finding,
+        tuple(frame.subject or "unknown" for frame in frames),
+        tuple(_pictures(frames, finding)),
+    )
+
+
+def _pictures(frames: list[Frame], finding: Finding) -> Iterator[tuple[str, str]]:
+    """Captions and data URLs: each frame with its mask, and how two of them differ."""
+    images = []
+    for frame in frames:
+        try:
+            image = read_image(frame.image, frame.index)
+            mask = read_mask(frame, image.shape)
+        except FrameError:
+            return  # the finding says what is wrong with it
+        images.append(image)
+        yield f"{frame.name}, subject {frame.subject or 'unknown'}", _outlined(image, mask)
+    if len(images) == 2 and images[0].shape == images[1].shape and not finding.exact:
+        down, right = finding.shift
+        back = np.float32([[1, 0, -right], [0, 1, -down]])
+        moved = cv2.warpAffine(images[1], back, images[1].shape[::-1])
+        difference = cv2.absdiff(images[0], moved)
+        yield "difference, aligned", data_url(_small(difference), *_JPEG)
+
+
+def _outlined(image: np.ndarray, mask: np.ndarray) -> str:
+    canvas = cv2.cvtColor(_small(image), cv2.COLOR_GRAY2BGR)
+    small = (resize(mask * 255, canvas.shape[:2]) > 127).astype(np.uint8)
+    contours, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return data_url(cv2.drawContours(canvas, contours, -1, _MASK, 1, cv2.LINE_AA), *_JPEG)
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    return resize(image, (max(1, round(image.shape[0] * _WIDTH / image.shape[1])), _WIDTH))

@@ -1,0 +1,87 @@
+"""The options that several commands share, and how what is typed becomes a value."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nerveceg_tf.size import Size
+
+
+class Stage(StrEnum):
+    """What `--only` takes."""
+
+    gate = "gate"
+    segmenter = "segmenter"
+
+
+class Part(StrEnum):
+    """What `--part` takes."""
+
+    unseen = "unseen"
+    validation = "validation"
+    train = "train"
+
+
+class SegmentOn(StrEnum):
+    """What `--segment-on` takes."""
+
+    nerve = "nerve"
+    all = "all"
+
+
+class Switch(StrEnum):
+    """What `--mixed-precision` takes."""
+
+    on = "on"
+    off = "off"
+    auto = "auto"
+
+
+def parse_size(text: str | None) -> Size | None:
+    """Height and width of a text such as `96x128`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match:
+        raise typer.BadParameter(f"{text}: write height x width in pixels, such as 96x128")
+    return int(match[1]), int(match[2])
+
+
+def parse_subjects(text: str) -> list[str]:
+    """The subjects of a text such as `34-39,41`."""
+    subjects = []
+    for word in filter(None, re.split(r"[,\s]+", text)):
+        span = re.fullmatch(r"(\d+)-(\d+)", word)
+        if span and int(span[1]) > int(span[2]):
+            raise typer.BadParameter(f"{word}: write the smaller number first")
+        numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
+        subjects += [str(n) for n in numbers] if span else [word]
+    return subjects
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
+Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
+Plan = Annotated[
+    Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+]
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(
+        default_factory=list,
+        metavar="[RUN...]",
+        show_default=False,
+        help="Folder of a training, or of several to average; else the model in the box.",
+    ),
+]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Look at each frame four times: mirrored, shifted; average.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file at --out.")]
+ScoredPart = Annotated[
+    Part | None,
+    typer.Option(help="Frames to score; those that the run never saw, if there are any."),
+]

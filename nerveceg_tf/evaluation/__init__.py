@@ -1,0 +1,1 @@
+"""Scores against ground truth, baselines, intervals, and the search for thresholds."""

@@ -1,0 +1,1 @@
+"""Pretrained encoders, which gates and segmenters share."""

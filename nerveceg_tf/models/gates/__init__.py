@@ -1,0 +1,1 @@
+"""Gates: networks that say whether a frame holds a nerve."""

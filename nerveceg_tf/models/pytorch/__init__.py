@@ -1,0 +1,1 @@
+"""Weights of PyTorch files, read without PyTorch."""

@@ -1,0 +1,1 @@
+"""Segmenters: networks that outline the nerve."""

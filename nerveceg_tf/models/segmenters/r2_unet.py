@@ -1,0 +1,108 @@
+"""Recurrent residual U-Net, without and with attention."""
+
+from functools import partial
+
+import keras
+
+from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models import blocks
+from nerveceg_tf.models.segmenters.attention_unet import attention_gate
+from nerveceg_tf.models.segmenters.unet_builder import u_shaped
+
+
+def R2UNet(
+    input_shape: tuple[int, int, int] = (384, 384, 1),
+    width: int = 64,
+    recurrences: int = 2,
+    gray_range: tuple[float, float] = (-1.0, 1.0),
+    name: str = "r2_unet",
+) -> keras.Model:
+    """U-Net of recurrent residual blocks: each convolution looks again at what it made.
+
+    Args:
+        input_shape: height and width, multiples of 16, and 1 or 3 channels.
+        width: channels of the first level.
+        recurrences: how often a convolution is applied again; it costs time but no weights.
+        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
+        name: the model's name.
+
+    Returns:
+        A functional model as `UNet` gives.
+
+    Raises:
+        ModelError: a side is not a multiple of 16, or there are no recurrences.
+
+    Example:
+        >>> R2UNet((96, 128, 1), width=16).output_shape
+        (None, 96, 128, 1)
+
+    Reference:
+        Alom et al.: Recurrent Residual Convolutional Neural Network based on U-Net (R2U-Net) for
+        Medical Image Segmentation (2018), https://arxiv.org/abs/1802.06955
+    """
+    convolve = _recurrent_residuals(recurrences)
+    return u_shaped(input_shape, width, name, convolve, gray_range=gray_range)
+
+
+def R2AttentionUNet(
+    input_shape: tuple[int, int, int] = (384, 384, 1),
+    width: int = 64,
+    recurrences: int = 2,
+    gray_range: tuple[float, float] = (-1.0, 1.0),
+    name: str = "r2_attention_unet",
+) -> keras.Model:
+    """`R2UNet` with the skips of `AttentionUNet`, as the original NerveCeg joins them.
+
+    Args:
+        input_shape: height and width, multiples of 16, and 1 or 3 channels.
+        width: channels of the first level.
+        recurrences: how often a convolution is applied again; it costs time but no weights.
+        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
+        name: the model's name.
+
+    Returns:
+        A functional model as `UNet` gives.
+
+    Raises:
+        ModelError: a side is not a multiple of 16, or there are no recurrences.
+
+    Example:
+        >>> R2AttentionUNet((96, 128, 1), width=16).output_shape
+        (None, 96, 128, 1)
+
+    Reference:
+        Alom et al. (2018), https://arxiv.org/abs/1802.06955, and Oktay et al. (2018),
+        https://arxiv.org/abs/1804.03999
+    """
+    convolve = _recurrent_residuals(recurrences)
+    return u_shaped(input_shape, width, name, convolve, attention_gate, gray_range)
+
+
+def _recurrent_residuals(recurrences: int) -> partial:
+    if recurrences < 1:
+        raise ModelError(f"recurrences {recurrences}: pass 1 or more; the paper has 2")
+    return partial(_recurrent_residual, recurrences=recurrences)
+
+
+def _recurrent_residual(x, filters: int, name: str, recurrences: int):
+    x = shortcut = blocks.conv(filters, 1, f"{name}_project")(x)
+    for part in (f"{name}_1", f"{name}_2"):
+        x = _recurrent(x, filters, part, recurrences)
+    return keras.layers.Add(name=f"{name}_add")([shortcut, x])
+
+
+def _recurrent(x, filters: int, name: str, recurrences: int):
+    # One set of layers, called again and again. Its normalization moves its statistics at every
+    # call, so inference uses an average over the recurrences.
+    shared = (
+        blocks.conv(filters, 3, f"{name}_conv"),
+        blocks.batch_norm(f"{name}_bn"),
+        keras.layers.ReLU(name=f"{name}_relu"),
+    )
+    state = x
+    for recurrence in range(recurrences + 1):
+        if recurrence:
+            state = keras.layers.Add(name=f"{name}_add_{recurrence}")([x, state])
+        for layer in shared:
+            state = layer(state)
+    return state

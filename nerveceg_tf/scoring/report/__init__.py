@@ -1,5 +1,0 @@
-"""The report: a run's scores, its gate, its thresholds and its frames, as one HTML page."""
-
-from nerveceg_tf.scoring.report.page import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,22 @@
+"""Asking a served model, and serving one for a trial, over TensorFlow Serving's REST and gRPC.
+
+`LocalServer` imports TensorFlow, so it is looked up only when it is used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from nerveceg_tf.serving.client import Client
+
+if TYPE_CHECKING:
+    from nerveceg_tf.serving.local_server import LocalServer
+
+__all__ = ["Client", "LocalServer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LocalServer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    from nerveceg_tf.serving.local_server import LocalServer
+
+    return LocalServer

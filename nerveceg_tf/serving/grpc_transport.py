@@ -1,0 +1,113 @@
+"""TensorFlow Serving's gRPC interface, from the client's side."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.types_pb2 import DataType
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusRequest,
+    ModelVersionStatus,
+)
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from nerveceg_tf.serving.signature import Signature, Tensor, dtype_name
+from nerveceg_tf.serving.target import Target
+
+# gRPC's own limit of 4 MB is less than eight frames.
+UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+_PORT = 8500
+_MISUSED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+}
+
+
+class Grpc:
+    """Asks one model over one channel, which opens with the first request.
+
+    Args:
+        target: of a URL `grpc://…`.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        url = urlsplit(target.url)
+        address = url.netloc if url.port else f"{url.netloc.rstrip(':')}:{_PORT}"
+        # As over REST, a proxy for the web is not asked.
+        options = [*UNLIMITED, ("grpc.enable_http_proxy", 0)]
+        self._channel = grpc.insecure_channel(address, options)
+        self._predictions = PredictionServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
+
+    def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature, as `Rest.predict`."""
+        request = PredictRequest(model_spec=self._spec(signature))
+        try:
+            for name, array in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
+        except ValueError as error:
+            raise self._target.error(f"cannot be sent ({error}); send fewer frames") from None
+        answer = self._ask(self._predictions.Predict, request)
+        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
+
+    def metadata(self) -> dict[str, Signature]:
+        """The model's signatures, as `Rest.metadata`."""
+        request = GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
+        answer = self._ask(self._predictions.GetModelMetadata, request)
+        signatures = SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(signatures)
+        return {
+            name: Signature(_plain(signature.inputs), _plain(signature.outputs))
+            for name, signature in signatures.signature_def.items()
+        }
+
+    def status(self) -> dict[int, str]:
+        """The state of the model's versions, as `Rest.status`."""
+        request = GetModelStatusRequest(model_spec=self._spec())
+        found = self._ask(self._models.GetModelStatus, request).model_version_status
+        return {item.version: ModelVersionStatus.State.Name(item.state) for item in found}
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def _spec(self, signature: str = "") -> ModelSpec:
+        spec = ModelSpec(name=self._target.model, signature_name=signature)
+        if self._target.version is not None:
+            spec.version.value = self._target.version
+        return spec
+
+    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
+        try:
+            return method(request, timeout=self._target.timeout)
+        except grpc.RpcError as error:
+            code, said = error.code(), error.details()
+        if code == grpc.StatusCode.UNAVAILABLE:
+            raise self._target.unreachable(said)
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise self._target.late()
+        said = f"{said} (gRPC {code.name})"
+        if code == grpc.StatusCode.NOT_FOUND:
+            raise self._target.missing(said)
+        raise self._target.refused(said) if code in _MISUSED else self._target.failed(said)
+
+
+def _plain(tensors: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+    def shape(info: TensorInfo) -> list[int] | None:
+        dims = info.tensor_shape
+        return None if dims.unknown_rank else [dim.size for dim in dims.dim]
+
+    return {
+        name: Tensor(dtype_name(DataType.Name(info.dtype)), shape(info))
+        for name, info in tensors.items()
+    }

@@ -1,0 +1,85 @@
+"""The row and column form of a prediction in JSON, from the server's side."""
+
+import json
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nerveceg_tf.serving.local_server.versions import Refused, Version, check_names
+from nerveceg_tf.serving.tensor_json import from_json, is_binary, to_json
+
+
+def predict_json(version: Version, body: bytes) -> dict[str, Any]:
+    """Answers a request in the form in which it came.
+
+    Args:
+        version: to run.
+        body: JSON with `instances` or `inputs`, and perhaps `signature_name`.
+
+    Returns:
+        `predictions` or `outputs`.
+
+    Raises:
+        Refused: it is no such JSON, or the model cannot use it.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"the request is no JSON ({error})") from None
+    if not isinstance(document, dict) or ("instances" in document) == ("inputs" in document):
+        raise Refused("the request must be an object with either 'instances' or 'inputs'")
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise Refused("'signature_name' must be a string")
+    name, signature = version.signature(name)
+    as_rows, names = "instances" in document, list(signature.inputs)
+    if as_rows:
+        values = _from_rows(document["instances"], names)
+    else:
+        values = _by_name(document["inputs"], names)
+    check_names(signature, values)
+    inputs = {}
+    for key, value in values.items():
+        try:
+            inputs[key] = from_json(value, tf.as_dtype(signature.inputs[key].dtype).name)
+        except ValueError as error:
+            raise Refused(f"input {key!r}: {error}") from None
+    return _answer(version.run(name, inputs), as_rows)
+
+
+def _from_rows(rows: Any, names: list[str]) -> dict[str, Any]:
+    if not isinstance(rows, list) or not rows:
+        raise Refused("'instances' must be a list of at least one")
+    if not _is_named(rows[0]):
+        return _by_name(rows, names)
+    if not all(_is_named(row) and row.keys() == rows[0].keys() for row in rows):
+        raise Refused("every one of 'instances' must have the same inputs")
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _by_name(value: Any, names: list[str]) -> dict[str, Any]:
+    if _is_named(value):
+        return value
+    if len(names) > 1:
+        raise Refused(f"the signature has several inputs; name them: {', '.join(names)}")
+    return {names[0]: value}
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not is_binary(value)
+
+
+def _answer(outputs: dict[str, np.ndarray], as_rows: bool) -> dict[str, Any]:
+    try:
+        values = {key: to_json(array, key.endswith("_bytes")) for key, array in outputs.items()}
+    except UnicodeDecodeError:
+        raise Refused("an output whose name does not end in _bytes is no text") from None
+    if len(values) == 1:
+        return {"predictions" if as_rows else "outputs": next(iter(values.values()))}
+    if not as_rows:
+        return {"outputs": values}
+    if len({array.shape[:1] for array in outputs.values()}) > 1:
+        raise Refused("outputs differ in length, which rows cannot; use 'inputs'")
+    rows = zip(*values.values(), strict=True)
+    return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}

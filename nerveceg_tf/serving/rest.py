@@ -1,0 +1,159 @@
+"""TensorFlow Serving's REST interface, from the client's side."""
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from nerveceg_tf.serving.signature import Signature, Tensor, read_signatures
+from nerveceg_tf.serving.target import Target
+from nerveceg_tf.serving.tensor_json import from_json, to_json
+
+INTERNAL = "__saved_model"
+"""How the names of signatures begin which every SavedModel has and no client can call."""
+
+_STATES = {"UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"}
+
+
+class Rest:
+    """Asks one model over HTTP, with a connection per request.
+
+    Args:
+        target: of a URL `http://…` or `https://…`.
+        columns: whether requests are in Serving's column form, else in its row form.
+    """
+
+    def __init__(self, target: Target, columns: bool):
+        self._target, self._columns = target, columns
+        self._url = urlsplit(target.url)
+        version = "" if target.version is None else f"/versions/{target.version}"
+        prefix = self._url.path.rstrip("/")
+        self._path = f"{prefix}/v1/models/{quote(target.model, safe='')}{version}"
+        self._signatures: dict[str, Signature] = {}
+
+    def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+            signature: its name.
+            inputs: tensors by name; strings as object arrays of bytes.
+
+        Returns:
+            The outputs in the same form.
+
+        Raises:
+            ServingError: as `Client.predict`.
+        """
+        known = self._signature(signature)
+        # In the column form Serving passes over an input that the signature lacks.
+        if extra := sorted(inputs.keys() - known.inputs.keys()):
+            raise self._target.refused(f"{signature!r} has no input {extra[0]!r}")
+        if not all(array.size for array in inputs.values()):
+            raise self._target.error("JSON has no empty batch; send a frame, or use grpc://")
+        values = {name: to_json(array, binary=True) for name, array in inputs.items()}
+        form = {"inputs": values} if self._columns else {"instances": self._rows(values)}
+        answer = self._ask("POST", ":predict", {"signature_name": signature, **form})
+        try:
+            return self._outputs(answer, known.outputs)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._target.failed(f"the answer is not what metadata says ({error})") from None
+
+    def metadata(self) -> dict[str, Signature]:
+        """The model's signatures by name.
+
+        Raises:
+            ServingError: as `Client.predict`.
+        """
+        answer = self._ask("GET", "/metadata")
+        try:
+            return read_signatures(answer)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise self._target.failed("the answer is no metadata of a model") from None
+
+    def status(self) -> dict[int, str]:
+        """The state of the model's versions.
+
+        Raises:
+            ServingError: as `Client.predict`.
+        """
+        answer = self._ask("GET", "")
+        try:
+            found = {int(v["version"]): v["state"] for v in answer["model_version_status"]}
+            if not _STATES.issuperset(found.values()):
+                raise ValueError
+        except (LookupError, TypeError, ValueError):
+            raise self._target.failed("the answer is no status of a model") from None
+        return found
+
+    def close(self) -> None:
+        """Does nothing: no connection is kept."""
+
+    def _signature(self, name: str) -> Signature:
+        # Names and dtypes are not in an answer, and one output comes without its name.
+        if name not in self._signatures:
+            self._signatures = self.metadata()
+        known = self._signatures
+        if name not in known:
+            names = ", ".join(sorted(key for key in known if not key.startswith(INTERNAL)))
+            raise self._target.refused(f"no signature {name!r}; there are {names}")
+        return known[name]
+
+    def _rows(self, values: dict[str, Any]) -> list[Any]:
+        if not all(isinstance(value, list) for value in values.values()) or (
+            len({len(value) for value in values.values()}) > 1
+        ):
+            lengths = "inputs differ in length, which rows cannot; pass columns=True"
+            raise self._target.error(lengths)
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+    def _outputs(self, answer: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Any]:
+        values = answer["outputs" if self._columns else "predictions"]
+        if len(known) == 1:
+            values = {next(iter(known)): values}
+        elif not self._columns:
+            values = {name: [row[name] for row in values] for name in known}
+        return {name: from_json(values[name], tensor.dtype) for name, tensor in known.items()}
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        host, timeout = self._url.hostname, self._target.timeout
+        try:
+            connection = kinds[self._url.scheme](host, self._url.port, timeout=timeout)
+            try:
+                content = None if body is None else json.dumps(body).encode()
+                headers = {"Content-Type": "application/json"} if content else {}
+                connection.request(method, self._path + path, content, headers)
+                response = connection.getresponse()
+                status, content = response.status, response.read()
+            finally:
+                connection.close()
+        except TimeoutError:
+            raise self._target.late() from None
+        except OSError as error:
+            raise self._target.unreachable(error) from None
+        except http.client.BadStatusLine:
+            raise self._target.unreachable("it speaks no HTTP") from None
+        except (http.client.HTTPException, UnicodeError) as error:
+            raise self._target.unreachable(error) from None
+        if status != 200:
+            self._raise(status, content)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise self._target.failed("answered with no JSON") from None
+
+    def _raise(self, status: int, content: bytes) -> None:
+        said = content.decode(errors="replace")
+        try:
+            said = json.loads(said)["error"]
+        except (ValueError, LookupError, TypeError):
+            # Serving escapes its messages as C does, which is not always JSON.
+            said = said.strip().removeprefix("{").removesuffix("}").strip()
+        said = f"{said} (HTTP {status})"
+        if status == 404:
+            raise self._target.missing(said)
+        raise self._target.refused(said) if status == 400 else self._target.failed(said)

@@ -1,0 +1,39 @@
+"""The learning curves of a run as a picture."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from nerveceg_tf.training.callbacks import read_history
+from nerveceg_tf.utils.files import replacing
+
+
+def draw_curves(history: Path, out: Path) -> None:
+    """Draws losses and scores by epoch, a row for each stage of a `history.csv`, as a PNG."""
+    stages: dict[str, dict[str, list]] = defaultdict(lambda: defaultdict(list))
+    for row in read_history(history):
+        stages[row["stage"]][row["name"]].append((int(row["epoch"]), float(row["value"])))
+    figure = Figure(figsize=(8, 2.9 * len(stages)), layout="constrained")
+    rows = figure.subplots(len(stages), 2, squeeze=False)
+    for (stage, values), (losses, scores) in zip(stages.items(), rows, strict=True):
+        for axes, title, wanted in (
+            (losses, "loss", ("loss", "val_loss")),
+            (scores, "score", [n for n in values if n.endswith(("auc", "nerve_dice"))]),
+        ):
+            for name in wanted:
+                if name in values:
+                    axes.plot(*zip(*values[name], strict=True), label=_said(name), marker=".")
+            axes.set(title=f"{stage}: {title}", xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.legend(frameon=False, fontsize="small")
+        scores.set_ylim(top=1)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _said(name: str) -> str:
+    value = name.removeprefix("val_")
+    where = "validation" if name.startswith("val_") else "training"
+    return where if value == "loss" else f"{where} {value.replace('_', ' ').replace('auc', 'AUC')}"

@@ -1,0 +1,244 @@
+"""One stage's training: losses, scores, schedule and the best epoch, for whatever a model gives."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nerveceg_tf.data.augment import AUGMENTATION
+from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
+from nerveceg_tf.errors import NervecegWarning
+from nerveceg_tf.losses import LOSSES
+from nerveceg_tf.metrics import NerveDice
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.training.callbacks import History, ProgressBar, Schedule, Score, StopOnNaN
+from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.distributed import fit_on_replicas
+from nerveceg_tf.training.ema_batch_norm import OwnStatistics, SwapAverage
+from nerveceg_tf.training.flat_adamw import FlatAdamW
+from nerveceg_tf.training.fused_batch_norm import fused_batch_norm
+from nerveceg_tf.training.learning_curves import draw_curves
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.tensorboard import Events
+
+_BATCHES_LOOKED_AT = 8
+"""For the statistics of averaged weights: enough for stable ones, few beside an epoch."""
+
+
+def checkpoint_of(run: Run, stage: str) -> Checkpoint:
+    """Where a stage's training left off, if it did."""
+    return Checkpoint(run.path / f"{stage}.checkpoint.npz")
+
+
+def fit(
+    run: Run, stage: str, model: keras.Model, train: FrameSet, validation: FrameSet, recipe: Recipe
+) -> None:
+    """Trains a gate, a segmenter, or a `SharedGate` that is both, and leaves its best epoch.
+
+    The epoch kept is the one that is best on the validation frames: by ROC AUC of presence, by
+    Kaggle's Dice of the mask on nerve frames (the others are for the gate to refuse), or by the
+    mean of the two. Where the run holds a checkpoint of the stage, the training goes on from it.
+
+    Args:
+        run: where `history.csv`, `history.png`, checkpoint and TensorBoard's `logs` are written.
+        stage: what the history calls the model.
+        model: gives presence, one mask or more, or all of these. Its weights are changed.
+        train: frames read at the model's size.
+        validation: the same, of other subjects; may be empty.
+        recipe: how to train.
+
+    Raises:
+        TrainingError: the loss is no number any more.
+        RunError: the checkpoint is damaged or of another model.
+    """
+    outputs = model.output if isinstance(model.output, dict) else _named(model)
+    devices = model.distribute_strategy
+    with devices.scope():
+        trained = keras.Model(model.inputs[0], outputs, name=model.name)
+    checkpoint = checkpoint_of(run, stage)
+    scored = _can_be_scored(outputs, validation)
+    if len(validation) and not scored:
+        warnings.warn(
+            f"the {stage}'s score means nothing on the validation subjects (all or none of their"
+            " frames hold a nerve), so its last epoch is kept",
+            NervecegWarning,
+            stacklevel=3,
+        )
+    if "presence" not in outputs and recipe.segment_on == "nerve":
+        train = train.take(np.flatnonzero(train.present))
+    steps = math.ceil(len(train) / recipe.batch_size)
+    gate_only = list(outputs) == ["presence"]
+    rate = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
+    progress = ProgressBar(stage, recipe.epochs * steps, checkpoint.epoch * steps)
+    lasting = [
+        *([Score(_decisive(outputs, recipe))] if scored else []),
+        progress,
+        StopOnNaN(stage, f"--{rate.replace('_', '-')}"),
+        History(run.path / "history.csv", stage, checkpoint.epoch),
+    ]
+    events = Events(run.path / "logs" / stage, validation)
+    looked_at = _dataset(_some(train, recipe), trained, recipe, range(1))
+    try:
+        for phase in _phases(stage, trained, recipe):
+            if checkpoint.epoch >= phase.last:
+                continue
+            first = max(phase.first, checkpoint.epoch)
+            checkpoint.patience = None if phase.frozen else recipe.patience
+            checkpoint.patient_from = phase.first
+            for layer in phase.frozen or trained.layers:
+                layer.trainable = not phase.frozen
+            with devices.scope():
+                trained.compile(
+                    _optimizer(steps * recipe.epochs, recipe),
+                    {name: _loss(name, recipe) for name in outputs},
+                    metrics={name: [_metric(name)] for name in outputs},
+                )
+                trained.optimizer.build(trained.trainable_variables)
+                _build_scores(trained, looked_at.element_spec)
+            checkpoint.restore(trained)
+            schedule = Schedule(
+                getattr(recipe, rate),
+                steps * (phase.last - phase.first),
+                recipe.warm_up,
+                falls=not phase.frozen,
+                step=steps * (first - phase.first),
+            )
+            # Those that look at the model come behind those that put its averages in.
+            averaged = [SwapAverage(), OwnStatistics(looked_at)]
+            callbacks = [schedule, *lasting, *averaged, events, checkpoint]
+            batches = _dataset(train, trained, recipe, range(first, phase.last))
+            scores = _dataset(validation, trained, recipe) if scored else None
+            if devices.num_replicas_in_sync > 1:
+                fit_on_replicas(trained, batches, scores, first, phase.last, steps, callbacks)
+                continue
+            with fused_batch_norm(trained):
+                trained.fit(
+                    batches,
+                    validation_data=scores,
+                    initial_epoch=first,
+                    epochs=phase.last,
+                    steps_per_epoch=steps,
+                    callbacks=callbacks,
+                    shuffle=False,  # the dataset shuffles
+                    verbose=0,
+                )
+    finally:
+        progress.close()
+    checkpoint.keep_best(trained)
+    draw_curves(run.path / "history.csv", run.path / "history.png")
+
+
+def _some(frames: FrameSet, recipe: Recipe) -> FrameSet:
+    """Frames for a few whole batches: in one of few frames, statistics are not to be trusted."""
+    batches = max(1, min(_BATCHES_LOOKED_AT, len(frames) // recipe.batch_size))
+    drawn = np.random.default_rng(recipe.seed).permutation(len(frames))
+    return frames.take(drawn[: batches * recipe.batch_size])
+
+
+class _Phase(NamedTuple):
+    first: int
+    last: int
+    frozen: list[keras.layers.Layer]
+
+
+def _phases(stage: str, model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
+    """Epochs in which a pretrained encoder is left as it is, and those in which all learns."""
+    freeze = min(recipe.freeze, recipe.epochs) if recipe.pretrained(stage) else 0
+    if freeze:
+        features = model.get_layer("pool" if stage == "gate" else "bottleneck").input
+        yield _Phase(0, freeze, keras.Model(model.inputs[0], features).layers)
+    if freeze < recipe.epochs:
+        yield _Phase(freeze, recipe.epochs, [])
+
+
+def _named(model: keras.Model) -> dict:
+    return dict(zip(model.output_names, model.outputs, strict=True))
+
+
+def _is_gate(output: str) -> bool:
+    return output == "presence"
+
+
+def _loss(output: str, recipe: Recipe) -> keras.losses.Loss:
+    if _is_gate(output):
+        return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+    return LOSSES[recipe.loss]()
+
+
+def _metric(output: str) -> keras.metrics.Metric:
+    return keras.metrics.AUC(name="auc") if _is_gate(output) else NerveDice()
+
+
+def _decisive(outputs: dict, recipe: Recipe) -> list[str]:
+    """Keras' names of the validation scores that choose the epoch."""
+    mask = "mask" if recipe.prune in (None, 4) else f"mask_l{recipe.prune}"
+    names = {"presence": "presence_auc", mask: f"{mask}_nerve_dice"}
+    found = [score for output, score in names.items() if output in outputs]
+    return found if len(outputs) > 1 else [found[0].removeprefix(f"{next(iter(outputs))}_")]
+
+
+def _can_be_scored(outputs: dict, frames: FrameSet) -> bool:
+    both_kinds = len(set(frames.present)) == 2
+    return both_kinds if "presence" in outputs else bool(frames.present.any())
+
+
+def _dataset(
+    frames: FrameSet, model: keras.Model, recipe: Recipe, epochs: range | None = None
+) -> tf.data.Dataset:
+    """Batches of images, a dict of targets by output, and for a shared gate a dict of weights; of
+    training epochs, or in order."""
+    size, names = model.input_shape[1:3], list(model.output)
+    training = epochs is not None
+    options = {"batch_size": recipe.batch_size, "training": training, "seed": recipe.seed}
+    options |= {"balanced": recipe.balance, "epochs": epochs}
+    options["augmentation"] = AUGMENTATION.times(recipe.augment)
+    if names == ["presence"]:
+        dataset = gate_dataset(frames, size, **options)
+        return dataset.map(lambda x, y: (x, {"presence": y}))
+    if "presence" not in names:
+        only = "all" if training else "nerve"  # `fit` has chosen the training frames
+        dataset = segmenter_dataset(frames, size, only=only, **options)
+        return dataset.map(lambda x, y: (x, dict.fromkeys(names, y)))
+
+    def prepare(image: tf.Tensor, target: dict) -> tuple[tf.Tensor, dict, dict]:
+        presence, mask = target["presence"], target["mask"]
+        everywhere = tf.ones_like(presence[:, 0])
+        drawn = presence[:, 0] if recipe.segment_on == "nerve" else everywhere
+        return (
+            image,
+            {name: presence if _is_gate(name) else mask for name in names},
+            {name: everywhere if _is_gate(name) else drawn for name in names},
+        )
+
+    return two_stage_dataset(frames, size, **options).map(prepare)
+
+
+def _build_scores(model: keras.Model, batch: tuple) -> None:
+    """Makes the variables of losses and metrics, for which Keras would trace the model once more.
+
+    Args:
+        model: compiled.
+        batch: specs of images, targets and, if any, weights.
+    """
+
+    def zeros(like: tf.TensorSpec | keras.KerasTensor | None) -> np.ndarray | None:
+        return None if like is None else np.zeros((2, *like.shape[1:]), np.float32)
+
+    _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    y, weight, answers = tf.nest.map_structure(zeros, (y, weight, model.output))
+    model.compute_loss(None, y, answers, weight)
+    model.compute_metrics(None, y, answers, weight)
+    model.reset_metrics()
+
+
+def _optimizer(steps: int, recipe: Recipe) -> FlatAdamW:
+    momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
+    return FlatAdamW(
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.clip_norm,
+        average_momentum=momentum,
+    )

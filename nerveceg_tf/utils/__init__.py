@@ -1,0 +1,1 @@
+"""Files, progress, threads and drawing: what any part may use."""
