@@ -2,14 +2,14 @@
 # Both make .venv first. Needs Python 3.11 or newer and nothing else.
 # make test-numeric  runs those that compare numbers under other instruction sets;
 # make test-slow  runs the slower tests;  make test-torch  installs PyTorch and the
-# optional packages, and runs what needs them.
+# optional packages, and runs what needs them;  make docs  builds the documentation in site/.
 PYTHON ?= python3
 BIN := .venv/bin
 # Every process has TensorFlow in memory, so no more than two.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-numeric test-slow test-torch bench-pipeline bench-inference lint clean
+.PHONY: demo test test-numeric test-slow test-torch bench-pipeline bench-inference lint docs clean
 
 demo: .venv/installed
 	$(BIN)/nerveceg demo --out demo
@@ -31,9 +31,15 @@ test-torch: .venv/installed-torch
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+# Typer writes the page of commands from the commands themselves. A wrong link or name is an error.
+docs: .venv/installed-docs
+	$(BIN)/typer nerveceg_tf.cli.main utils docs --name nerveceg --title Commands --output docs/reference/commands.md
+	$(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv demo build dist site docs/reference/commands.md *.egg-info
 
 .venv/installed: pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +51,10 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 # efficientnet comes alone: segmentation-models pins a version before noisy student, and works with both.

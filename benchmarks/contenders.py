@@ -32,7 +32,7 @@ def build(folder: Path, pair: str) -> dict:
     import tensorflow as tf
 
     from nerveceg_tf.export.convert import Precision, write_onnx, write_tflite
-    from nerveceg_tf.export.metadata import append_facts, keep_in_onnx
+    from nerveceg_tf.export.metadata import append_metadata, write_onnx_metadata
     from nerveceg_tf.export.saved_model import write_saved_model
     from nerveceg_tf.models import EfficientNetGate, EfficientNetLiteGate, NerveCeg, UNet
     from nerveceg_tf.runs.thresholds import Thresholds
@@ -52,7 +52,7 @@ def build(folder: Path, pair: str) -> dict:
     write_saved_model(model, thresholds, folder / "gated")
 
     def always(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        presence = model.detect(image)
+        presence = model.predict_presence(image)
         passed = tf.cast(presence >= 0.5, tf.float32)
         return {"presence": presence, "mask": model.segment(image) * passed[:, None, None]}
 
@@ -64,9 +64,9 @@ def build(folder: Path, pair: str) -> dict:
     for precision in Precision:
         path = folder / f"{precision}.tflite"
         write_tflite(model, path, SIZE, precision, measured)
-        append_facts(path, facts)
+        append_metadata(path, facts)
     write_onnx(model, folder / "model.onnx", SIZE)
-    keep_in_onnx(folder / "model.onnx", facts)
+    write_onnx_metadata(folder / "model.onnx", facts)
     return {}
 
 

@@ -35,13 +35,13 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 def ours(folder: Path) -> dict[str, float]:
     """This package: read once, then epochs out of memory."""
-    from nerveceg_tf.data.datasets import read_frames, segmenter_dataset
+    from nerveceg_tf.data.datasets import make_dataset, read_frames
 
     listed = find_frames(folder)
     started = time.perf_counter()
     frames, _ = read_frames(listed, [SIZE])
     cold = len(frames) / (time.perf_counter() - started)
-    dataset = segmenter_dataset(frames, SIZE, BATCH, training=True, only="all")
+    dataset = make_dataset(frames, SIZE, "mask", batch_size=BATCH, training=True)
     return {"cold": cold, "epoch": _epochs(dataset, len(frames))}
 
 
@@ -144,7 +144,7 @@ def unet(folder: Path) -> dict[str, float]:
 
     from nerveceg_tf import BCEDice, UNet
 
-    model = UNet((*SIZE, 1), width=16)
+    model = UNet((*SIZE, 1), base_filters=16)
     model.compile("adamw", BCEDice())
     images = tf.random.uniform((BATCH, *SIZE, 1), 0, 255)
     masks = tf.cast(images > 200, tf.float32)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.evaluation.frame_selection import frames_of_part
+from nerveceg_tf.evaluation.frame_selection import frames_of_subset
 from nerveceg_tf.explain import METHODS, Pointing, point
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.runs.run import Run
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="frames with masks")
     parser.add_argument("--methods", nargs="+", default=["grad-cam", "grad-cam++"])
     parser.add_argument("--layer", help="of Grad-CAM; the last by default")
-    parser.add_argument("--most", type=int, help="an even sample of this many frames")
+    parser.add_argument("--max-frames", type=int, help="an even sample of this many frames")
     args = parser.parse_args()
     run = Run(args.run)
-    frames, part = frames_of_part(run, find_frames(args.data), None)
+    frames, part = frames_of_subset(run, find_frames(args.data), None)
     loaded = [(image, mask) for image, mask in map_frames(_read, frames) if mask.any()]
     if args.most:
         at = np.linspace(0, len(loaded) - 1, min(args.most, len(loaded))).round().astype(int)

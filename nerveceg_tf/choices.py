@@ -25,5 +25,5 @@ METHOD_NAMES = (
     *("seg-grad-cam", "attention"),
 )
 
-MOST_PICTURES = 300
+MAX_PICTURES = 300
 """Frames with a picture in a report, unless asked otherwise."""

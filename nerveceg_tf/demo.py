@@ -1,24 +1,23 @@
-"""The whole way on bundled frames: predict and score, by the model in the box or a new one."""
+"""The whole way on bundled frames: predict and score, by the bundled model or a new one."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.evaluation.evaluate import evaluate
-from nerveceg_tf.evaluation.frame_selection import frames_of_part
+from nerveceg_tf.evaluation.frame_selection import frames_of_subset
 from nerveceg_tf.inference.predict import write_predictions
-from nerveceg_tf.runs.bundled import box
+from nerveceg_tf.runs.bundled import bundled_run
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
 from nerveceg_tf.utils.files import check_file, check_free, replacing_folder, write_json
 
-RECIPE = Recipe(
+RECIPE = Recipe.from_options(
     gate="lite0",
     gate_size=(96, 128),
     segmenter_size=(96, 128),
-    width=16,
+    base_filters=16,
     epochs=50,
     segmenter_learning_rate=2e-3,
 )
@@ -27,7 +26,7 @@ HOLD_OUT = tuple(str(subject) for subject in range(1, 13))
 
 
 def demo(out: Path) -> dict:
-    """Predicts and scores the bundled frames of scans that the model in the box never saw.
+    """Predicts and scores the bundled frames of scans that the bundled model never saw.
 
     Args:
         out: folder for `metrics.json` and `predictions/`; an earlier demo there is replaced.
@@ -36,10 +35,10 @@ def demo(out: Path) -> dict:
         The scores, as of `evaluate`.
     """
     _check(out)
-    return _predict_and_score(box(), out)
+    return _predict_and_score(bundled_run(), out)
 
 
-def train_demo(out: Path, epochs: int = RECIPE.epochs) -> dict:
+def train_demo(out: Path, epochs: int = RECIPE.optimizer.epochs) -> dict:
     """Trains on some of the bundled frames, and predicts and scores the others.
 
     Args:
@@ -50,7 +49,7 @@ def train_demo(out: Path, epochs: int = RECIPE.epochs) -> dict:
         The scores, as of `evaluate`.
     """
     _check(out)
-    recipe = replace(RECIPE, epochs=epochs)
+    recipe = RECIPE.with_options(epochs=epochs)
     run, _, _ = train(SAMPLES, out / "run", recipe, hold_out=HOLD_OUT, force=True)
     return _predict_and_score(run, out)
 
@@ -61,7 +60,7 @@ def _check(out: Path) -> None:
 
 
 def _predict_and_score(run: Run, out: Path) -> dict:
-    frames, _ = frames_of_part(run, find_frames(SAMPLES))
+    frames, _ = frames_of_subset(run, find_frames(SAMPLES))
     with replacing_folder(out / _PREDICTIONS, _TABLE, force=True) as folder:
         write_predictions(run, frames, folder, truth=True)
     scores, _ = evaluate(run, frames)

@@ -121,7 +121,7 @@ def tiny():
         known_by_name(patch)
         yield [
             *("--gate", "tiny", "--gate-weights", "none", "--gate-size", "32x32"),
-            *("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2"),
+            *("--segmenter", "tiny", "--segmenter-size", "32x32", "--base-filters", "2"),
             *("--epochs", "1"),
         ]
 

@@ -37,7 +37,7 @@ def make_run(
     """A run that knows each second frame as trained on, the others as validation."""
     keras.utils.set_random_seed(3)
     images = [read_image(frame.image) for frame in frames]
-    segmenter = build((*SIZE, 1), width=2)
+    segmenter = build((*SIZE, 1), base_filters=2)
     if shared:
         stages = {"shared": SharedGate(segmenter)}
     else:
@@ -61,7 +61,10 @@ def _let_half_pass(gate: keras.Model, model: NerveCeg, images: list[np.ndarray])
     head.set_weights([head.get_weights()[0], np.zeros(1)])
 
     def logits() -> np.ndarray:
-        said = [float(model.detect(i[None, ..., None].astype(np.float32))[0, 0]) for i in images]
+        said = [
+            float(model.predict_presence(i[None, ..., None].astype(np.float32))[0, 0])
+            for i in images
+        ]
         return np.log(said) - np.log1p(-np.array(said))
 
     spread = logits()

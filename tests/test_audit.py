@@ -11,13 +11,13 @@ from planting import plant
 from test_cine import write_pages
 
 from nerveceg_tf.audit.audit import KINDS, Audit, Finding, audit
-from nerveceg_tf.audit.fixes import make_plan
 from nerveceg_tf.audit.page import audit_page
+from nerveceg_tf.audit.suggest import suggest_fixes
 from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.data.fixes import Fix, apply_fixes, read_fixes, write_fixes
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.near_duplicates import compare
-from nerveceg_tf.data.plan import Step, apply_plan, read_plan, write_plan
 from nerveceg_tf.errors import LayoutError
 
 
@@ -110,14 +110,14 @@ def test_files_that_cannot_be_used_are_findings(kaggle):
 
 
 def test_the_plan_mends_what_was_found(planted, found, tmp_path):
-    write_plan(tmp_path / "plan.csv", make_plan(found))
-    steps = read_plan(tmp_path / "plan.csv")
-    assert steps == make_plan(found)
-    frames, dropped, together = apply_plan(find_frames(planted.folder), steps)
+    write_fixes(tmp_path / "plan.csv", suggest_fixes(found))
+    steps = read_fixes(tmp_path / "plan.csv")
+    assert steps == suggest_fixes(found)
+    frames, dropped, linked_pairs = apply_fixes(find_frames(planted.folder), steps)
     names = {frame.name for frame in frames}
     for duplicate in planted.duplicates:
         assert len(duplicate & names) == 1
-    assert {frozenset(pair) for pair in together} == planted.leaks
+    assert {frozenset(pair) for pair in linked_pairs} == planted.leaks
     assert {frame.name for frame in dropped} == found.frames.keys() - names
     mended = {frame.name: frame for frame in frames}
     for number in range(12):
@@ -138,14 +138,14 @@ def test_the_plan_mends_what_was_found(planted, found, tmp_path):
 
 def test_nothing_in_the_data_is_changed(planted, tmp_path, nerveceg):
     before = {p: p.read_bytes() for p in planted.folder.rglob("*") if p.is_file()}
-    code, _, _ = nerveceg("audit", planted.folder, "--fix", tmp_path / "plan.csv")
+    code, _, _ = nerveceg("audit", planted.folder, "--fixes", tmp_path / "plan.csv")
     assert code == 0
     assert {p: p.read_bytes() for p in planted.folder.rglob("*") if p.is_file()} == before
 
 
 def test_the_command_prints_and_writes_all_three(planted, nerveceg, tmp_path):
     out = {kind: tmp_path / f"audit.{kind}" for kind in ("html", "json", "csv")}
-    arguments = ("--report", out["html"], "--json", out["json"], "--fix", out["csv"])
+    arguments = ("--report", out["html"], "--json", out["json"], "--fixes", out["csv"])
     code, printed, _ = nerveceg("audit", planted.folder, *arguments)
     assert code == 0
     for title in KINDS.values():
@@ -190,17 +190,17 @@ def test_wrong_rows_of_a_plan_are_named(tmp_path, row, message):
     plan = tmp_path / "plan.csv"
     plan.write_text(f"name,action,source,down,right,reason\n{row}\n")
     with pytest.raises(LayoutError, match=message):
-        read_plan(plan)
+        read_fixes(plan)
 
 
 def test_other_wrong_plans_are_named(tmp_path, samples):
     with pytest.raises(LayoutError, match="cannot be read"):
-        read_plan(tmp_path / "none.csv")
+        read_fixes(tmp_path / "none.csv")
     (tmp_path / "plan.csv").write_text("name,action\n")
     with pytest.raises(LayoutError, match="has no column 'source' and no column 'down'"):
-        read_plan(tmp_path / "plan.csv")
+        read_fixes(tmp_path / "plan.csv")
     with pytest.raises(LayoutError, match="drop 99_99: the data holds no frame 99_99"):
-        apply_plan(samples, [Step("99_99", "drop")])
+        apply_fixes(samples, [Fix("99_99", "drop")])
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_other_wrong_plans_are_named(tmp_path, samples):
 )
 def test_steps_that_contradict_each_other_are_refused(samples, steps, message):
     with pytest.raises(LayoutError, match=message):
-        apply_plan(samples, [Step(*step) for step in steps])
+        apply_fixes(samples, [Fix(*step) for step in steps])
 
 
 def test_a_plan_that_drops_everything_is_refused(samples):
     with pytest.raises(LayoutError, match="drops every frame"):
-        apply_plan(samples, [Step(frame.name, "drop") for frame in samples])
+        apply_fixes(samples, [Fix(frame.name, "drop") for frame in samples])
 
 
 def test_the_mask_is_copied_from_a_source_that_stays(samples):
@@ -232,7 +232,7 @@ def test_the_mask_is_copied_from_a_source_that_stays(samples):
         Finding("contradiction", ("a", "c"), "", 0.99, 0.0, (2, 1)),
         Finding("contradiction", ("a", "b"), "", 0.98, 0.0, (2, 1)),
     )
-    steps = make_plan(Audit(SAMPLES, {}, present, findings, ()))
+    steps = suggest_fixes(Audit(SAMPLES, {}, present, findings, ()))
     assert [(s.name, s.action, s.source, s.down, s.right) for s in steps] == [
         ("c", "drop", "", 0, 0),
         ("a", "copy_mask", "b", -2, -1),

@@ -16,7 +16,7 @@ from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.utils.progress import console
 
-TINY = ("--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2", "--epochs", "1")
+TINY = ("--segmenter", "tiny", "--segmenter-size", "32x32", "--base-filters", "2", "--epochs", "1")
 QUICK = (*TINY, "--only", "segmenter")
 
 

@@ -17,7 +17,7 @@ from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.errors import FrameError, NervecegWarning
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 NAME = "Doe^Jane"
@@ -211,7 +211,7 @@ class TestDicom:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = Run.create(tmp_path_factory.mktemp("run") / "run", {})
-    run.write("split.json", {part: [] for part in PARTS})
+    run.write("split.json", {part: [] for part in SUBSETS})
     run.save("gate", NoGate())
     run.save("segmenter", tiny_segmenter((32, 32, 1)))
     return run

@@ -79,7 +79,7 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
     assert sorted(scores.name.tolist()) == names
     assert result["frames"] == len(names) == sum(f["frames"] for f in result["folds"])
     assert result["kaggle_dice"] == pytest.approx(scores.dice.mean())
-    assert result["best_area_dice"] is not None
+    assert result["ungated_tuned_dice"] is not None
     assert 1 in [subject["frames"] for subject in result["by_subject"]]
     for number in (1, 2):
         fold = Run(out / f"fold_{number}")

@@ -14,13 +14,13 @@ from test_cine import write_dicom, write_pages, write_video
 from nerveceg_tf.data import tiff
 from nerveceg_tf.data.cine import count_frames, read_cine
 from nerveceg_tf.data.datasets import read_frames
+from nerveceg_tf.data.fixes import Fix, apply_fixes
 from nerveceg_tf.data.frame import map_frames, read_image
 from nerveceg_tf.data.layouts import find_frames, find_images
-from nerveceg_tf.data.plan import Step, apply_plan
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
-from nerveceg_tf.runs.run import LEFT_OUT
-from nerveceg_tf.training.split_file import describe_split
+from nerveceg_tf.runs.run import EXCLUDED
+from nerveceg_tf.training.split_file import split_to_json
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 FRAMES = 12
@@ -477,11 +477,11 @@ def test_frames_beside_a_damaged_one_are_trained_on(name, spoil, whole, sweep, t
 def test_frames_that_a_plan_drops_come_in_the_folders_order(whole, sweep, tmp_path):
     folder_of(tmp_path, sweep, "lzw.tif", whole["lzw.tif"][0], "pages")
     frames = find_frames(tmp_path)
-    steps = [Step(frames[i].name, "drop") for i in (9, 2, 7, 0, 5, 4)]
-    left, dropped, _ = apply_plan(frames, steps)
+    steps = [Fix(frames[i].name, "drop") for i in (9, 2, 7, 0, 5, 4)]
+    left, dropped, _ = apply_fixes(frames, steps)
     assert [frame.index for frame in left] == [1, 3, 6, 8, 10, 11]
     assert [frame.index for frame in dropped] == [0, 2, 4, 5, 7, 9]
     nothing = np.array([], int)
     read, _ = read_frames(left, [(32, 32)])
-    described = describe_split(Split(np.arange(6), nothing, nothing), read, dropped)
-    assert [entry["name"] for entry in described[LEFT_OUT]] == [frame.name for frame in dropped]
+    described = split_to_json(Split(np.arange(6), nothing, nothing), read, dropped)
+    assert [entry["name"] for entry in described[EXCLUDED]] == [frame.name for frame in dropped]

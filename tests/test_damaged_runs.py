@@ -12,36 +12,37 @@ import pytest
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError
 from nerveceg_tf.evaluation import cross_validate as cv_module
 from nerveceg_tf.evaluation.cross_validate import cross_validate
-from nerveceg_tf.export.metadata import NAME, checked_facts, read_facts
-from nerveceg_tf.report.charts import surface_chart
+from nerveceg_tf.export.metadata import NAME, check_metadata, read_metadata
+from nerveceg_tf.report.charts import threshold_chart
 from nerveceg_tf.runs.bundled import WEIGHTS
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training import train as train_module
 from nerveceg_tf.training.callbacks import History
 from nerveceg_tf.training.learning_curves import draw_curves
-from nerveceg_tf.training.recipe import RECIPES, Recipe, recall_recipe, without_effect
-from nerveceg_tf.training.split_file import recall_split
+from nerveceg_tf.training.recipe import RECIPES, Recipe, load_recipe, without_effect
+from nerveceg_tf.training.split_file import load_split
 from nerveceg_tf.training.train import resume
 from nerveceg_tf.utils.checked_json import check
 
 GONE = object()
 FRAME = {"name": "a", "subject": "1", "digest": "0"}
 RUN = {
-    "recipe": json.loads(json.dumps(vars(Recipe()))),
+    "recipe": json.loads(json.dumps(Recipe().options())),
     "only": None,
     "data": {"folder": "data", "frames": 1, "fingerprint": "0"},
-    "plan": None,
+    "fixes": None,
     "bad_frames": [],
     "seconds": 1.5,
     "finished": False,
     "versions": {"nerveceg_tf": "9.9"},
 }
-SPLIT = {"train": [FRAME], "validation": [], "held_out": [], "left_out": []}
+SPLIT = {"train": [FRAME], "validation": [], "held_out": [], "excluded": []}
 SURFACE = {"presence": [0.0, 1.0], "mask": [0.5], "area": [0.0], "score": [[[0.1]], [[0.2]]]}
 ALONE = {"presence": 0.0, "mask": 0.5, "area": 0.0, "score": 0.5}
+SEARCH = {**SURFACE, "frames": 3}
 THRESHOLDS = {
-    **{"presence": 0.5, "mask": 0.5, "area": 0.0, "cleaning": ["fill"], "frames": 3},
-    **{"segmenter_alone": ALONE, "surface": SURFACE},
+    **{"presence": 0.5, "mask": 0.5, "area": 0.0, "postprocessing": ["fill"], "frames": 3},
+    **{"ungated_tuned": ALONE, "surface": SURFACE},
 }
 
 
@@ -71,9 +72,9 @@ def run(tmp_path):
 def read_all(folder):
     """What any command reads of a run."""
     run = Run(folder)
-    _ = run.stages, run.parts, run.thresholds, run.segmenter_alone
+    _ = run.stages, run.subsets, run.thresholds, run.ungated_tuned
     run._check_finished()
-    surface_chart(run)
+    threshold_chart(run)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_run_that_is_whole_is_read(run, until_built):
         (("finished",), "no", "finished is not true or false"),
         (("finished",), 0, "finished is not true or false"),
         (("only",), "both", "only is not 'gate' or 'segmenter' or null"),
-        (("plan",), 1, "plan is not text or null"),
+        (("fixes",), 1, "fixes is not text or null"),
         (("bad_frames",), "none", "bad_frames is not a list"),
         (("bad_frames",), [1], "bad_frames[0] is not text"),
         (("seconds",), "1.5", "seconds is not a number"),
@@ -139,9 +140,9 @@ def test_a_wrong_value_in_run_json_is_named_to_whoever_reads_it(run, at, value, 
         (("recipe", "gate_size"), [380], "recipe.gate_size is not a list of 2"),
         (("recipe", "gate_size"), [380, "380"], "recipe.gate_size[1] is not a whole number"),
         (("recipe", "patience"), [], "recipe.patience is not a whole number or null"),
-        (("recipe", "segment_on"), "some", "recipe.segment_on is not 'nerve' or 'all'"),
+        (("recipe", "segmenter_frames"), "some", "recipe.segmenter_frames is not 'nerve' or 'all'"),
         (("recipe", "balance"), 1, "recipe.balance is not true or false"),
-        (("recipe", "augment"), float("nan"), "recipe.augment is not a number"),
+        (("recipe", "augment_strength"), float("nan"), "recipe.augment_strength is not a number"),
     ],
 )
 def test_what_a_resumed_training_lacks_is_named(run, until_built, at, value, said):
@@ -158,14 +159,14 @@ def test_values_of_what_is_not_trained_may_be_left_out():
     for recipe in (Recipe(), *(recipe for _, recipe in RECIPES.values())):
         for only in ("gate", "segmenter", None):
             stages = [only] if only else ["gate", "segmenter"]
-            if recipe.gate == "shared" and only != "segmenter":
+            if recipe.gate.name == "shared" and only != "segmenter":
                 stages = ["shared"]
-            content = json.loads(json.dumps(vars(recipe)))
+            content = json.loads(json.dumps(recipe.options()))
             kept = {k: v for k, v in content.items() if k not in without_effect(stages)}
-            again = recall_recipe(kept, only)
-            assert {k: vars(again)[k] for k in kept} == {k: vars(recipe)[k] for k in kept}
+            again = load_recipe(kept, only)
+            assert {k: again.options()[k] for k in kept} == {k: recipe.options()[k] for k in kept}
             with pytest.raises(ValueError, match=r"recipe\.seed is missing"):
-                recall_recipe({k: v for k, v in kept.items() if k != "seed"}, only)
+                load_recipe({k: v for k, v in kept.items() if k != "seed"}, only)
 
 
 @pytest.mark.parametrize(
@@ -183,29 +184,32 @@ def test_values_of_what_is_not_trained_may_be_left_out():
             for value in ("high", 7.5, -0.1)
         ),
         (
-            *("thresholds", THRESHOLDS, ("segmenter_alone", "mask"), 7.5),
-            "segmenter_alone.mask is not a number from 0 to 1",
+            *("thresholds", THRESHOLDS, ("ungated_tuned", "mask"), 7.5),
+            "ungated_tuned.mask is not a number from 0 to 1",
         ),
         ("thresholds", THRESHOLDS, ("mask",), float("inf"), "mask is not a number from 0 to 1"),
-        ("thresholds", THRESHOLDS, ("cleaning",), "fill", "cleaning is not a list"),
-        ("thresholds", THRESHOLDS, ("cleaning",), [1], "cleaning[0] is not text"),
+        ("thresholds", THRESHOLDS, ("postprocessing",), "fill", "postprocessing is not a list"),
+        ("thresholds", THRESHOLDS, ("postprocessing",), [1], "postprocessing[0] is not text"),
         ("thresholds", THRESHOLDS, ("frames",), "3", "frames is not a whole number"),
         *(
-            ("thresholds", THRESHOLDS, ("segmenter_alone", k), GONE, f"segmenter_alone.{k} is miss")
+            ("thresholds", THRESHOLDS, ("ungated_tuned", k), GONE, f"ungated_tuned.{k} is miss")
             for k in ("presence", "mask")
         ),
-        ("thresholds", THRESHOLDS, ("segmenter_alone",), 1, "segmenter_alone is not an object"),
+        ("thresholds", THRESHOLDS, ("ungated_tuned",), 1, "ungated_tuned is not an object"),
         *(
             ("thresholds", THRESHOLDS, ("surface", k), GONE, f"surface.{k} is missing")
             for k in SURFACE
         ),
         ("thresholds", THRESHOLDS, ("surface", "area"), ["0"], "surface.area[0] is not a number"),
         *(
-            ("thresholds", THRESHOLDS, ("surface", "score"), value, "surface.score is not of its")
+            ("thresholds", THRESHOLDS, ("surface", "score"), value, "score does not match")
             for value in ([], [[0.1], [0.2]], [[[0.1]], [[]]], [[["a"]], [["b"]]], [[[0.1]]])
         ),
-        ("thresholds", THRESHOLDS, ("surface", "area"), [], "surface.score is not of its"),
+        ("thresholds", THRESHOLDS, ("surface", "area"), [], "score does not match"),
         ("thresholds", THRESHOLDS, ("frames",), GONE, "frames is missing"),
+        *(("threshold_search", SEARCH, (k,), GONE, f"{k} is missing") for k in SEARCH),
+        ("threshold_search", SEARCH, ("area",), ["0"], "area[0] is not a number"),
+        ("threshold_search", SEARCH, ("score",), [[0.1], [0.2]], "score does not match"),
     ],
 )
 def test_a_damaged_value_is_named_by_file_and_key(run, name, content, at, value, said):
@@ -216,7 +220,7 @@ def test_a_damaged_value_is_named_by_file_and_key(run, name, content, at, value,
     line = str(caught.value)
     assert line.startswith(f"{run / name}.json: is ")
     assert f"{said}" in line
-    assert line.endswith("train again" if name == "split" else "nerveceg tune writes it anew")
+    assert line.endswith("train again" if name == "split" else "run nerveceg tune again")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"run"', b"\xff\xfe"])
@@ -234,7 +238,7 @@ def test_what_is_no_json_object_is_named(run, name, text):
 def test_a_split_that_is_damaged_is_none_to_train_by(run, at, value):
     (run / "split.json").write_text(json.dumps(changed(SPLIT, at, value)))
     with pytest.raises(NervecegError, match=r"split\.json: is no split\.json of a run"):
-        recall_split(run / "split.json", None)
+        load_split(run / "split.json", None)
 
 
 HISTORY = "stage,epoch,name,value\ngate,1,loss,0.5\ngate,2,loss,nan\n"
@@ -284,7 +288,7 @@ def folds(monkeypatch, kaggle, tmp_path):
     size = SimpleNamespace(input_shape=(None, 32, 32, 1))
     monkeypatch.setattr(cv_module, "build_seeded", lambda recipe, _: ({"segmenter": size}, recipe))
     monkeypatch.setattr(cv_module, "_train_folds", go)
-    recipe = Recipe(segmenter_size=(32, 32), width=1, epochs=1)
+    recipe = Recipe.from_options(segmenter_size=(32, 32), base_filters=1, epochs=1)
 
     def call(error, **options):
         with pytest.raises(error) as caught:
@@ -328,7 +332,7 @@ def test_a_damaged_cv_json_is_named(folds, tmp_path, at, value, said):
 FACTS = {
     "precision": "float32",
     "frame_size": [96, 128],
-    "thresholds": {"presence": 0.5, "mask": 0.5, "area": 0.0, "cleaning": []},
+    "thresholds": {"presence": 0.5, "mask": 0.5, "area": 0.0, "postprocessing": []},
 }
 
 
@@ -349,10 +353,10 @@ FACTS = {
 )
 def test_damaged_facts_of_an_export_are_named(at, value, said):
     path = Path("model.tflite")
-    assert checked_facts(path, FACTS) == FACTS
-    assert read_facts(WEIGHTS / "int8.tflite")["precision"] == "int8"
+    assert check_metadata(path, FACTS) == FACTS
+    assert read_metadata(WEIGHTS / "int8.tflite")["precision"] == "int8"
     with pytest.raises(ModelError) as caught:
-        checked_facts(path, changed(FACTS, at, value))
+        check_metadata(path, changed(FACTS, at, value))
     assert str(caught.value) == (
         f"model.tflite: its {NAME} is damaged, or of another version ({said}); export it again"
     )

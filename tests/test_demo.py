@@ -9,8 +9,8 @@ from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import HOLD_OUT, RECIPE, SAMPLES, demo, train_demo
 from nerveceg_tf.evaluation.evaluate import evaluate
-from nerveceg_tf.evaluation.frame_selection import frames_by_part
-from nerveceg_tf.runs.bundled import box
+from nerveceg_tf.evaluation.frame_selection import frames_by_subset
+from nerveceg_tf.runs.bundled import bundled_run
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.utils.overlay import TRUTH_COLOUR
 
@@ -18,7 +18,7 @@ from nerveceg_tf.utils.overlay import TRUTH_COLOUR
 def check(folder, scores, frames):
     """That `frames` were scored and drawn, each with its truth."""
     assert json.loads((folder / "metrics.json").read_text("utf-8")) == scores
-    assert (scores["part"], scores["frames"]) == ("unseen", len(frames))
+    assert (scores["subset"], scores["frames"]) == ("unseen", len(frames))
     overlays = {path.stem: path for path in (folder / "predictions" / "overlays").iterdir()}
     assert overlays.keys() == {frame.name for frame in frames}
     for frame in frames:
@@ -34,7 +34,7 @@ def test_the_demo_scores_and_draws_what_its_model_never_saw(tmp_path):
     earlier.parent.mkdir(parents=True)
     for file in (earlier, tmp_path / "predictions" / "presence.csv"):
         file.write_text("")
-    check(tmp_path, demo(tmp_path), frames_by_part(box(), find_frames(SAMPLES))["unseen"])
+    check(tmp_path, demo(tmp_path), frames_by_subset(bundled_run(), find_frames(SAMPLES))["unseen"])
     assert not earlier.exists()
 
 
@@ -45,8 +45,12 @@ def test_it_can_train_first(tmp_path):
     check(tmp_path, scores, held_out)
     run = Run(tmp_path / "run")
     trained = run.description["recipe"]
-    assert (trained["gate"], trained["width"], trained["epochs"]) == (RECIPE.gate, RECIPE.width, 1)
-    assert {run.parts[digest] for digest in run.parts} == {"train", "validation", "held_out"}
+    assert (trained["gate"], trained["base_filters"], trained["epochs"]) == (
+        RECIPE.gate.name,
+        RECIPE.segmenter.base_filters,
+        1,
+    )
+    assert {run.subsets[digest] for digest in run.subsets} == {"train", "validation", "held_out"}
     assert evaluate(run, held_out)[0]["gate_auc"] == scores["gate_auc"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from nerveceg_tf.export.export import Form
+from nerveceg_tf.export.export import ExportConfig
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
@@ -14,7 +14,7 @@ def test_models_config_names_the_model_as_export_does():
     config = ModelServerConfig()
     text_format.Parse((DEPLOY / "models.config").read_text(), config)
     (model,) = config.model_config_list.config
-    assert model.name == Form.name
+    assert model.name == ExportConfig.name
     assert model.model_platform == "tensorflow"
     compose = (DEPLOY / "compose.yaml").read_text()
     assert f":{model.base_path}:ro" in compose

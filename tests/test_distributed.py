@@ -20,8 +20,17 @@ from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train
 
 SHARED = [
-    *("--gate", "shared", "--segmenter", "tiny", "--segmenter-size", "32x32", "--width", "2"),
-    *("--epochs", "3", "--freeze", "1", "--clip-norm", "1.0"),
+    *(
+        "--gate",
+        "shared",
+        "--segmenter",
+        "tiny",
+        "--segmenter-size",
+        "32x32",
+        "--base-filters",
+        "2",
+    ),
+    *("--epochs", "3", "--freeze-epochs", "1", "--clip-norm", "1.0"),
 ]
 
 WORKER = """
@@ -129,7 +138,7 @@ from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.models import SharedGate, UNet
 from nerveceg_tf.runs.run import Run
-from nerveceg_tf.training.stage import fit
+from nerveceg_tf.training.stage import train_stage
 from nerveceg_tf.training.recipe import Recipe
 
 # 33 frames in eights: shares of four and, of the last frame, none on the second device.
@@ -137,7 +146,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 frames, _ = read_frames(find_frames(SAMPLES)[:49], [(32, 32)])
-recipe = Recipe(epochs=2, segment_on="all", clip_norm=0.1, segmenter_learning_rate=1e-3)
+recipe = Recipe.from_options(epochs=2, segmenter_frames="all", clip_norm=0.1, segmenter_learning_rate=1e-3)
 both = {
     "one": tf.distribute.get_strategy(), "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 }
@@ -145,8 +154,8 @@ for name, strategy in both.items():
     run = Run.create(Path(sys.argv[1]) / name, {})
     keras.utils.set_random_seed(0)
     with strategy.scope():  # dropout draws for each device
-        model = SharedGate(UNet((32, 32, 1), width=2), dropout=0.0)
-    fit(run, "shared", model, frames.take(range(33)), frames.take(range(33, 49)), recipe)
+        model = SharedGate(UNet((32, 32, 1), base_filters=2), dropout=0.0)
+    train_stage(run, "shared", model, frames.select(range(33)), frames.select(range(33, 49)), recipe)
     run.save("shared", model)
     assert model.distribute_strategy is strategy
     assert all(not getattr(layer, "synchronized", False) for layer in model.layers)
@@ -181,10 +190,12 @@ def test_two_devices_end_as_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_two_processes_end_as_one(tmp_path):
-    recipe = Recipe(segmenter="tiny", segmenter_size=(32, 32), width=2, epochs=2)
+    recipe = Recipe.from_options(
+        segmenter="tiny", segmenter_size=(32, 32), base_filters=2, epochs=2
+    )
     train(SAMPLES, tmp_path / "one", recipe, only="segmenter")
     options = ["--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32"]
-    options += ["--width", "2", "--epochs", "2"]
+    options += ["--base-filters", "2", "--epochs", "2"]
     ends = two_workers("train", SAMPLES, "--out", tmp_path / "two", *options)
     assert [code for code, _ in ends] == [0, 0], ends
     first, second = weights(ends)
@@ -230,7 +241,7 @@ def test_after_a_killed_worker_all_go_on(killed, whole, tmp_path):
 @pytest.mark.slow
 def test_a_worker_without_frames_is_missed_in_one_line(tmp_path):
     common = ["--out", tmp_path / "run", "--only", "segmenter", "--segmenter-size", "32x32"]
-    common += ["--width", "1", "--epochs", "1"]
+    common += ["--base-filters", "1", "--epochs", "1"]
     (code, printed), (other, why) = two_workers(
         "train", SAMPLES, *common, others=["train", tmp_path / "none", *common]
     )

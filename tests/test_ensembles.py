@@ -17,11 +17,11 @@ from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.frame_selection import frames_of_part
-from nerveceg_tf.inference.postprocess import MaskMaker
-from nerveceg_tf.models.ensemble import VIEWS, Averaged, View
+from nerveceg_tf.evaluation.frame_selection import frames_of_subset
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
+from nerveceg_tf.models.ensemble import TTA_TRANSFORMS, EnsembleModel, TTATransform
 from nerveceg_tf.runs.ensemble import RunEnsemble, open_runs
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
 
@@ -40,7 +40,7 @@ def model(seed, size=(32, 32)):
 def test_the_mean_of_two_models_is_what_they_say_on_average(frames):
     members = [model(1), model(2, (48, 32))]
     says = [member(frames) for member in members]
-    both = Averaged(members, 0.0)(tf.constant(frames))
+    both = EnsembleModel(members, 0.0)(tf.constant(frames))
     for name in ("presence", "mask"):
         expected = (says[0][name] + says[1][name]) / 2
         assert_same_answer(both[name], expected)
@@ -48,33 +48,33 @@ def test_the_mean_of_two_models_is_what_they_say_on_average(frames):
 
 def test_the_gate_is_that_of_the_mean(frames):
     members = [model(1), model(2)]
-    presence = Averaged(members, 0.0)(tf.constant(frames))["presence"].numpy()[:, 0]
+    presence = EnsembleModel(members, 0.0)(tf.constant(frames))["presence"].numpy()[:, 0]
     threshold = between(presence, 4)
-    gated = tf.function(Averaged(members, threshold))(tf.constant(frames), training=False)
+    gated = tf.function(EnsembleModel(members, threshold))(tf.constant(frames), training=False)
     drawn = gated["mask"].numpy().reshape(len(frames), -1).any(1)
     np.testing.assert_array_equal(drawn, presence >= threshold)
-    none = Averaged(members, 1.1)(tf.constant(frames))["mask"]
+    none = EnsembleModel(members, 1.1)(tf.constant(frames))["mask"]
     assert not none.numpy().any()
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", TTA_TRANSFORMS)
 def test_a_view_is_undone(view, frames):
-    there = view.look(tf.constant(frames))
-    back = view.undo(there).numpy()
+    there = view.apply(tf.constant(frames))
+    back = view.invert(there).numpy()
     inner = (slice(None), slice(4, -4), slice(4, -4))
     np.testing.assert_array_equal(back[inner], frames[inner])
-    if view != View():
+    if view != TTATransform():
         assert np.abs(there.numpy() - frames).max() > 10
 
 
 def test_a_view_moves_by_its_share(frames):
-    there = View(down=0.125, right=0.25).look(tf.constant(frames)).numpy()
+    there = TTATransform(down=0.125, right=0.25).apply(tf.constant(frames)).numpy()
     np.testing.assert_array_equal(there[:, 8:, 24:], frames[:, :-8, :-24])
 
 
 def test_augmentation_makes_a_mirrored_frame_no_news(frames):
     """The mean over a frame and its mirror image is the same for the mirror image."""
-    looks = Averaged([model(1)], 0.0, VIEWS[:2])
+    looks = EnsembleModel([model(1)], 0.0, TTA_TRANSFORMS[:2])
     straight, mirrored = looks(tf.constant(frames)), looks(tf.constant(frames[:, :, ::-1]))
     assert_same_answer(straight["presence"], mirrored["presence"])
     assert_same_answer(straight["mask"], mirrored["mask"].numpy()[:, :, ::-1])
@@ -87,7 +87,7 @@ def untrained(tmp_path_factory, few):
     row = {"name": "x", "subject": None, "digest": digest(read_image(few[0].image))}
     for name, part in (("a", "train"), ("b", "validation")):
         run = Run.create(folder / name, {"data": {"folder": str(SAMPLES)}})
-        run.write("split.json", {**{p: [] for p in PARTS}, part: [row]})
+        run.write("split.json", {**{p: [] for p in SUBSETS}, part: [row]})
         keras.utils.set_random_seed(ord(name))
         run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     Run(folder / "a").thresholds = Thresholds(0.2, 0.4, 0.0)
@@ -110,8 +110,8 @@ def test_an_ensemble_speaks_for_its_runs(runs):
     assert both.stages == ("gate", "segmenter")
     found = both.thresholds
     assert (found.presence, found.mask, found.area) == pytest.approx((0.3, 0.5, 0.01))
-    assert list(both.parts.values()) == ["train"]
-    assert both.segmenter_alone is None
+    assert list(both.subsets.values()) == ["train"]
+    assert both.ungated_tuned is None
     assert isinstance(open_runs(runs[:1]), Run)
     assert isinstance(open_runs(runs[:1], augmented=True), RunEnsemble)
 
@@ -123,7 +123,7 @@ def test_predict_gives_the_mean_of_several_runs(runs, nerveceg, few, kaggle, tmp
     assert code == 0, err
     models = [Run(run).model() for run in runs]
     images = batch_of(few)
-    presence = np.mean([model.detect(images) for model in models], axis=0)[:, 0]
+    presence = np.mean([model.predict_presence(images) for model in models], axis=0)[:, 0]
     probability = np.mean([model.segment(images) for model in models], axis=0)[..., 0]
     rows = {row["name"]: row for row in csv.DictReader((out / "presence.csv").open())}
     assert rows.keys() == {frame.name for frame in few}
@@ -152,7 +152,7 @@ def test_evaluate_takes_several_runs_and_looks_again(runs, nerveceg, few, kaggle
     framed = np.pad(images, ((0, 0), (down, down), (right, right), (0, 0)), "edge")
     shifted = [framed[:, : -2 * down, : -2 * right], framed[:, 2 * down :, 2 * right :]]
     for options, looks in (((), [images]), (("--tta",), [images, images[:, :, ::-1], *shifted])):
-        each = [model.detect(look) for model in models for look in looks]
+        each = [model.predict_presence(look) for model in models for look in looks]
         expected = np.mean(each, axis=0)[2:, 0]
         found = evaluated(*options)
         assert_same_answer([found[frame.name] for frame in few[2:]], expected)
@@ -169,9 +169,9 @@ def test_runs_that_do_not_go_together_are_named(runs, tmp_path):
         open_runs([runs[0], alone.path])
 
 
-def thresholds_of(paths, *cleaning):
+def thresholds_of(paths, *postprocessing):
     for path in paths:
-        Run(path).thresholds = Thresholds(0.0, 0.0, cleaning=cleaning)
+        Run(path).thresholds = Thresholds(0.0, 0.0, postprocessing=postprocessing)
 
 
 def shapes_of(path, seed):
@@ -188,8 +188,8 @@ def test_runs_of_other_shapes_leave_that_step_out_and_say_so(runs):
     said = "learned other shapes of nerves (shapes.npz); together they leave the step shape out"
     with pytest.warns(NervecegWarning, match=re.escape(f"{runs[0]} and {runs[1]} {said}")):
         both = open_runs(runs)
-    assert both.thresholds.cleaning == ("fill",)
-    assert MaskMaker.of(both).shapes is None
+    assert both.thresholds.postprocessing == ("fill",)
+    assert MaskPostprocessor.from_run(both).shapes is None
 
 
 def test_runs_of_equal_shapes_take_that_step(runs, recwarn):
@@ -197,11 +197,11 @@ def test_runs_of_equal_shapes_take_that_step(runs, recwarn):
     for path in runs:
         shapes_of(path, seed=7)
     both = open_runs(runs)
-    assert both.thresholds.cleaning == ("shape",)
-    assert MaskMaker.of(both).shapes.equals(ShapeModel.load(runs[1] / SHAPES))
+    assert both.thresholds.postprocessing == ("shape",)
+    assert MaskPostprocessor.from_run(both).shapes.equals(ShapeModel.load(runs[1] / SHAPES))
     (runs[1] / SHAPES).unlink()
     # Alone and looking four times, the first has all that it needs.
-    assert open_runs(runs[:1], augmented=True).thresholds.cleaning == ("shape",)
+    assert open_runs(runs[:1], augmented=True).thresholds.postprocessing == ("shape",)
     assert not [w for w in recwarn if issubclass(w.category, NervecegWarning)]
     with pytest.raises(RunError, match=f"{runs[1] / SHAPES}: is missing or damaged"):
         open_runs(runs)
@@ -212,7 +212,7 @@ def test_runs_that_mend_otherwise_do_not_mend(runs):
     thresholds_of(runs[1:], "largest")
     with pytest.warns(NervecegWarning, match="mend their masks in different ways"):
         both = open_runs(runs)
-    assert both.thresholds.cleaning == ()
+    assert both.thresholds.postprocessing == ()
 
 
 def test_an_ensemble_is_called_by_all_its_names(runs, samples):
@@ -221,7 +221,7 @@ def test_an_ensemble_is_called_by_all_its_names(runs, samples):
     assert not both.path.exists()  # so that nothing is read from it as if it were a folder
     assert open_runs(runs[:1], augmented=True).path == runs[0]
     with pytest.raises(RunError, match=re.escape(f"{both.path}: the data holds no validation fra")):
-        frames_of_part(both, samples[:1], "validation")
+        frames_of_subset(both, samples[:1], "validation")
 
 
 def test_runs_of_other_data_do_not_report_on_the_first_ones(runs, tmp_path):

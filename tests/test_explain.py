@@ -24,8 +24,8 @@ from nerveceg_tf.explain import (
     seg_grad_cam,
     vanilla_gradients,
 )
-from nerveceg_tf.explain.heat import heat
-from nerveceg_tf.explain.logits import logit_of
+from nerveceg_tf.explain.heatmap import heatmap
+from nerveceg_tf.explain.logits import get_logit
 from nerveceg_tf.models import GATES, SEGMENTERS, AttentionUNet, NerveCeg, SharedGate
 
 SIZE = (64, 64)
@@ -114,7 +114,7 @@ def test_every_method_explains_every_kind_of_gate(gates, gate, methods, images):
 )
 def test_integrated_gradients_add_up_to_what_they_explain(gates, gate, images):
     gate = gates(gate)
-    model = keras.Model(gate.inputs[0], logit_of(gate, "presence"))
+    model = keras.Model(gate.inputs[0], get_logit(gate, "presence"))
     fitted = np.stack([cv2.resize(image, SIZE) for image in images[:1]])[..., None]
     difference = np.asarray(model(fitted) - model(np.zeros_like(fitted)))[:, 0]
     sums = integrated_gradients(gate, fitted).sum(axis=(1, 2, 3))
@@ -124,7 +124,7 @@ def test_integrated_gradients_add_up_to_what_they_explain(gates, gate, images):
 
 def test_too_few_steps_are_told(small, images):
     with pytest.warns(NervecegWarning, match="frames are not complete to 0% after 8 steps"):
-        integrated_gradients(small, images, tolerance=0.0, most_steps=8)
+        integrated_gradients(small, images, tolerance=0.0, max_steps=8)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ OTHERS = [n for n in SEGMENTERS if n != "unet" and not n.startswith("pretrained"
 )
 def test_a_segmenter_says_why_it_drew(name, images):
     keras.utils.set_random_seed(1)
-    segmenter = SEGMENTERS[name](input_shape=(32, 32, 1), width=2)
+    segmenter = SEGMENTERS[name](input_shape=(32, 32, 1), base_filters=2)
     maps = seg_grad_cam(segmenter, images, where=np.ones_like(images))
     assert maps.shape == images.shape
     assert (maps >= 0).all()
@@ -238,7 +238,7 @@ def test_the_drawn_pixels_are_explained_by_default(images):
 
 
 def test_attention_is_the_models_own(images):
-    segmenter = AttentionUNet((48, 64, 1), width=2)
+    segmenter = AttentionUNet((48, 64, 1), base_filters=2)
     small = np.stack([cv2.resize(image, (64, 48)) for image in images])[..., None]
     maps = attention_maps(segmenter, small)
     assert maps.shape == (*small.shape[:3], 4)
@@ -283,12 +283,12 @@ def test_a_wrong_layer_lists_the_right_ones(lite, images):
 
 def test_heat_is_as_bright_as_its_largest_values():
     values = np.linspace(-1, 1, 1000).reshape(20, 50)
-    assert heat(values).max() == 255
-    np.testing.assert_array_equal(heat(values), heat(-3 * values))
-    assert not heat(np.zeros((4, 4))).any()
+    assert heatmap(values).max() == 255
+    np.testing.assert_array_equal(heatmap(values), heatmap(-3 * values))
+    assert not heatmap(np.zeros((4, 4))).any()
     one = np.zeros((40, 40))
     one[3, 4] = 1e-6
-    assert heat(one)[3, 4] == 255
+    assert heatmap(one)[3, 4] == 255
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from tiny import tiny_gate, tiny_segmenter
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.export import export as module
-from nerveceg_tf.export.answer import Answer, answer
 from nerveceg_tf.export.graph import Served
+from nerveceg_tf.export.prediction import Prediction, postprocess_output
 from nerveceg_tf.export.tflite import GATE
-from nerveceg_tf.export.verify import Limits, Verifier, open_export
+from nerveceg_tf.export.verify import ExportComparison, Limits, open_export
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -36,7 +36,7 @@ def run(tmp_path_factory, data, few):
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("lite") / "model.tflite"
-    module.export(run, out, module.Form(module.Format.tflite), few)
+    module.export(run, out, module.ExportConfig(module.ExportFormat.tflite), few)
     return out
 
 
@@ -46,11 +46,11 @@ def test_the_command_writes_and_verify_agrees(run, data, tmp_path, nerveceg):
     code, printed, said = nerveceg("export", run.path, *options, "--out", out)
     assert code == 0, said
     assert "gate AUC" in printed
-    options = ["--against", run.path, "--on", data, "--part", "train", "--json", figures]
+    options = ["--against", run.path, "--on", data, "--subset", "train", "--json", figures]
     code, printed, said = nerveceg("verify", out, *options)
     assert code == 0, said
     found = json.loads(figures.read_text())
-    assert found["part"] == "train"
+    assert found["subset"] == "train"
     (of_export,) = found["exports"]
     assert of_export["frames"] == found["run"]["frames"] == 4
     assert 0 < of_export["median_ms"] <= of_export["p95_ms"]
@@ -58,7 +58,7 @@ def test_the_command_writes_and_verify_agrees(run, data, tmp_path, nerveceg):
     assert of_export["presence_difference"] < FLOAT16
     _, facts = open_export(out)
     assert facts["licence"] == "CC BY 4.0"
-    assert facts["verified"]["part"] == "validation"
+    assert facts["verified"]["subset"] == "validation"
 
 
 def test_verify_exits_with_1_where_a_limit_is_broken(run, data, few, exported, tmp_path, nerveceg):
@@ -104,7 +104,7 @@ def test_an_export_that_fails_is_not_left(
 
 
 def test_what_an_export_loses_is_measured(run, few):
-    verifier = Verifier(run, few)
+    comparison = ExportComparison(run, few)
     images = [read_image(f.image) for f in few]
     truths = {
         image.tobytes(): read_mask(f, image.shape) for f, image in zip(few, images, strict=True)
@@ -112,24 +112,24 @@ def test_what_an_export_loses_is_measured(run, few):
 
     def knows_all(frame):
         mask = truths[frame.tobytes()]
-        return Answer(float(mask.any()), mask.astype(np.float32), mask)
+        return Prediction(float(mask.any()), mask.astype(np.float32), mask)
 
     def knows_nothing(frame):
         empty = np.zeros(frame.shape)
-        return Answer(0.0, empty.astype(np.float32), empty.astype(np.uint8))
+        return Prediction(0.0, empty.astype(np.float32), empty.astype(np.uint8))
 
     def says_no_number(frame):
         return knows_all(frame)._replace(presence=np.nan)
 
     path = few[0].image
-    best = verifier.verify(knows_all, path, Limits())
+    best = comparison.verify(knows_all, path, Limits())
     assert (best.nerve_dice, best.gate_auc, best.broken) == (1.0, 1.0, ())
-    worst = verifier.verify(knows_nothing, path, Limits(gate_auc=-1))
+    worst = comparison.verify(knows_nothing, path, Limits(gate_auc=-1))
     assert worst.nerve_dice == 0
     assert worst.gate_auc == 0.5
     assert any("gate AUC falls" in line for line in worst.broken)
     assert worst.disagreeing == 4
-    assert "presence differs by nan" in verifier.verify(says_no_number, path, Limits()).broken[0]
+    assert "presence differs by nan" in comparison.verify(says_no_number, path, Limits()).broken[0]
 
 
 def test_a_segmenter_alone_can_be_exported(run, data, few, tmp_path, nerveceg):
@@ -146,8 +146,8 @@ def test_a_segmenter_alone_can_be_exported(run, data, few, tmp_path, nerveceg):
 def test_cleaning_is_named_as_lost(run, exported, few, tmp_path):
     """Before anything is written, which here is in the way of it."""
     mends = Run(shutil.copytree(run.path, tmp_path / "mends"))
-    mends.thresholds = Thresholds(0.5, 0.5, cleaning=("largest",))
-    form = module.Form(module.Format.tflite)
+    mends.thresholds = Thresholds(0.5, 0.5, postprocessing=("largest",))
+    form = module.ExportConfig(module.ExportFormat.tflite)
     with (
         pytest.warns(NervecegWarning, match="mends its masks by largest, which no export does"),
         pytest.raises(RunError, match="exists"),
@@ -203,12 +203,12 @@ def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
     """In what runs exports, and in the graph of a SavedModel, whatever the mask's threshold."""
     masks = np.ones((1, 4, 4, 1), np.float32)
     for presence, nerve in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
-        output = answer(presence, masks, (4, 4), Thresholds(0.5))
+        output = postprocess_output(presence, masks, (4, 4), Thresholds(0.5))
         assert (output.mask_binary == nerve).all()
     keras.utils.set_random_seed(0)
     model = NerveCeg(tiny_gate(), tiny_segmenter((32, 32, 1)))
     frames = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 1)).astype("float32")
-    presence = model.detect(frames)[:, 0]
+    presence = model.predict_presence(frames)[:, 0]
     graph = Served(model, Thresholds(float(np.sort(presence)[2]), mask=0.0))
     for name in ("mask_binary", "mask"):
         passed = graph.default(tf.constant(frames))[name].numpy().any((1, 2, 3))

@@ -37,10 +37,10 @@ def test_it_does_as_keras_does_to_rounding():
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), **bound)
     before = [v.numpy() for v in ours]
-    flat.swap_average()
+    flat.swap_ema()
     for one, other in zip(ours, keras_own._model_variables_moving_average, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), **bound)
-    flat.swap_average()
+    flat.swap_ema()
     for one, other in zip(ours, before, strict=True):
         np.testing.assert_array_equal(one.numpy(), other)
 

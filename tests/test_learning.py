@@ -48,9 +48,9 @@ def test_four_frames_are_learned_by_heart(four, tmp_path, stages):
     with seed 0 to more than .9 without oneDNN and with SSE4.1 alone. What 32x32 pixels can draw is
     not much more; masks of whole frames score .64.
     """
-    recipe = Recipe(
+    recipe = Recipe.from_options(
         segmenter_size=(32, 32),
-        width=4,
+        base_filters=4,
         batch_size=4,
         segmenter_learning_rate=1e-2,
         augment=0.0,

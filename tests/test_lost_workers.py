@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from nerveceg_tf.errors import TrainingError
-from nerveceg_tf.training.distributed import noticing_lost_workers
+from nerveceg_tf.training.distributed import report_lost_worker
 
 
 def of_workers(monkeypatch, count):
@@ -63,7 +63,7 @@ def test_a_lost_worker_is_said_with_its_cause(error, monkeypatch):
     of_workers(monkeypatch, 2)
     first = error.message.splitlines()[0].rstrip(".")
     line = f"a worker was lost ({first}), and the training cannot go on without it; start all"
-    with pytest.raises(TrainingError, match=re.escape(line)) as caught, noticing_lost_workers():
+    with pytest.raises(TrainingError, match=re.escape(line)) as caught, report_lost_worker():
         raise error
     assert caught.value.__cause__ is error
     assert len(str(caught.value).splitlines()) == 1
@@ -72,7 +72,7 @@ def test_a_lost_worker_is_said_with_its_cause(error, monkeypatch):
 @pytest.mark.parametrize("error", OWN, ids=name)
 def test_what_fails_by_itself_is_no_lost_worker(error, monkeypatch):
     of_workers(monkeypatch, 2)
-    with pytest.raises(type(error)) as caught, noticing_lost_workers():
+    with pytest.raises(type(error)) as caught, report_lost_worker():
         raise error
     assert caught.value is error
 
@@ -80,7 +80,7 @@ def test_what_fails_by_itself_is_no_lost_worker(error, monkeypatch):
 @pytest.mark.parametrize("error", [*LOST, *OWN], ids=name)
 def test_one_worker_alone_cannot_lose_another(error, monkeypatch):
     of_workers(monkeypatch, 1)
-    with pytest.raises(type(error)) as caught, noticing_lost_workers():
+    with pytest.raises(type(error)) as caught, report_lost_worker():
         raise error
     assert caught.value is error
 
@@ -91,5 +91,5 @@ def test_where_a_graph_failed_is_not_why(kind, before, monkeypatch):
     of_workers(monkeypatch, 2)
     reason = f"{before}{MISSED} (stopped sending heartbeats):\n/job:worker/task:1"
     line = re.escape(f"a worker was lost ({MISSED} (stopped sending heartbeats)), and the training")
-    with pytest.raises(TrainingError, match=f"^{line}"), noticing_lost_workers():
+    with pytest.raises(TrainingError, match=f"^{line}"), report_lost_worker():
         raise kind(None, None, in_a_graph(reason))

@@ -26,7 +26,7 @@ def frames():
     return truth.astype(np.float32), drawn
 
 
-def dice_of(truth, drawn, threshold):
+def dice_score(truth, drawn, threshold):
     return np.array([frame_dice(t, d >= threshold) for t, d in zip(truth, drawn, strict=True)])
 
 
@@ -37,7 +37,7 @@ def test_metrics_over_uneven_batches_equal_the_mean_over_frames(frames, threshol
     for part in (slice(0, 5), slice(5, 7)):
         kaggle.update_state(truth[part], drawn[part])
         nerve.update_state(truth[part], drawn[part])
-    dice = dice_of(truth, drawn, threshold)
+    dice = dice_score(truth, drawn, threshold)
     present = truth.any((1, 2, 3))
     assert_formula(kaggle.result(), dice.mean())
     assert_formula(nerve.result(), dice[present].mean())
@@ -60,7 +60,7 @@ def test_empty_against_empty_is_one_and_anything_drawn_there_is_zero():
 
 def test_sample_weights_weigh_frames(frames):
     truth, drawn = frames
-    dice, present = dice_of(truth, drawn, 0.5), truth.any((1, 2, 3))
+    dice, present = dice_score(truth, drawn, 0.5), truth.any((1, 2, 3))
     for weights in (np.array([1, 0, 0, 0, 0, 0, 0.0]), np.random.default_rng(1).random(7)):
         kaggle, nerve = KaggleDice(), NerveDice()
         for part in (slice(0, 5), slice(5, 7)):
@@ -83,4 +83,4 @@ def test_masks_may_be_whole_numbers(frames):
     truth, drawn = frames
     metric = KaggleDice()
     metric.update_state(truth.astype(np.uint8), (drawn >= 0.5).astype(np.uint8))
-    assert_formula(metric.result(), dice_of(truth, drawn, 0.5).mean())
+    assert_formula(metric.result(), dice_score(truth, drawn, 0.5).mean())

@@ -17,7 +17,7 @@ def wide_terminal(monkeypatch):
 
 
 def unet(width):
-    return UNet((400, 400, 3), width=width)
+    return UNet((400, 400, 3), base_filters=width)
 
 
 def efficientnet(variant, side):

@@ -13,7 +13,7 @@ from bounds import SCORE, assert_same_answer
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.evaluation.evaluate import evaluate
-from nerveceg_tf.evaluation.frame_selection import frames_by_part
+from nerveceg_tf.evaluation.frame_selection import frames_by_subset
 from nerveceg_tf.evaluation.tune import tune
 from nerveceg_tf.runs.combine import combine
 from nerveceg_tf.runs.run import Run
@@ -25,7 +25,7 @@ RUNS = ("separate", "shared", "combined")
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """Each run, unpacked where tests may change it."""
+    """Each run, unpack where tests may change it."""
     folder = tmp_path_factory.mktemp("old_runs")
     for name in RUNS:
         shutil.unpack_archive(FOLDER / f"{name}.zip", folder / name)
@@ -38,7 +38,9 @@ def assert_says(model, name, samples):
     said = SAID["frames"][name]
     images = np.stack([read_image(frames[frame].image) for frame in said])[..., None]
     images = images.astype(np.float32)
-    assert_same_answer(model.detect(images)[:, 0], [said[frame]["presence"] for frame in said])
+    assert_same_answer(
+        model.predict_presence(images)[:, 0], [said[frame]["presence"] for frame in said]
+    )
     drawn = model.segment(images)[:, :: SAID["step"], :: SAID["step"], 0]
     assert_same_answer(drawn, [said[frame]["mask"] for frame in said])
 
@@ -64,13 +66,13 @@ def test_files_of_that_time_are_read(opened, samples):
     separate = opened["separate"]
     assert separate.description["recipe"]["segmenter"] == "unet"
     assert separate.description["finished"]
-    parts = {part: len(frames) for part, frames in frames_by_part(separate, samples).items()}
+    parts = {part: len(frames) for part, frames in frames_by_subset(separate, samples).items()}
     split = separate.read("split.json")
     places = {"train": "train", "validation": "validation", "unseen": "held_out"}
     assert {k: parts[k] for k in places} == {k: len(split[part]) for k, part in places.items()}
     assert sum(parts.values()) == len(samples)
     assert separate.thresholds.area == separate.read("thresholds.json")["area"]
-    assert separate.segmenter_alone.presence == 0
+    assert separate.ungated_tuned.presence == 0
     assert set(opened["combined"].parts.values()) == {"train", "validation", "held_out"}
 
 
@@ -81,7 +83,7 @@ def test_it_is_scored_as_it_was(opened, samples):
     shared = opened["shared"]
     scores, _ = evaluate(shared, samples)
     before = shared.read("metrics.json")
-    for name in ("frames", "nerve_frames", "part", "subjects", "all_empty_dice"):
+    for name in ("frames", "nerve_frames", "subset", "subjects", "all_empty_dice"):
         assert scores[name] == before[name], name
     for name in ("kaggle_dice", "nerve_dice", "ungated_dice", "gate_auc"):
         assert scores[name] == pytest.approx(before[name], abs=SCORE), name

@@ -8,7 +8,7 @@ from exporting import make_data, make_run
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.convert import write_onnx
-from nerveceg_tf.export.export import Form, Format, export
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
 from nerveceg_tf.models import EfficientNetGate, NerveCeg, UNet
 
 pytestmark = pytest.mark.extras
@@ -24,7 +24,7 @@ def run(request, tmp_path_factory, few):
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    _, _, found = export(run, out, Form(Format.onnx), few)
+    _, _, found = export(run, out, ExportConfig(ExportFormat.onnx), few)
     assert found.presence_difference < NET
     return out
 
@@ -42,7 +42,7 @@ def test_onnx_runtime_agrees_on_both_sides_of_the_gate(run, exported, few):
             assert answer.presence == pytest.approx(float(wanted["presence"][0, 0]), abs=NET)
             assert_same_answer(answer.mask, wanted["mask"].numpy()[0, ..., 0])
     assert seen == {False, True}
-    assert runner.facts["verified"]["export"]["frames"] == 4
+    assert runner.metadata["verified"]["export"]["frames"] == 4
 
 
 def test_openvino_agrees(run, exported, few):
@@ -65,7 +65,7 @@ def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
     import onnxruntime
 
     gate = EfficientNetGate("b0", size=(32, 32), weights=None)
-    model = NerveCeg(gate, UNet((32, 48, 1), width=2), threshold=0.0)
+    model = NerveCeg(gate, UNet((32, 48, 1), base_filters=2), threshold=0.0)
     write_onnx(model, tmp_path / "model.onnx", (40, 60))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [i.name for i in session.get_inputs()] == ["image"]

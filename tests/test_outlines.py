@@ -95,7 +95,7 @@ def test_what_has_no_outline_is_left_out_of_the_means(capsys):
         assert first == pytest.approx(getattr(one, name) / 2)
         assert second == pytest.approx(getattr(far, name))
     assert found["surface_dice_frames"] == 3
-    counts = {"frames": 4, "nerve_frames": 4, "subjects": 2, "part": "unseen"}
+    counts = {"frames": 4, "nerve_frames": 4, "subjects": 2, "subset": "unseen"}
     print_scores({**found, **counts}, "scores")
     printed = capsys.readouterr().out
     assert f"{found['surface_dice_2']:.4f}" in printed

@@ -11,11 +11,11 @@ from nerveceg_tf.audit.audit import Audit, Finding, SubjectSummary
 from nerveceg_tf.audit.page import audit_page
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.explain.explainer import Explainer
-from nerveceg_tf.explain.write import write_explanations
-from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.explain.pictures import write_explanations
+from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.report import page as page_module
 from nerveceg_tf.report import write_report
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 
 NAMES = {
     "plain": "12_34",
@@ -91,7 +91,7 @@ def frames(tmp_path):
 def answers(_, frames):
     for number, frame in enumerate(frames):
         image = cv2.imread(str(frame.image), 0)
-        yield Prediction(frame, image, number / 2, np.full(image.shape, 0.6, np.float32))
+        yield FramePrediction(frame, image, number / 2, np.full(image.shape, 0.6, np.float32))
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def report(frames, tmp_path, monkeypatch):
 
     def make(name):
         run = Run.create(tmp_path / "runs" / name, {})  # a name with a slash is two folders
-        run.write("split.json", {part: [] for part in PARTS})
+        run.write("split.json", {part: [] for part in SUBSETS})
         write_report(run, frames(name), tmp_path / "report.html")
         return run, (tmp_path / "report.html").read_text("utf-8")
 

@@ -12,19 +12,19 @@ from nerveceg_tf import SharedGate
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.frame import digest, read_image, read_mask
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.evaluation.mask_metrics import dice_of
-from nerveceg_tf.evaluation.postprocessing_search import Kept, choose_cleaning
+from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction, choose_postprocessing
 from nerveceg_tf.inference.postprocess import (
     STEPS,
-    MaskMaker,
+    MaskPostprocessor,
     ShapeModel,
     close_gaps,
     fill_holes,
     fit_ellipse,
     keep_largest,
 )
-from nerveceg_tf.inference.predict import Prediction
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.inference.predict import FramePrediction
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
@@ -59,15 +59,15 @@ def with_speck(mask):
 def test_a_hole_is_filled_and_a_speck_removed(masks):
     for mask in masks:
         plain = keep_largest(fill_holes(mask))
-        assert dice_of(plain, fill_holes(with_hole(plain))) > 0.99
-        assert dice_of(plain, keep_largest(with_speck(plain))) > 0.99
+        assert dice_score(plain, fill_holes(with_hole(plain))) > 0.99
+        assert dice_score(plain, keep_largest(with_speck(plain))) > 0.99
 
 
 def test_a_thin_cut_is_closed(masks):
     mask = max(masks, key=np.sum)
     cut = mask.copy()
     cut[:, np.nonzero(mask)[1].mean().astype(int)] = False
-    assert dice_of(mask, cut) < dice_of(mask, close_gaps(cut))
+    assert dice_score(mask, cut) < dice_score(mask, close_gaps(cut))
     edge = np.zeros((40, 60), bool)
     edge[:, :20] = True
     np.testing.assert_array_equal(close_gaps(edge), edge)
@@ -75,7 +75,7 @@ def test_a_thin_cut_is_closed(masks):
 
 def test_an_ellipse_is_its_own_fit():
     ellipse = cv2.ellipse(np.zeros((120, 160), np.uint8), ((80, 60), (70, 40), 30), 1, cv2.FILLED)
-    assert dice_of(ellipse, fit_ellipse(ellipse)) > 0.98
+    assert dice_score(ellipse, fit_ellipse(ellipse)) > 0.98
     dot = np.zeros((20, 20), bool)
     dot[5, 5] = True
     np.testing.assert_array_equal(fit_ellipse(dot), dot)
@@ -83,7 +83,7 @@ def test_an_ellipse_is_its_own_fit():
 
 def test_shapes_of_other_nerves_come_near_a_real_one_and_mend_noise(masks, shapes, tmp_path):
     assert shapes.components.shape[0] == 20
-    near = np.mean([dice_of(mask, shapes.nearest(mask)) for mask in masks[20:]])
+    near = np.mean([dice_score(mask, shapes.nearest(mask)) for mask in masks[20:]])
     assert near > 0.85
     shapes.save(tmp_path / "shapes.npz")
     again = ShapeModel.load(tmp_path / "shapes.npz")
@@ -96,7 +96,7 @@ def test_shapes_of_other_nerves_come_near_a_real_one_and_mend_noise(masks, shape
 def test_a_step_is_taken_where_it_gains_and_left_where_it_does_not(masks, shapes):
     pairs = [(with_speck(with_hole(mask)), mask) for mask in masks[:20]]
     pairs += [(np.zeros_like(mask), np.zeros_like(mask)) for mask in masks[:10]]
-    found, score = choose_cleaning(pairs, shapes)
+    found, score = choose_postprocessing(pairs, shapes)
     gains = {gain.name: gain for gain in found}
     assert list(gains) == list(STEPS)
     assert gains["fill"].taken
@@ -104,20 +104,20 @@ def test_a_step_is_taken_where_it_gains_and_left_where_it_does_not(masks, shapes
     assert score == pytest.approx(1, abs=0.01)
     assert gains["fill"].nerve_dice == pytest.approx(1.5 * gains["fill"].kaggle_dice)
     clean = [(mask, mask) for mask in masks[:20]]
-    assert not any(gain.taken for gain in choose_cleaning(clean, shapes)[0])
+    assert not any(gain.taken for gain in choose_postprocessing(clean, shapes)[0])
 
 
 def test_every_step_gives_a_mask_of_the_frames_size(masks, shapes):
     for name in STEPS:
-        mask = MaskMaker(Thresholds(cleaning=(name,)), shapes).clean(masks[0])
+        mask = MaskPostprocessor(Thresholds(postprocessing=(name,)), shapes).apply_steps(masks[0])
         assert (mask.shape, mask.dtype) == (masks[0].shape, bool), name
 
 
 def test_the_gate_decides_before_anything_is_cleaned(masks):
-    make_mask = MaskMaker(Thresholds(0.5, 0.0, cleaning=("fill",)))
+    postprocess = MaskPostprocessor(Thresholds(0.5, 0.0, postprocessing=("fill",)))
     probability = masks[0].astype(np.float32)
-    assert not make_mask(0.4, probability).any()
-    assert make_mask(0.6, probability).all()
+    assert not postprocess(0.4, probability).any()
+    assert postprocess(0.6, probability).all()
 
 
 def test_what_is_kept_of_a_prediction_draws_the_same_mask(samples, masks):
@@ -126,11 +126,13 @@ def test_what_is_kept_of_a_prediction_draws_the_same_mask(samples, masks):
     random = np.random.default_rng(0)
     probability = random.random(image.shape).astype(np.float32)
     truth = read_mask(frame, image.shape)
-    kept = Kept.of(Prediction(frame, image, 0.7, probability), truth)
+    kept = CompressedPrediction.from_prediction(
+        FramePrediction(frame, image, 0.7, probability), truth
+    )
     for threshold in (0.1, 0.5, 128 / 255, 0.9):
-        make_mask = MaskMaker(Thresholds(0.5, threshold))
-        drawn, again = kept.drawn(make_mask)
-        np.testing.assert_array_equal(drawn, make_mask(0.7, probability))
+        postprocess = MaskPostprocessor(Thresholds(0.5, threshold))
+        drawn, again = kept.masks(postprocess)
+        np.testing.assert_array_equal(drawn, postprocess(0.7, probability))
         np.testing.assert_array_equal(again, truth > 0)
 
 
@@ -143,37 +145,37 @@ def run(tmp_path, samples):
         for f in samples
     ]
     parts = {"train": rows[:60], "validation": rows[60:90]}
-    run.write("split.json", {**{part: [] for part in PARTS}, **parts})
+    run.write("split.json", {**{part: [] for part in SUBSETS}, **parts})
     run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     return run
 
 
 def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
-    code, out, err = nerveceg("tune", run.path, "--clean")
+    code, out, err = nerveceg("tune", run.path, "--tune-postprocessing")
     assert code == 0, err
     assert "What each way to mend the masks gains by itself" in out
     steps = json.loads((run.path / "thresholds.json").read_text())["steps"]
     assert [step["name"] for step in steps] == list(STEPS)
     content = run.read("thresholds.json")
-    options = ("--part", "validation", "--json", tmp_path / "scores.json")
+    options = ("--subset", "validation", "--json", tmp_path / "scores.json")
     assert nerveceg("evaluate", run.path, SAMPLES, *options)[0] == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["kaggle_dice"] == pytest.approx(content["score"])
-    run.write("thresholds.json", {**content, "presence": 0, "cleaning": ["ellipse", "shape"]})
+    run.write("thresholds.json", {**content, "presence": 0, "postprocessing": ["ellipse", "shape"]})
     code, _, err = nerveceg("evaluate", run.path, SAMPLES)
     assert (code, "shapes.npz: is missing or damaged" in err) == (2, True)
     ShapeModel.fit([np.eye(30) > 0]).save(run.path / "shapes.npz")
     code, _, err = nerveceg("evaluate", run.path, SAMPLES)
     assert code == 0, err
-    run.write("thresholds.json", {**content, "cleaning": ["polish"]})
+    run.write("thresholds.json", {**content, "postprocessing": ["polish"]})
     code, _, err = nerveceg("predict", run.path, SAMPLES / "test", "--out", tmp_path / "p")
-    assert (code, "names the cleaning polish" in err) == (2, True)
+    assert (code, "names the postprocessing polish" in err) == (2, True)
     for damaged in ('{"presence": "high", "mask": 0.5}', '{"presence":', "[]"):
         (run.path / "thresholds.json").write_text(damaged)
         code, _, err = nerveceg("evaluate", run.path, SAMPLES)
         assert (code, "nerveceg tune writes it anew" in err) == (2, True), err
     assert nerveceg("tune", run.path)[0] == 0
-    assert run.thresholds.cleaning == ()
+    assert run.thresholds.postprocessing == ()
 
 
 def test_one_class_of_validation_frames_has_a_clear_outcome(run, samples, nerveceg, tmp_path):
@@ -193,7 +195,7 @@ def test_one_class_of_validation_frames_has_a_clear_outcome(run, samples, nervec
 def test_shapes_are_not_learned_from_nothing(run, nerveceg):
     split = run.read("split.json")
     run.write("split.json", {**split, "train": []})
-    code, _, err = nerveceg("tune", run.path, "--clean")
+    code, _, err = nerveceg("tune", run.path, "--tune-postprocessing")
     assert (code, "the data holds no train frames of it" in err) == (2, True)
     assert nerveceg("tune", run.path)[0] == 0
 

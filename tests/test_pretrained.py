@@ -29,14 +29,14 @@ def framework(monkeypatch):
 
 
 def test_lite_encoder_begins_with_imagenet():
-    model = PretrainedUNet((*SIZE, 1), width=2)
+    model = PretrainedUNet((*SIZE, 1), base_filters=2)
     state = read_state_dict(_package_file("lite0"))
     stem = np.transpose(state["_conv_stem.weight"], (2, 3, 1, 0))
     np.testing.assert_array_equal(model.get_layer("stem_conv").get_weights()[0], stem)
 
 
 def test_lite_encoder_sees_the_range_that_its_weights_want():
-    model = PretrainedUNet((*SIZE, 1), width=2, weights=None)
+    model = PretrainedUNet((*SIZE, 1), base_filters=2, weights=None)
     scaled = keras.Model(model.inputs[0], model.get_layer("scale").output)
     ends = np.array([0.0, 127.0, 255.0]).reshape(3, 1, 1, 1) * np.ones((1, *SIZE, 1))
     assert_formula(scaled(ends)[:, 0, 0, 0], [-127 / 128, 0, 1])
@@ -55,7 +55,9 @@ PAIRS = [
 
 @pytest.mark.parametrize(("encoder", "decoder"), PAIRS)
 def test_every_decoder_combines_and_trains(library, encoder, decoder):
-    model = PretrainedUNet((*SIZE, 1), encoder=encoder, width=2, decoder=decoder, weights=None)
+    model = PretrainedUNet(
+        (*SIZE, 1), encoder=encoder, base_filters=2, decoder=decoder, weights=None
+    )
     answer = NerveCeg(NoGate(), model)(FRAMES, training=False)
     assert_same_answer(answer["mask"], model(FRAMES, training=False))
     before = model.get_weights()[0]
@@ -67,7 +69,7 @@ def test_every_decoder_combines_and_trains(library, encoder, decoder):
 @pytest.mark.slow
 def test_saved_it_loads_without_the_extra(library, tmp_path):
     """efficientnet brings layers of its own, which a served model must not need."""
-    model = PretrainedUNet((*SIZE, 1), encoder="efficientnetb0", width=2, weights=None)
+    model = PretrainedUNet((*SIZE, 1), encoder="efficientnetb0", base_filters=2, weights=None)
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "x.npz", frames=FRAMES, masks=model(FRAMES, training=False))
     code = """
@@ -81,7 +83,7 @@ np.testing.assert_array_equal(model(x["frames"], training=False), x["masks"])
 
 @pytest.mark.parametrize("encoder", ["resnet18", "vgg16", "efficientnetb0", "mobilenet"])
 def test_frames_are_scaled_as_the_encoder_was_trained(library, encoder):
-    model = PretrainedUNet((*SIZE, 1), encoder=encoder, width=2, weights=None)
+    model = PretrainedUNet((*SIZE, 1), encoder=encoder, base_filters=2, weights=None)
     scaled = keras.Model(model.inputs[0], model.get_layer("encoder_scale").output)
     expected = library.get_preprocessing(encoder)(np.repeat(FRAMES, 3, axis=-1))
     assert_formula(scaled(FRAMES), expected)

@@ -13,13 +13,13 @@ from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation import cross_validate as cv_module
 from nerveceg_tf.evaluation.cross_validate import cross_validate
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.runs.replacement import new_of
+from nerveceg_tf.runs.replacement import replacement_path
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training import train as train_module
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import resume, train
 from nerveceg_tf.utils import files
-from nerveceg_tf.utils.files import aside_of, check_file, check_free, replacing, replacing_folder
+from nerveceg_tf.utils.files import aside_path, check_file, check_free, replacing, replacing_folder
 
 MARKER = "marker"
 
@@ -94,23 +94,25 @@ def test_a_kill_leaves_one_of_them_and_the_next_call_goes_on(step, tmp_path, mon
     monkeypatch.undo()
     # Before the first rename, between both, and before what is aside was removed.
     assert content(out) == ("old", None, "new")[step - 1]
-    assert content(aside_of(out)) == (None, "old", "old")[step - 1]
+    assert content(aside_path(out)) == (None, "old", "old")[step - 1]
     if step == 2:
-        with pytest.raises(RunError, match=f"what it held is in {aside_of(out)}; rename that back"):
+        with pytest.raises(
+            RunError, match=f"what it held is in {aside_path(out)}; rename that back"
+        ):
             replace(out, force=False)
-        assert content(aside_of(out)) == "old"
+        assert content(aside_path(out)) == "old"
     with pytest.raises(KeyError), replacing_folder(out, MARKER, force=True):
         raise KeyError  # another that fails loses nothing either
-    assert "old" in (content(out), content(aside_of(out))) or content(out) == "new"
+    assert "old" in (content(out), content(aside_path(out))) or content(out) == "new"
     replace(out, "newer")
     assert content(out) == "newer"
-    assert not aside_of(out).exists()
+    assert not aside_path(out).exists()
 
 
 def test_what_cannot_be_removed_is_named(tmp_path, monkeypatch):
     out = folder(tmp_path / "out", "old")
     monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
-    with pytest.warns(NervecegWarning, match=f"{aside_of(out)}: is what was replaced, and could"):
+    with pytest.warns(NervecegWarning, match=f"{aside_path(out)}: is what was replaced, and could"):
         replace(out)
     assert content(out) == "new"
 
@@ -145,7 +147,7 @@ COMMANDS = [
     ("evaluate", SAMPLES, "--json"),
     ("evaluate", SAMPLES, "--csv"),
     ("report", "--data", SAMPLES, "--out"),
-    ("audit", SAMPLES, "--fix"),
+    ("audit", SAMPLES, "--fixes"),
     ("demo", "--out"),
 ]
 
@@ -193,7 +195,7 @@ def test_the_old_run_is_there_until_the_new_one_is_finished(tmp_path):
     path = tmp_path / "run"
     assert run_of(path, "old").path == path
     new = run_of(path, "new", force=True, finished=False)
-    assert (new.path, words(path)) == (new_of(path), "old")
+    assert (new.path, words(path)) == (replacement_path(path), "old")
     assert new.description["replaces"] == "run"
     done = new.finish()
     assert (done.path, words(path)) == (path, "new")
@@ -207,7 +209,7 @@ def test_a_new_run_that_was_begun_gives_way_to_another_by_force_alone(tmp_path):
     run_of(path, "old")
     run_of(path, "begun", force=True, finished=False)
     again = run_of(path, "again", force=True, finished=False)
-    assert (words(path), words(new_of(path))) == ("old", "again")
+    assert (words(path), words(replacement_path(path))) == ("old", "again")
     shutil.rmtree(path)
     # With the old one gone, the new one is made in its place.
     anew = run_of(path, "anew", force=True, finished=False)
@@ -218,16 +220,18 @@ def test_a_new_run_that_was_begun_gives_way_to_another_by_force_alone(tmp_path):
 def test_what_else_has_the_name_of_the_new_run_is_left(tmp_path):
     path = tmp_path / "run"
     run_of(path, "old")
-    run_of(new_of(path), "my own")
-    with pytest.raises(RunError, match=f"made in {new_of(path)}, which holds something else"):
+    run_of(replacement_path(path), "my own")
+    with pytest.raises(
+        RunError, match=f"made in {replacement_path(path)}, which holds something else"
+    ):
         run_of(path, "new", force=True)
-    assert (words(path), words(new_of(path))) == ("old", "my own")
-    path.rename(aside_of(path))  # as a kill leaves it
+    assert (words(path), words(replacement_path(path))) == ("old", "my own")
+    path.rename(aside_path(path))  # as a kill leaves it
     with pytest.raises(RunError, match="which holds something else"):
         run_of(path, "new", force=True)
-    assert (words(path), words(new_of(path))) == ("old", "my own")
+    assert (words(path), words(replacement_path(path))) == ("old", "my own")
     # It takes no place, though it has the name of one that does.
-    assert Run(new_of(path)).finish().path == new_of(path)
+    assert Run(replacement_path(path)).finish().path == replacement_path(path)
 
 
 def test_a_new_run_under_another_name_takes_no_place(tmp_path):
@@ -263,12 +267,12 @@ def test_a_run_that_is_killed_as_it_takes_its_place_takes_it_later(step, tmp_pat
         new.finish()
     monkeypatch.undo()
     if step == 2:
-        with pytest.raises(RunError, match=f"rename {aside_of(path)} back"):
+        with pytest.raises(RunError, match=f"rename {aside_path(path)} back"):
             Run(path)
     if step < 3:
-        assert Run(new_of(path)).finish().path == path
+        assert Run(replacement_path(path)).finish().path == path
     assert words(path) == "new"
-    assert not new_of(path).exists()
+    assert not replacement_path(path).exists()
 
 
 # === Trainings, with the training itself left out ===
@@ -276,24 +280,24 @@ def test_a_run_that_is_killed_as_it_takes_its_place_takes_it_later(step, tmp_pat
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Trains nothing: `fit` calls what the test puts into the list."""
+    """Trains nothing: `train_stage` calls what the test puts into the list."""
     calls = []
 
-    def fit(run, stage, *_):
+    def train_stage(run, stage, *_):
         for call in calls:
             call(run)
 
-    monkeypatch.setattr(train_module, "fit", fit)
+    monkeypatch.setattr(train_module, "train_stage", train_stage)
     return calls
 
 
-TINY = Recipe(segmenter_size=(32, 32), width=1, epochs=1)
+TINY = Recipe.from_options(segmenter_size=(32, 32), base_filters=1, epochs=1)
 
 
 @pytest.fixture
 def trained(untrained, kaggle):
     def trained(path, seed=0, **options):
-        recipe = Recipe(**{**vars(TINY), "seed": seed})
+        recipe = Recipe.from_options(**{**TINY.options(), "seed": seed})
         run, _, _ = train(kaggle, path, recipe, only="segmenter", **options)
         return run
 
@@ -354,7 +358,7 @@ def folds(untrained, kaggle, monkeypatch, tmp_path):
     monkeypatch.setattr(cv_module, "score_frames", score_frames)
 
     def call(out=tmp_path / "cv", seed=0, force=False):
-        recipe = Recipe(**{**vars(TINY), "seed": seed})
+        recipe = Recipe.from_options(**{**TINY.options(), "seed": seed})
         cross_validate(kaggle, out, recipe, 2, only="segmenter", force=force)
         return out
 
@@ -426,10 +430,10 @@ def test_no_worker_but_the_first_replaces_a_run(monkeypatch, tmp_path):
     cluster = {"worker": ["localhost:1", "localhost:2"]}
     place = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(place))
-    own = Run(train_module.own_folder(new.path, go_on=True))
+    own = Run(train_module.worker_output_dir(new.path, go_on=True))
     assert own.finish().path == own.path
     assert (words(tmp_path / "run"), words(own.path)) == ("old", "new")
-    made = run_of(train_module.own_folder(tmp_path / "run"), "new", force=True)
+    made = run_of(train_module.worker_output_dir(tmp_path / "run"), "new", force=True)
     assert words(made.path) == "new"
     assert words(tmp_path / "run") == "old"
     assert os.path.commonpath([made.path, tmp_path]) != str(tmp_path)

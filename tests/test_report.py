@@ -18,13 +18,13 @@ from nerveceg_tf.evaluation import tune as tune_module
 from nerveceg_tf.evaluation.evaluate import evaluate
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.tune import tune
-from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.report import page as page_module
 from nerveceg_tf.report import write_report
 from nerveceg_tf.report.charts import gate_charts
 from nerveceg_tf.report.pictures import choose
 from nerveceg_tf.runs.bundled import WEIGHTS
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
@@ -41,7 +41,7 @@ def answers(run, frames):
         probability = cv2.GaussianBlur(shape, (0, 0), 3) + random.normal(0, 0.05, truth.shape)
         sure = random.random() * 0.75
         presence = 1 - sure if truth.any() else sure
-        yield Prediction(frame, image, presence, probability.clip(0, 1).astype(np.float32))
+        yield FramePrediction(frame, image, presence, probability.clip(0, 1).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def run(tmp_path_factory, samples, patched):
     known = [
         {"name": f.name, "subject": f.subject, "digest": digest(read_image(f.image))} for f in seen
     ]
-    run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
+    run.write("split.json", {**{part: [] for part in SUBSETS}, "validation": known})
     keras.utils.set_random_seed(5)  # with some weights Grad-CAM is 0 everywhere
     run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     tune(run)

@@ -26,7 +26,7 @@ from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.checkpoint import Checkpoint
 from nerveceg_tf.training.recipe import RECIPES, Recipe
-from nerveceg_tf.training.stage import checkpoint_of
+from nerveceg_tf.training.stage import checkpoint_for
 from nerveceg_tf.training.train import train
 
 # A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
@@ -34,9 +34,9 @@ TINY = {
     "gate": "shared",
     "segmenter": "tiny",
     "segmenter_size": (32, 32),
-    "width": 2,
+    "base_filters": 2,
     "epochs": 4,
-    "freeze": 1,
+    "freeze_epochs": 1,
     "clip_norm": 1.0,
     "label_smoothing": 0.1,
     "balance": True,
@@ -71,7 +71,7 @@ def whole(tmp_path_factory, stopped):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "on_epoch_begin", keep)
-        run, _, _ = train(SAMPLES, out, Recipe(**TINY))
+        run, _, _ = train(SAMPLES, out, Recipe.from_options(**TINY))
     assert (stopped / "shared.checkpoint.npz").is_file()
     return run
 
@@ -144,7 +144,7 @@ def test_what_ends_a_training_is_one_line_and_it_can_go_on(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("nerveceg_tf.training.train.fit", fail)
+    monkeypatch.setattr("nerveceg_tf.training.train.train_stage", fail)
     options = ("--only", "segmenter", "--segmenter", "tiny", "--segmenter-size", "32x32")
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
     assert code == ends
@@ -166,7 +166,7 @@ def test_patience_begins_with_the_thaw(tmp_path):
         return checkpoint.model.stop_training
 
     assert not ends(0, 1, 2, 3)  # frozen: no patience, none lost
-    checkpoint.patience, checkpoint.patient_from = 2, 4
+    checkpoint.patience, checkpoint.start_from_epoch = 2, 4
     assert not ends(4)
     assert ends(5)
 
@@ -177,11 +177,11 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
     def next_epoch(run, stage, model, *_):
         model.compile(keras.optimizers.AdamW(use_ema=True))
         model.optimizer.build(model.trainable_variables)
-        checkpoint = checkpoint_of(run, stage)
+        checkpoint = checkpoint_for(run, stage)
         checkpoint.set_model(model)
         checkpoint.on_epoch_begin(checkpoint.epoch + 1)
 
-    monkeypatch.setattr("nerveceg_tf.training.train.fit", next_epoch)
+    monkeypatch.setattr("nerveceg_tf.training.train.train_stage", next_epoch)
     checkpoint = interrupted / "shared.checkpoint.npz"
     before = checkpoint.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -242,7 +242,7 @@ out = Path(sys.argv[1])
 if (out / "split.json").is_file():
     resume(out)
 else:
-    train({samples!r}, out, Recipe(**{recipe!r}), force=True)
+    train({samples!r}, out, Recipe.from_options(**{recipe!r}), force=True)
 """
 
 
@@ -304,17 +304,30 @@ def test_every_value_of_a_recipe_is_an_option_of_train():
 @pytest.mark.slow
 def test_options_take_the_place_of_the_recipes_values_and_are_recorded(run_command, tmp_path):
     options = ("--recipe", "edge", "--segmenter", "unet", "--segmenter-size", "32x32")
-    options += ("--width", "1", "--epochs", "1", "--freeze", "0", "--mixed-precision", "on")
+    options += (
+        "--base-filters",
+        "1",
+        "--epochs",
+        "1",
+        "--freeze-epochs",
+        "0",
+        "--mixed-precision",
+        "on",
+    )
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run", *options)
     assert code == 0, printed
     run = Run(tmp_path / "run")
     recipe = run.description["recipe"]
-    assert (recipe["gate"], recipe["segment_on"], recipe["label_smoothing"]) == (
+    assert (recipe["gate"], recipe["segmenter_frames"], recipe["label_smoothing"]) == (
         "shared",
         "all",
         0.05,
     )
-    assert (recipe["segmenter"], recipe["freeze"], recipe["mixed_precision"]) == ("unet", 0, "on")
+    assert (recipe["segmenter"], recipe["freeze_epochs"], recipe["mixed_precision"]) == (
+        "unet",
+        0,
+        "on",
+    )
     # Computed in 16 bits, and kept in 32.
     assert {layer.compute_dtype for layer in run.load("shared").layers} == {"float32"}
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "b", "--recipe", "best")
@@ -331,7 +344,7 @@ def test_16_bits_are_taken_where_a_gpu_has_bfloat16(monkeypatch, capability, exp
     details = {"compute_capability": capability} if capability else {}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
-    models, used = build(Recipe(segmenter_size=(32, 32), width=1), "segmenter")
+    models, used = build(Recipe.from_options(segmenter_size=(32, 32), base_filters=1), "segmenter")
     assert used.mixed_precision == expected
     policies = {layer.dtype_policy.name for layer in models["segmenter"].layers}
     assert ("mixed_bfloat16" in policies) == (expected == "on")

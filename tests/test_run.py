@@ -68,7 +68,7 @@ def test_combine_takes_each_stage_from_its_run_and_remembers_all_frames(tmp_path
     )
     both = combine(one.path, two.path, tmp_path / "both")
     assert both.stages == ("gate", "segmenter")
-    assert both.parts == {"a": "train", "b": "validation", "c": "train", "d": "held_out"}
+    assert both.subsets == {"a": "train", "b": "validation", "c": "train", "d": "held_out"}
     expected = two.load("segmenter").get_weights()
     for weight, other in zip(both.load("segmenter").get_weights(), expected, strict=True):
         np.testing.assert_array_equal(weight, other)
@@ -80,7 +80,7 @@ def test_combine_takes_each_stage_from_its_run_and_remembers_all_frames(tmp_path
 def test_combine_takes_model_files_too(tmp_path):
     one, two = (make_run(tmp_path / stage, (stage,)) for stage in ("gate", "segmenter"))
     both = combine(one.path / "gate.keras", two.path / "segmenter.keras", tmp_path / "both")
-    assert set(both.parts.values()) == set()
+    assert set(both.subsets.values()) == set()
     expected = ask(NerveCeg(one.load("gate"), two.load("segmenter")))
     for name, values in ask(both.model()).items():
         np.testing.assert_array_equal(values, expected[name])
@@ -167,7 +167,7 @@ def test_damaged_and_missing_files_are_named(tmp_path):
         run.model()
     (run.path / "split.json").write_text("{")
     with pytest.raises(RunError, match=r"split\.json: is missing or damaged"):
-        _ = run.parts
+        _ = run.subsets
 
 
 def test_a_folder_in_the_way_is_never_emptied_unasked(tmp_path):

@@ -17,9 +17,9 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import ServingError
-from nerveceg_tf.export.export import Form, Format, export
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
 from nerveceg_tf.export.saved_model import Runner
-from nerveceg_tf.inference.postprocess import MaskMaker
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.models import UNet
 from nerveceg_tf.serving import Client, LocalServer
 from nerveceg_tf.utils.overlay import overlay
@@ -42,7 +42,9 @@ def run(request, tmp_path_factory, few):
 @pytest.fixture(scope="module")
 def folder(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("served") / "nerve"
-    written, _, _ = export(run, out, Form(Format.savedmodel, version=3, licence="CC0"), few)
+    written, _, _ = export(
+        run, out, ExportConfig(ExportFormat.savedmodel, version=3, licence="CC0"), few
+    )
     assert written == out / "3"
     return written
 
@@ -153,12 +155,12 @@ def test_no_graph_calls_python(folder):
 
 
 def test_masks_are_those_that_predict_writes(run, served, images, expected):
-    make_mask = MaskMaker.of(run)
+    postprocess = MaskPostprocessor.from_run(run)
     found = ask(served, "serving_default", image=images)
     for name, value in expected.items():
         assert_same_answer(found[name], value)
     for presence, mask, drawn in zip(*(found[n] for n in sorted(found, key=ORDER)), strict=True):
-        np.testing.assert_array_equal(drawn[..., 0], make_mask(presence[0], mask[..., 0]))
+        np.testing.assert_array_equal(drawn[..., 0], postprocess(presence[0], mask[..., 0]))
     assert found["mask_binary"].any()
 
 
@@ -178,7 +180,7 @@ def test_encoded_frames_of_several_sizes_answer_as_alone(run, served, few):
     frames = [
         cv2.resize(read_image(f.image), s[::-1]) for f, s in zip(few[:4], shapes, strict=True)
     ]
-    model, make_mask = run.model(), MaskMaker.of(run)
+    model, postprocess = run.model(), MaskPostprocessor.from_run(run)
     kinds = (".png", ".bmp", ".png", ".png")
     files = [cv2.imencode(k, f)[1].tobytes() for k, f in zip(kinds, frames, strict=True)]
     colour = cv2.imencode(".png", cv2.cvtColor(frames[3], cv2.COLOR_GRAY2BGR))[1].tobytes()
@@ -189,7 +191,7 @@ def test_encoded_frames_of_several_sizes_answer_as_alone(run, served, few):
         assert found["presence"][number, 0] == pytest.approx(presence, abs=NET)
         drawn = [_picture(found[name][number]) for name in ("mask_bytes", "mask_binary_bytes")]
         assert np.abs(drawn[0] - mask * 255.0).max() <= 0.5 + 255 * NET  # rounded to whole levels
-        assert (drawn[1] == make_mask(presence, mask) * 255).mean() > 0.999
+        assert (drawn[1] == postprocess(presence, mask) * 255).mean() > 0.999
 
 
 def test_a_refused_frame_costs_no_segmenter(folder, images, expected):
@@ -304,11 +306,13 @@ def test_query_draws_what_a_server_says(run, folder, few, run_command, tmp_path)
         assert again == 2
         assert "--force" in refused
     image = read_image(few[0].image)
-    presence = float(run.model().detect(image[None, ..., None].astype(np.float32))[0, 0])
+    presence = float(run.model().predict_presence(image[None, ..., None].astype(np.float32))[0, 0])
     said = float(re.search(r"presence (\d\.\d{3})", printed)[1])
     assert said == pytest.approx(presence, abs=0.0005 + NET)
     mask = run.model()(image[None, ..., None].astype(np.float32), training=False)["mask"]
-    expected = overlay(image, MaskMaker.of(run)(presence, mask.numpy()[0, ..., 0]), said)
+    expected = overlay(
+        image, MaskPostprocessor.from_run(run)(presence, mask.numpy()[0, ..., 0]), said
+    )
     # A pixel of the mask within rounding of its threshold moves a piece of the outline.
     assert (cv2.imread(str(out)) == expected).mean() > 0.99
 

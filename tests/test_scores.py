@@ -20,12 +20,12 @@ from nerveceg_tf.evaluation.bootstrap import bootstrap
 from nerveceg_tf.evaluation.calibration import calibrate, reliability
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.mask_metrics import outline_distances
-from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_levels, labelled
+from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_levels, with_ground_truth
 from nerveceg_tf.evaluation.summary import _auc, summarise
-from nerveceg_tf.evaluation.threshold_search import GATES, NO_GATE, search
-from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.evaluation.threshold_search import GATES, NO_GATE, grid_search
+from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.inference.submission import write_submission
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
@@ -83,29 +83,29 @@ def test_counted_pixels_score_as_the_masks_do(drawn, counts, setting):
 
 
 def test_the_search_scores_every_setting_as_a_loop_would(drawn, counts):
-    surface = search(counts)
+    grid = grid_search(counts)
     some = list(itertools.product(range(0, 51, 17), range(0, 25, 6), range(0, 29, 9)))
     for g, t, a in some:
-        setting = surface.presence[g], surface.mask[t], surface.area[a]
+        setting = grid.presence[g], grid.mask[t], grid.area[a]
         expected = plain_scores(drawn, *setting).mean()
-        assert surface.score[g, t, a] == pytest.approx(expected), setting
+        assert grid.score[g, t, a] == pytest.approx(expected), setting
 
 
 def test_the_choice_is_as_good_as_the_best_but_for_chance(counts):
-    surface = search(counts)
-    at = surface.best
-    assert surface.score[at] >= surface.score.max() - 0.005
-    choice = surface.choice
+    grid = grid_search(counts)
+    at = grid.best_index
+    assert grid.score[at] >= grid.score.max() - 0.005
+    choice = grid.best_thresholds
     reached = gated_dice(counts, choice.presence, choice.mask, choice.area).mean()
-    assert reached == pytest.approx(surface.score[at])
-    for name, (low, high) in surface.flat.items():
+    assert reached == pytest.approx(grid.score[at])
+    for name, (low, high) in grid.tolerance.items():
         assert low <= getattr(choice, name) <= high
 
 
 def test_without_a_gate_every_frame_passes(counts):
-    surface = search(counts, NO_GATE)
-    assert surface.presence.tolist() == [0]
-    assert surface.score.max() <= search(counts).score.max() + 1e-9
+    grid = grid_search(counts, NO_GATE)
+    assert grid.presence.tolist() == [0]
+    assert grid.score.max() <= grid_search(counts).score.max() + 1e-9
 
 
 def test_distances_of_squares_are_what_they_look_like():
@@ -171,7 +171,7 @@ def frame_scores(counts, presence, mask, area=0.0, alone=None):
         passed=counts.presence >= presence,
         dice=gated_dice(counts, presence, mask, area),
         ungated_dice=counts.dice(0.5),
-        alone_dice=counts.dice(alone.mask, alone.area) if alone else none,
+        ungated_tuned_dice=counts.dice(alone.mask, alone.area) if alone else none,
         hausdorff_95=none,
         surface_distance=none,
         surface_dice_2=none,
@@ -180,17 +180,17 @@ def frame_scores(counts, presence, mask, area=0.0, alone=None):
 
 
 def test_the_summary_names_the_rivals_and_their_distance(drawn, counts):
-    alone = search(counts, NO_GATE).choice
+    alone = grid_search(counts, NO_GATE).best_thresholds
     scores = summarise(frame_scores(counts, 0.4, 0.3, 0.01, alone))
     assert scores["kaggle_dice"] == pytest.approx(plain_scores(drawn, 0.4, 0.3, 0.01).mean())
     assert scores["ungated_dice"] == pytest.approx(plain_scores(drawn, 0, 0.5, 0).mean())
-    assert scores["best_area_dice"] == pytest.approx(counts.dice(alone.mask, alone.area).mean())
+    assert scores["ungated_tuned_dice"] == pytest.approx(counts.dice(alone.mask, alone.area).mean())
     assert scores["all_empty_dice"] == pytest.approx(0.4)
-    rival = scores["strongest_rival"]
-    assert scores[rival] == max(
-        scores[k] for k in ("all_empty_dice", "ungated_dice", "best_area_dice")
+    baseline = scores["strongest_baseline"]
+    assert scores[baseline] == max(
+        scores[k] for k in ("all_empty_dice", "ungated_dice", "ungated_tuned_dice")
     )
-    assert scores["gain"] == pytest.approx(scores["kaggle_dice"] - scores[rival])
+    assert scores["gain"] == pytest.approx(scores["kaggle_dice"] - scores[baseline])
     for name, bounds in scores["intervals"].items():
         if bounds:
             assert bounds[0] <= scores[name] <= bounds[1], name
@@ -224,7 +224,7 @@ def test_an_answer_that_is_no_number_is_named(samples):
     image = np.zeros((112, 144), np.uint8)
     mask = np.full(image.shape, np.nan, np.float32)
     with pytest.raises(RunError, match=rf"{samples[0].image}: the model's answer is no number"):
-        list(labelled([Prediction(samples[0], image, 0.5, mask)]))
+        list(with_ground_truth([FramePrediction(samples[0], image, 0.5, mask)]))
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def run(tmp_path_factory, samples):
         {"name": f.name, "subject": f.subject, "digest": digest(read_image(f.image))}
         for f in samples
     ]
-    run.write("split.json", {**{part: [] for part in PARTS}, "validation": known})
+    run.write("split.json", {**{part: [] for part in SUBSETS}, "validation": known})
     run.save("shared", SharedGate(tiny_segmenter((32, 32, 1))))
     return run
 
@@ -250,13 +250,13 @@ def test_tune_writes_what_evaluate_and_predict_apply(run, nerveceg, tmp_path):
     content = json.loads((run.path / "thresholds.json").read_text())
     chosen = run.thresholds
     assert content["frames"] == 120
-    assert np.array(content["surface"]["score"]).max() <= content["score"] + 0.005
+    assert np.array(run.threshold_search["score"]).max() <= content["score"] + 0.005
     code, out, _ = nerveceg("evaluate", run.path, SAMPLES, "--json", tmp_path / "scores.json")
     assert code == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["kaggle_dice"] == pytest.approx(content["score"])
-    assert scores["best_area_dice"] == pytest.approx(content["segmenter_alone"]["score"])
-    assert scores["thresholds"] == {**vars(chosen), "cleaning": []}
+    assert scores["ungated_tuned_dice"] == pytest.approx(content["ungated_tuned"]["score"])
+    assert scores["thresholds"] == {**vars(chosen), "postprocessing": []}
     assert "the segmenter alone, tuned" in out
     assert "gate helps" in " ".join(out.split())
 

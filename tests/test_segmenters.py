@@ -57,7 +57,7 @@ def build(request):
 def model(build):
     """Built once for all tests, which leave it as it is."""
     keras.utils.set_random_seed(0)
-    return build((*SIZE, 1), width=2)
+    return build((*SIZE, 1), base_filters=2)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ WIDE = [(1, 3), pytest.param(5, 1, marks=pytest.mark.slow)]
 @pytest.mark.parametrize(("width", "channels"), WIDE)
 def test_masks_are_probabilities_in_the_frames_size(build, frames, channels, width):
     keras.utils.set_random_seed(0)
-    model = build((*SIZE, channels), width=width)
+    model = build((*SIZE, channels), base_filters=width)
     for mask in masks_of(model, np.repeat(frames, channels, axis=-1)):
         assert mask.shape == frames.shape
         assert mask.dtype == np.float32
@@ -98,7 +98,7 @@ def test_saved_model_gives_the_same_bits(model, frames, tmp_path):
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_it_combines_with_a_gate(build, model, channels):
     """Of frames of any size, each is drawn in the segmenter's, and its mask brought back."""
-    whole = model if channels == 1 else build((*SIZE, channels), width=2)
+    whole = model if channels == 1 else build((*SIZE, channels), base_filters=2)
     frames = np.random.default_rng(1).uniform(0, 255, (3, 96, 128, 1)).astype("float32")
     mask = NerveCeg(NoGate(), whole)(frames, training=False)["mask"].numpy()
     assert mask.shape == frames.shape
@@ -114,7 +114,7 @@ def test_it_combines_with_a_gate(build, model, channels):
 )
 def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, mended):
     with pytest.raises(ModelError, match=f"multiples of (8|16|32); the nearest is {mended}"):
-        build((*size, 1), width=2)
+        build((*size, 1), base_filters=2)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, m
 )
 def test_unet_halves_four_times(size, mended):
     with pytest.raises(ModelError, match=f"multiples of 16; the nearest is {mended}"):
-        UNet((*size, 1), width=2)
+        UNet((*size, 1), base_filters=2)
 
 
 def test_width_scales_every_level():
-    model = UNet((32, 48, 1), width=4)
+    model = UNet((32, 48, 1), base_filters=4)
     assert model.get_layer("down_1_1_conv").filters == 4
     assert model.get_layer("bottom_2_conv").filters == 64
 
@@ -149,14 +149,14 @@ class TestSharedGate:
         assert_same_answer(answer["presence"], whole["presence"])
         drawn = [resize(mask[..., 0].numpy(), many.shape[1:3]) for mask in whole["mask"]]
         assert_same_answer(answer["mask"], np.stack(drawn)[..., None])
-        assert_same_answer(both.detect(many), answer["presence"])
+        assert_same_answer(both.predict_presence(many), answer["presence"])
         assert_same_answer(both.segment(many), answer["mask"])
 
     @pytest.mark.parametrize("name", quickly(BUILDERS, {*BUILDERS} - {"unet", "res_unet"}))
     def test_a_step_of_training_moves_every_weight(self, name, frames):
         """Of encoder, decoder and head, and the statistics of every normalization."""
         keras.utils.set_random_seed(0)
-        shared = SharedGate(BUILDERS[name]((*SIZE, 1), width=2))
+        shared = SharedGate(BUILDERS[name]((*SIZE, 1), base_filters=2))
         targets = {
             name: np.array([[0.0], [1.0]]) if name == "presence" else (frames > 128).astype("f")
             for name in shared.output
@@ -177,7 +177,7 @@ class TestSharedGate:
 
 def test_saved_with_a_shared_gate_it_gives_the_same_bits(frames, tmp_path):
     keras.utils.set_random_seed(0)
-    model = NerveCeg(SharedGate(UNet((*SIZE, 1), width=2)), threshold=0.0)
+    model = NerveCeg(SharedGate(UNet((*SIZE, 1), base_filters=2)), threshold=0.0)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.count_params() == model.count_params()
@@ -205,7 +205,7 @@ def test_a_shared_gate_draws_only_the_frames_that_pass():
 
 def test_a_shared_gate_runs_the_encoder_once():
     calls = []
-    shared = SharedGate(UNet((*SIZE, 1), width=2))
+    shared = SharedGate(UNet((*SIZE, 1), base_filters=2))
     layer = shared.get_layer("down_1_1_conv")
     inner = layer.call
     layer.call = lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)
@@ -217,7 +217,7 @@ def test_a_shared_gate_runs_the_encoder_once():
 
 def test_a_plain_segmenter_is_no_shared_gate():
     with pytest.raises(ModelError, match="unet: is no SharedGate; pass one, or a segmenter too"):
-        NerveCeg(UNet((*SIZE, 1), width=2))
+        NerveCeg(UNet((*SIZE, 1), base_filters=2))
 
 
 def test_a_shared_gate_needs_a_bottleneck():
@@ -228,7 +228,7 @@ def test_a_shared_gate_needs_a_bottleneck():
 
 
 def test_gray_range_reaches_the_first_convolution():
-    model = UNet((*SIZE, 1), width=2, gray_range=(0.0, 1.0))
+    model = UNet((*SIZE, 1), base_filters=2, gray_range=(0.0, 1.0))
     scaled = keras.Model(model.input, model.get_layer("scale").output)
     ends = np.array([0.0, 255.0]).reshape(2, 1, 1, 1) * np.ones((1, *SIZE, 1))
     assert_formula(scaled(ends)[:, 0, 0, 0], [0, 1])
@@ -236,7 +236,7 @@ def test_gray_range_reaches_the_first_convolution():
 
 @pytest.mark.parametrize("name", quickly(PARAMETERS))
 def test_parameters_at_the_originals_settings(name):
-    model = SEGMENTERS[name]((*SIZE, 3), width=64)
+    model = SEGMENTERS[name]((*SIZE, 3), base_filters=64)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == PARAMETERS[name]
 
 
@@ -247,7 +247,7 @@ def test_every_segmenter_is_tested():
 
 @pytest.mark.parametrize("name", quickly(["attention_unet", "r2_attention_unet"]))
 def test_attention_coefficients_are_found_by_name(name, frames):
-    model = SEGMENTERS[name]((*SIZE, 1), width=2)
+    model = SEGMENTERS[name]((*SIZE, 1), base_filters=2)
     for level in range(1, 5):
         layer = model.get_layer(f"attention_{level}_coefficients")
         coefficients = keras.Model(model.input, layer.output)(frames, training=False).numpy()
@@ -257,7 +257,7 @@ def test_attention_coefficients_are_found_by_name(name, frames):
 
 
 def test_recurrences_share_their_weights():
-    once, thrice = (R2UNet((*SIZE, 1), width=2, recurrences=n) for n in (1, 3))
+    once, thrice = (R2UNet((*SIZE, 1), base_filters=2, recurrences=n) for n in (1, 3))
     assert once.count_params() == thrice.count_params()
     thrice.set_weights(once.get_weights())
     frame = np.full((1, *SIZE, 1), 99, "float32")
@@ -267,11 +267,11 @@ def test_recurrences_share_their_weights():
 @pytest.mark.parametrize("name", ["r2_unet", "r2_attention_unet"])
 def test_no_recurrences_are_refused(name):
     with pytest.raises(ModelError, match="recurrences 0: pass 1 or more"):
-        SEGMENTERS[name]((*SIZE, 1), width=2, recurrences=0)
+        SEGMENTERS[name]((*SIZE, 1), base_filters=2, recurrences=0)
 
 
 def test_shared_normalization_learns_from_every_recurrence():
-    model = R2UNet((*SIZE, 1), width=2, recurrences=2)
+    model = R2UNet((*SIZE, 1), base_filters=2, recurrences=2)
     layer = model.get_layer("down_1_1_bn")
     start = layer.moving_variance.numpy()
     calls, inner = [], layer.call
@@ -285,7 +285,7 @@ class TestPrune:
     @pytest.fixture(scope="class")
     def model(self):
         keras.utils.set_random_seed(0)
-        return UNetPlusPlus((*SIZE, 1), width=2, deep_supervision=True)
+        return UNetPlusPlus((*SIZE, 1), base_filters=2, deep_supervision=True)
 
     def test_cut_net_draws_what_the_whole_one_drew_at_that_depth(self, model, frames):
         for level, whole in zip((4, 3, 2, 1), masks_of(model, frames), strict=True):
@@ -305,7 +305,7 @@ class TestPrune:
     @pytest.mark.parametrize("other", [UNet, UNetPlusPlus])
     def test_a_net_without_deep_supervision_is_refused(self, other):
         with pytest.raises(ModelError, match="deep_supervision=True"):
-            prune(other((*SIZE, 1), width=2), 2)
+            prune(other((*SIZE, 1), base_filters=2), 2)
 
     def test_reloaded_net_can_be_cut_and_reloaded(self, model, frames, tmp_path):
         model.save(tmp_path / "whole.keras")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.splits import k_folds_by_subject, split_by_subject, subjects_of
+from nerveceg_tf.data.splits import get_subjects, k_folds_by_subject, split_by_subject
 from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 SIDES = ("train", "validation", "held_out")
@@ -42,7 +42,7 @@ def assert_apart(split, subjects):
 def test_no_subject_is_on_two_sides(seed):
     frames, present = cohort(seed)
     split = split_by_subject(frames, present, hold_out=["p3", "p7"], seed=seed)
-    subjects = subjects_of(frames)
+    subjects = get_subjects(frames)
     assert_apart(split, subjects)
     assert set(subjects[split.held_out]) == {"p3", "p7"}
     assert len(split.train)
@@ -51,7 +51,7 @@ def test_no_subject_is_on_two_sides(seed):
 
 def test_bundled_frames_are_split_by_subject(samples):
     split = split_by_subject(samples, hold_out=["1"])
-    assert_apart(split, subjects_of(samples))
+    assert_apart(split, get_subjects(samples))
     assert {samples[i].subject for i in split.held_out} == {"1"}
     assert {samples[i].subject for i in split.validation}
 
@@ -84,14 +84,14 @@ def test_a_subject_that_the_layout_holds_out_is_held_out_whole():
     frames = make(["a", "b", "c", "a", "d", "b"], held_out=[0])
     split = split_by_subject(frames, hold_out=["d"])
     assert sorted(split.held_out) == [0, 3, 4]
-    assert_apart(split, subjects_of(frames))
+    assert_apart(split, get_subjects(frames))
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("k", [2, 3, 9])
 def test_of_k_folds_each_frame_is_held_out_exactly_once(k, seed):
     frames, present = cohort(seed)
-    subjects, splits = subjects_of(frames), k_folds_by_subject(frames, k, present, seed)
+    subjects, splits = get_subjects(frames), k_folds_by_subject(frames, k, present, seed)
     assert len(splits) == k
     for split in splits:
         assert_apart(split, subjects)
@@ -137,7 +137,7 @@ def test_with_one_subject_all_train_and_a_warning_says_what_that_costs():
 def test_where_subjects_are_unknown_neighbours_stay_together_and_a_warning_says_so():
     frames = make([None] * 100 + ["a"] * 3)
     with pytest.warns(UserWarning, match="subjects are unknown for 100 of 103 frames: neighbour"):
-        subjects = subjects_of(frames)
+        subjects = get_subjects(frames)
     runs = [subjects[i : i + 5] for i in range(0, 100, 5)]
     assert all(len(set(run)) == 1 for run in runs)
     assert len({run[0] for run in runs}) == 20
@@ -151,7 +151,7 @@ def test_where_subjects_are_unknown_neighbours_stay_together_and_a_warning_says_
 def test_folds_of_unknown_subjects_keep_neighbours_together_on_all_sides():
     frames = make([None] * 100)
     with pytest.warns(UserWarning, match="unknown"):
-        subjects = subjects_of(frames)
+        subjects = get_subjects(frames)
     with pytest.warns(UserWarning, match="unknown") as noted:
         splits = k_folds_by_subject(frames, 5)
     assert len(noted) == 1
@@ -177,10 +177,10 @@ class TestTogether:
 
     def test_they_are_on_one_side_for_every_seed(self):
         frames, present = cohort(1)
-        subjects = subjects_of(frames)
+        subjects = get_subjects(frames)
         linked = of(subjects, ("p0", "p3"), ("p3", "p5"), ("p1", "p8"))
         for seed in range(8):
-            split = split_by_subject(frames, present, 0.3, seed=seed, together=linked)
+            split = split_by_subject(frames, present, 0.3, seed=seed, linked_pairs=linked)
             assert_apart(split, subjects)
             for group in ({"p0", "p3", "p5"}, {"p1", "p8"}):
                 on = [side for side in SIDES if group & set(subjects[getattr(split, side)])]
@@ -188,18 +188,21 @@ class TestTogether:
 
     def test_one_that_is_held_out_takes_the_others_with_it(self):
         frames, present = cohort(2)
-        subjects = subjects_of(frames)
+        subjects = get_subjects(frames)
         with pytest.warns(NervecegWarning, match="subjects p3, p5 share a scan"):
             split = split_by_subject(
-                frames, present, hold_out=["p0"], together=of(subjects, ("p3", "p0"), ("p5", "p3"))
+                frames,
+                present,
+                hold_out=["p0"],
+                linked_pairs=of(subjects, ("p3", "p0"), ("p5", "p3")),
             )
         assert set(subjects[split.held_out]) == {"p0", "p3", "p5"}
 
     def test_folds_keep_them_together_too(self):
         frames, present = cohort(3)
-        subjects = subjects_of(frames)
+        subjects = get_subjects(frames)
         linked = of(subjects, ("p0", "p1"), ("p1", "p2"))
-        for split in k_folds_by_subject(frames, 4, present, together=linked):
+        for split in k_folds_by_subject(frames, 4, present, linked_pairs=linked):
             held = {"p0", "p1", "p2"} & set(subjects[split.held_out])
             assert held in (set(), {"p0", "p1", "p2"})
 
@@ -207,7 +210,7 @@ class TestTogether:
     def test_frames_of_unknown_subjects_are_joined_by_their_blocks(self):
         frames = make([None] * 100)
         for seed in range(6):
-            split = split_by_subject(frames, seed=seed, together=[(0, 99)])
+            split = split_by_subject(frames, seed=seed, linked_pairs=[(0, 99)])
             sides = [{0, 99} & set(getattr(split, side).tolist()) for side in SIDES]
             assert sorted(map(len, sides)) == [0, 0, 2]
 
@@ -226,7 +229,7 @@ def test_a_subject_with_a_third_of_all_frames_is_trained_on(seed):
     frames = make(["large"] * 40 + [f"p{n % 20}" for n in range(80)])
     present = np.arange(len(frames)) % 2 == 0
     split = split_by_subject(frames, present, validation=0.1, seed=seed)
-    assert "large" in subjects_of(frames)[split.train]
+    assert "large" in get_subjects(frames)[split.train]
     assert 0.05 <= len(split.validation) / len(frames) <= 0.15
 
 
@@ -246,7 +249,7 @@ def of_sizes(*sizes):
 def test_more_than_half_may_validate(share):
     frames = of_sizes(*[5] * 40)
     split = split_by_subject(frames, np.arange(200) % 2 == 0, share)
-    assert_apart(split, subjects_of(frames))
+    assert_apart(split, get_subjects(frames))
     one = 5 / 200  # a fold may have a subject more than another
     assert abs(len(split.validation) / 200 - share) <= one
     for split in k_folds_by_subject(frames, 5, validation=share):
@@ -308,7 +311,7 @@ def known_subjects(frames):
     """The subject of each, or what stands in for it, without the note."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return subjects_of(frames)
+        return get_subjects(frames)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
@@ -334,7 +337,7 @@ def test_small_sets_are_split(name, share):
 def test_small_sets_are_folded_or_it_is_said_what_is_missing(name, k):
     subjects, present, _ = SMALL[name]
     frames = make(subjects)
-    known = subjects_of(frames)
+    known = get_subjects(frames)
     count = len(set(known))
     if count < k:
         missing = rf"{k} folds: (all frames are of one subject|{count} subjects allow from 2 to)"

@@ -89,7 +89,7 @@ def test_help_and_wrong_calls_import_nothing_heavy(tmp_path):
 
 def test_an_audit_needs_no_tensorflow(kaggle, tmp_path):
     page, found, plan = (tmp_path / name for name in ("a.html", "a.json", "a.csv"))
-    ends, modules = call(["audit", kaggle, "--report", page, "--json", found, "--fix", plan])
+    ends, modules = call(["audit", kaggle, "--report", page, "--json", found, "--fixes", plan])
     assert ends == [0]
     assert page.is_file()
     assert not modules & set(TENSORFLOW)
@@ -129,7 +129,7 @@ def saved(tmp_path_factory):
     """A model with a layer, a loss and a metric of ours, and what it says of a frame."""
     folder = tmp_path_factory.mktemp("saved")
     keras.utils.set_random_seed(0)
-    model = NerveCeg(NoGate(), UNet((16, 16, 1), width=1))
+    model = NerveCeg(NoGate(), UNet((16, 16, 1), base_filters=1))
     model.compile("sgd", loss={"mask": BCEDice()}, metrics={"mask": [KaggleDice()]})
     model.save(folder / "model.keras")
     frame = np.linspace(0, 255, 400, dtype=np.float32).reshape(1, 20, 20, 1)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from nerveceg_tf.data.datasets import gate_dataset, read_frames
-from nerveceg_tf.training.ema_batch_norm import OwnStatistics
+from nerveceg_tf.data.datasets import make_dataset, read_frames
+from nerveceg_tf.training.ema_batch_norm import EMABatchNorm
 
 SIZE = (32, 32)
 
@@ -41,8 +41,8 @@ def frames(few):
 def trained(frames, *more):
     built, remember = model(), Remember()
     average = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    batches = gate_dataset(frames, SIZE, 4, training=True, epochs=range(6))
-    validation = gate_dataset(frames, SIZE, 4)
+    batches = make_dataset(frames, SIZE, "presence", batch_size=4, training=True, epochs=range(6))
+    validation = make_dataset(frames, SIZE, "presence", batch_size=4)
     built.fit(
         batches,
         validation_data=validation,
@@ -55,7 +55,7 @@ def trained(frames, *more):
 
 
 def test_they_are_those_of_the_averaged_weights(frames):
-    looked_at = gate_dataset(frames, SIZE, 2)
+    looked_at = make_dataset(frames, SIZE, "presence", batch_size=2)
 
     def distance(built):
         seen = keras.Model(built.input, built.get_layer("conv").output)
@@ -63,7 +63,7 @@ def test_they_are_those_of_the_averaged_weights(frames):
         return np.abs(np.array(built.get_layer("norm").moving_mean) - true).max()
 
     without, before = trained(frames)
-    with_own, after = trained(frames, OwnStatistics(looked_at))
+    with_own, after = trained(frames, EMABatchNorm(looked_at))
     assert distance(with_own) < 0.1 * distance(without)
     for one, other in zip(before, after, strict=True):  # the training itself is as it was
         np.testing.assert_array_equal(one, other)
@@ -74,7 +74,7 @@ def test_they_are_those_of_the_averaged_weights(frames):
 def test_frozen_layers_keep_theirs(frames):
     built = model()
     built.get_layer("norm").trainable = False
-    callback = OwnStatistics(gate_dataset(frames, SIZE, 2))
+    callback = EMABatchNorm(make_dataset(frames, SIZE, "presence", batch_size=2))
     callback.set_model(built)
     callback.on_train_begin()
     callback.on_epoch_end(0)

@@ -15,8 +15,8 @@ from exporting import make_data, make_run
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import FrameError, ModelError
 from nerveceg_tf.export.convert import Precision
-from nerveceg_tf.export.export import Form, Format, export
-from nerveceg_tf.export.metadata import append_facts, read_facts
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
+from nerveceg_tf.export.metadata import append_metadata, read_metadata
 from nerveceg_tf.export.tflite import GATE, SEGMENTER, Runner
 from nerveceg_tf.models import UNet
 
@@ -58,12 +58,12 @@ FORMS = [
 def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, split):
     out = tmp_path / ("two" if split else "one.tflite")
     written, _, _ = export(
-        run, out, Form(Format.tflite, precision, split, frames[0].shape), few, **LOOSE
+        run, out, ExportConfig(ExportFormat.tflite, precision, split, frames[0].shape), few, **LOOSE
     )
     assert written == out
     assert sorted(p.name for p in tmp_path.iterdir()) == [out.name]
     runner = Runner(out, threads=2)
-    assert runner.facts["precision"] == precision
+    assert runner.metadata["precision"] == precision
     passed = set()
     for frame, (presence, mask) in zip(frames, expected, strict=True):
         answer = runner(frame)
@@ -105,7 +105,7 @@ def test_an_empty_frame_skips_the_segmenter(run, frames, expected, tmp_path, few
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("lite") / "model.tflite"
-    export(run, out, Form(Format.tflite), few)
+    export(run, out, ExportConfig(ExportFormat.tflite), few)
     return out
 
 
@@ -173,10 +173,10 @@ def test_facts_give_way_to_newer_ones(tmp_path):
         "precision": "int8",
         "thresholds": {"presence": 0.5, "mask": 0.5},
     }
-    append_facts(file, {**needed, "a": 1})
+    append_metadata(file, {**needed, "a": 1})
     size = file.stat().st_size
-    append_facts(file, {**needed, "a": 2})
-    assert read_facts(file) == {**needed, "a": 2}
+    append_metadata(file, {**needed, "a": 2})
+    assert read_metadata(file) == {**needed, "a": 2}
     assert file.stat().st_size == size
     assert file.read_bytes().startswith(b"weights")
 
@@ -193,6 +193,6 @@ def test_damaged_files_are_named(tmp_path, content):
 def test_a_cut_model_is_named(exported, tmp_path):
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(exported.read_bytes()[:2000])
-    append_facts(cut, read_facts(exported))
+    append_metadata(cut, read_metadata(exported))
     with pytest.raises(ModelError, match="export it again"):
         Runner(cut)

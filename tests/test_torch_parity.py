@@ -91,7 +91,7 @@ def noise(height: int, width: int, batch: int = 2) -> np.ndarray:
 @pytest.mark.parametrize("original", ORIGINALS)
 def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_path, record_property):
     frames = noise(48, 64)
-    net = OriginalSegmenter(**ORIGINALS[original], channels=channels, width=6)
+    net = OriginalSegmenter(**ORIGINALS[original], channels=channels, base_filters=6)
     net = trained(net, frames, channels)
     path = saved(net.state_dict(), tmp_path / "net.pt", zipped)
     model = import_torch(path, size=(48, 64))
@@ -103,7 +103,7 @@ def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_pat
 
 def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
     frames = noise(32, 48)
-    net = trained(OriginalSegmenter(width=4), frames)
+    net = trained(OriginalSegmenter(base_filters=4), frames)
     path = saved(net.state_dict(), tmp_path / "net.pt")
     out = tmp_path / "models" / "unet.keras"
     arguments = ["import-torch", str(path), "--out", str(out), "--size", "32x48"]
@@ -119,7 +119,7 @@ def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
 
 def test_recurrences_are_the_callers_to_say(tmp_path):
     frames = noise(32, 32)
-    net = trained(OriginalSegmenter(recurrent=True, width=4, recurrences=3), frames)
+    net = trained(OriginalSegmenter(recurrent=True, base_filters=4, recurrences=3), frames)
     path = saved(net.state_dict(), tmp_path / "net.pt")
     expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
     rgb = np.repeat(frames, 3, axis=-1)
@@ -157,7 +157,7 @@ def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, re
 def test_imported_stages_make_one_model(tmp_path):
     efficientnet = pytest.importorskip("efficientnet_pytorch")
     gate = efficientnet.EfficientNet.from_name("efficientnet-b0", num_classes=2)
-    segmenter = OriginalSegmenter(width=4)
+    segmenter = OriginalSegmenter(base_filters=4)
     model = NerveCeg(
         import_torch(saved(gate.state_dict(), tmp_path / "gate.pt"), size=(64, 64), name="gate"),
         import_torch(saved(segmenter.state_dict(), tmp_path / "net.pt"), size=(32, 48)),
@@ -190,20 +190,20 @@ def test_pickled_code_is_refused_and_not_run(zipped, tmp_path):
 
 
 def test_a_net_trained_in_data_parallel_is_read(tmp_path):
-    net = OriginalSegmenter(width=2)
+    net = OriginalSegmenter(base_filters=2)
     state = {f"module.{name}": values for name, values in net.state_dict().items()}
     model = import_torch(saved(state, tmp_path / "net.pt"), size=(16, 16))
     assert model.name == "unet"
 
 
 def test_bfloat16_says_how_to_save_it(tmp_path):
-    path = saved(OriginalSegmenter(width=2).bfloat16().state_dict(), tmp_path / "net.pt")
+    path = saved(OriginalSegmenter(base_filters=2).bfloat16().state_dict(), tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"holds bfloat16; .*model\.float\(\)"):
         import_torch(path)
 
 
 def test_a_whole_pickled_module_is_refused_with_the_mend(tmp_path):
-    path = saved(OriginalSegmenter(width=2), tmp_path / "net.pt")
+    path = saved(OriginalSegmenter(base_filters=2), tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"asks to run .*; save it anew with torch\.save"):
         import_torch(path)
 
@@ -233,7 +233,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("key", "value", "message"), REFUSED.values(), ids=REFUSED)
 def test_segmenter_of_unknown_keys_or_shapes_is_refused(key, value, message, tmp_path):
-    state = OriginalSegmenter(width=2).state_dict()
+    state = OriginalSegmenter(base_filters=2).state_dict()
     edited(key, value)(state)
     path = saved(state, tmp_path / "net.pt")
     with pytest.raises(ModelError, match=re.escape(message)) as caught:

@@ -16,7 +16,7 @@ from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.errors import TrainingError
 from nerveceg_tf.runs.run import Run
-from nerveceg_tf.training.callbacks import History, Schedule, Score, StopOnNaN
+from nerveceg_tf.training.callbacks import History, StopOnNaN, ValidationScore, WarmupCosineDecay
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_run_says_how_it_was_made(run, subjects):
     sides = [{frame["subject"] for frame in split[part]} for part in split]
     assert set.union(*sides) == set(subjects)
     assert sum(map(len, sides)) == len(subjects)
-    assert split["left_out"] == []
+    assert split["excluded"] == []
     assert {frame["subject"] for frame in split["held_out"]} == set(subjects[:3])
     rows = list(csv.DictReader((run.path / "history.csv").open()))
     names = {(row["stage"], row["name"]) for row in rows}
@@ -99,7 +99,7 @@ def test_evaluate_scores_only_held_out_frames_and_writes_every_key(
     assert "Kaggle Dice" in printed
     scores = json.loads((tmp_path / "scores.json").read_text())
     held_out = [f for f in find_frames(SAMPLES) if f.subject in subjects[:3]]
-    assert (scores["part"], scores["frames"], scores["subjects"]) == ("unseen", len(held_out), 3)
+    assert (scores["subset"], scores["frames"], scores["subjects"]) == ("unseen", len(held_out), 3)
     keys = {
         "frames",
         "kaggle_dice",
@@ -129,7 +129,7 @@ def test_frames_are_recognised_under_other_names_and_formats(run, run_command, t
     assert code == 2
     assert "was trained on every frame" in printed
     code, printed = run_command(
-        "evaluate", run.path, data, "--part", "train", "--json", tmp_path / "s"
+        "evaluate", run.path, data, "--subset", "train", "--json", tmp_path / "s"
     )
     assert code == 0
     assert json.loads((tmp_path / "s").read_text())["frames"] == 4
@@ -173,7 +173,7 @@ def test_where_every_frame_has_a_nerve_no_gate_is_trained(run_command, tmp_path,
 
 
 def test_the_learning_rate_rises_and_falls():
-    schedule = Schedule(1e-3, 200)
+    schedule = WarmupCosineDecay(1e-3, 200)
     rates = [schedule.rate(step) for step in range(200)]
     keras_own = keras.optimizers.schedules.CosineDecay(
         1e-4, 190, warmup_target=1e-3, warmup_steps=10
@@ -235,7 +235,9 @@ def test_an_epoch_with_a_value_that_is_no_number_ends_the_training(name, said, v
 
 def test_a_score_that_is_no_number_ends_the_training_too():
     """It is the mean of others, and is made of them just before."""
-    every = keras.callbacks.CallbackList([Score(["auc", "dice"]), StopOnNaN("gate", "--rate")])
+    every = keras.callbacks.CallbackList(
+        [ValidationScore(["auc", "dice"]), StopOnNaN("gate", "--rate")]
+    )
     with pytest.raises(TrainingError, match="the gate's validation auc became nan in epoch 3"):
         every.on_epoch_end(2, {"loss": 1.0, "val_auc": float("nan"), "val_dice": 0.5})
 

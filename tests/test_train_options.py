@@ -23,7 +23,7 @@ def train_tiny(run_command, out, subjects, *options):
 
 @pytest.mark.slow
 def test_one_model_can_be_both_stages(run_command, tmp_path, subjects):
-    options = ("--gate", "shared", "--segmenter", "tiny", "--width", "2", "--segmenter-size")
+    options = ("--gate", "shared", "--segmenter", "tiny", "--base-filters", "2", "--segmenter-size")
     run, scored = train_tiny(run_command, tmp_path / "run", subjects, *options, "32x32")
     assert {"val_presence_auc", "val_mask_nerve_dice", "val_score"} <= scored
     assert sorted(path.name for path in run.path.glob("*.keras")) == ["shared.keras"]
@@ -49,7 +49,7 @@ def test_subjects_may_be_spans(text, subjects):
 
 @pytest.mark.slow
 def test_unet_plus_plus_is_trained_at_every_depth_and_cut(run_command, tmp_path, subjects):
-    common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--width", "2")
+    common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--base-filters", "2")
     common += ("--segmenter-size", "32x32")
     whole, scored = train_tiny(
         run_command, tmp_path / "whole", subjects, *common, "--deep-supervision"
@@ -65,7 +65,7 @@ def test_unet_plus_plus_is_trained_at_every_depth_and_cut(run_command, tmp_path,
 @pytest.mark.slow
 def test_a_pretrained_encoder_is_named_in_the_run(run_command, tmp_path, subjects):
     options = ("--only", "segmenter", "--segmenter", "pretrained_unet", "--encoder", "lite0")
-    options += ("--width", "2", "--segmenter-size", "32x32")
+    options += ("--base-filters", "2", "--segmenter-size", "32x32")
     run, _ = train_tiny(run_command, tmp_path / "run", subjects, *options)
     recipe = run.description["recipe"]
     assert (recipe["encoder"], recipe["encoder_weights"]) == ("lite0", "imagenet")
@@ -126,12 +126,12 @@ def test_plan_split_and_cache_are_taken(run_command, tmp_path, subjects):
     plan.write_text(
         f"name,action,source,down,right,reason\n99_1,drop,,,,\n{subjects[1]}_1,drop,,,,\n"
     )
-    arguments = ("--plan", plan, "--split", tmp_path / "a" / "split.json", *cache)
+    arguments = ("--fixes", plan, "--split", tmp_path / "a" / "split.json", *cache)
     assert run_command("train", data, "--out", tmp_path / "b", *ONLY_TINY, *arguments)[0] == 0
     dropped = {"99_1", f"{subjects[1]}_1"}
     second = sides(tmp_path / "b")
-    assert second.pop("left_out") == dropped
-    del first["left_out"]
+    assert second.pop("excluded") == dropped
+    del first["excluded"]
     assert second == {part: names - dropped for part, names in first.items()}
     code, printed = run_command("evaluate", tmp_path / "b", data, "--json", tmp_path / "s.json")
     assert code == 0
@@ -161,7 +161,7 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
         shutil.copy(path, data)
     plan = tmp_path / "plan.csv"
     plan.write_text("name,action,source,down,right,reason\n3_1,drop,,,,\n")
-    arguments = ("train", data, "--out", tmp_path / "run", *ONLY_TINY, "--plan", plan)
+    arguments = ("train", data, "--out", tmp_path / "run", *ONLY_TINY, "--fixes", plan)
     code, printed = run_command(*arguments)
     assert code == 0, printed
     assert not (tmp_path / "run" / "metrics.json").exists()
@@ -172,8 +172,8 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
     [
         ("--recipe", "edge", "--gate-size", "96x96"),
         ("--only", "segmenter", "--gate-size", "96x96"),
-        ("--only", "gate", "--width", "8"),
-        ("--only", "segmenter", "--freeze", "1"),
+        ("--only", "gate", "--base-filters", "8"),
+        ("--only", "segmenter", "--freeze-epochs", "1"),
     ],
 )
 def test_an_option_that_changes_nothing_is_named(run_command, tmp_path, options):

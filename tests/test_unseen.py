@@ -12,10 +12,10 @@ from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.frame import Frame, PixelMemory, map_frames, read_image, read_mask
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import NervecegWarning, RunError
-from nerveceg_tf.evaluation.frame_selection import frames_by_part, select_part
+from nerveceg_tf.evaluation.frame_selection import frames_by_subset, select_subset
 from nerveceg_tf.runs.fingerprints import NAME, save_fingerprints
 from nerveceg_tf.runs.run import Run
-from nerveceg_tf.training.split_file import describe_split, known_frames
+from nerveceg_tf.training.split_file import known_frames, split_to_json
 
 TRAIN, VALIDATION, HELD_OUT = range(0, 2), range(2, 4), range(4, 6)
 
@@ -27,7 +27,7 @@ def run(tmp_path, few):
     split = Split(*(np.array(part) for part in (TRAIN, VALIDATION, HELD_OUT)))
     run = Run.create(tmp_path / "run", {})
     save_fingerprints(run.path, known_frames(split, found))
-    run.write("split.json", describe_split(split, found, []))
+    run.write("split.json", split_to_json(split, found, []))
     return run
 
 
@@ -50,8 +50,8 @@ def darker(image):
 
 
 def parts_of(run, frames):
-    by_part = frames_by_part(run, frames)
-    return {name: {f.name for f in part} for name, part in by_part.items() if part}
+    by_subset = frames_by_subset(run, frames)
+    return {name: {f.name for f in part} for name, part in by_subset.items() if part}
 
 
 @pytest.mark.parametrize("change", [one_pixel, jpeg, moved, darker])
@@ -100,12 +100,12 @@ def test_frames_of_unknown_subject_are_not_taken_for_one(run, few):
 def test_what_is_left_out_is_counted_and_said(run, few):
     frames = [replace(few[6], name="new", subject=few[0].subject), *few[:6]]
     with pytest.warns(NervecegWarning, match="1 frames are left out: new frames of subjects"):
-        found, part, left_out = select_part(run, frames)
-    assert part == "unseen"
+        found, subset, excluded = select_subset(run, frames)
+    assert subset == "unseen"
     assert {f.name for f in found} == {f.name for f in few[4:6]}
-    assert left_out == {"left_out": 0, "near_duplicate": 0, "same_subject": 1}
+    assert excluded == {"excluded": 0, "near_duplicate": 0, "same_subject": 1}
     with pytest.raises(RunError, match=r"gives no score \(1 train, 1 same subject\)"):
-        select_part(run, [frames[0], few[0]])
+        select_subset(run, [frames[0], few[0]])
 
 
 def test_a_run_of_an_earlier_version_knows_equal_frames_and_says_so(run, few, tmp_path):
@@ -158,7 +158,7 @@ def test_thresholds_are_parsed_once_for_each_state_of_the_file(run, monkeypatch)
     run.write("thresholds.json", {"presence": 0.3, "mask": 0.4})
     for _ in range(5):
         assert run.thresholds.presence == 0.3
-        assert run.segmenter_alone is None
+        assert run.ungated_tuned is None
     assert len(parsed) == 1
     Run(run.path).write("thresholds.json", {"presence": 0.25, "mask": 0.4})
     assert run.thresholds.presence == 0.25

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.export import measure
 from nerveceg_tf.export import verify as module
-from nerveceg_tf.export.answer import Answer
-from nerveceg_tf.export.verify import Limits, Verifier, verify
+from nerveceg_tf.export.prediction import Prediction
+from nerveceg_tf.export.verify import ExportComparison, Limits, verify
 from nerveceg_tf.runs.thresholds import Thresholds
 
 HEIGHT, WIDTH = 160, 200
@@ -32,7 +32,7 @@ class Fake:
         presence = float(random.random())
         drawn = presence >= 0.5
         mask = random.random(image.shape).astype(np.float32) * drawn
-        return Answer(presence, mask, (mask > 0.5).astype(np.uint8))
+        return Prediction(presence, mask, (mask > 0.5).astype(np.uint8))
 
 
 @pytest.fixture
@@ -93,18 +93,18 @@ def plainly(frames, run, export):
 
 def test_what_is_measured_is_what_all_answers_at_once_give(frames, fakes, run):
     some = frames(40, ((HEIGHT, WIDTH), (90, 70)))
-    verifier = Verifier(run, some)
+    comparison = ExportComparison(run, some)
     exports = [(fake, Path(f"{fake.seed}.tflite"), LOOSE) for fake in fakes[1:]]
     for _, path, _ in exports:
         (run.path / path).touch()
-    found = verifier.verify_all([(ask, run.path / path, most) for ask, path, most in exports])
-    for measured, fake in zip([verifier.run, *found], fakes, strict=True):
+    found = comparison.verify_all([(ask, run.path / path, most) for ask, path, most in exports])
+    for measured, fake in zip([comparison.reference, *found], fakes, strict=True):
         for name, value in plainly(some, Fake(0), Fake(fake.seed)).items():
             assert getattr(measured, name) == pytest.approx(value), (fake.seed, name)
     assert found[0].disagreeing
-    assert verifier.run.presence_difference == verifier.run.mask_difference == 0
+    assert comparison.reference.presence_difference == comparison.reference.mask_difference == 0
     # One by one they are measured as together.
-    alone = verifier.verify(fakes[2], run.path / "2.tflite", LOOSE, "a name")
+    alone = comparison.verify(fakes[2], run.path / "2.tflite", LOOSE, "a name")
     assert alone.name == "a name"
     for name in ("presence_difference", "mask_difference", "nerve_dice", "gate_auc"):
         assert getattr(alone, name) == getattr(found[1], name)
@@ -135,7 +135,7 @@ def test_memory_does_not_grow_with_the_frames(frames, fakes, run):
     every, peaks = frames(300), []
     for some in (every[:40], every):  # as many as are read ahead, and far more
         tracemalloc.start()
-        Verifier(run, some).verify(fakes[1], run.path / "1.tflite", LOOSE)
+        ExportComparison(run, some).verify(fakes[1], run.path / "1.tflite", LOOSE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     of_a_frame = HEIGHT * WIDTH * (1 + 1)  # its pixels and its true mask
@@ -156,7 +156,7 @@ def test_what_warms_a_model_up_is_no_frames_time(frames, fakes, run, monkeypatch
 
     (run.path / "1.tflite").touch()
     some = frames(16, ((HEIGHT, WIDTH), (90, 70)))
-    found = Verifier(run, some).verify(ask, run.path / "1.tflite", LOOSE)
+    found = ExportComparison(run, some).verify(ask, run.path / "1.tflite", LOOSE)
     assert len(warm) == 4  # or the test says nothing
     assert found.median_ms == pytest.approx(2)
     assert found.p95_ms == pytest.approx(2)

@@ -28,13 +28,13 @@ def tiny_gate(
 
 
 def tiny_segmenter(
-    input_shape: tuple[int, int, int], width: int = 2, name: str = "tiny_segmenter"
+    input_shape: tuple[int, int, int], base_filters: int = 2, name: str = "tiny_segmenter"
 ) -> keras.Model:
     """As the segmenters of the package, with one halving: gray `(b, h, w, c)` to a mask."""
     image, x = blocks.frame_input(input_shape, 2)
-    skip = blocks.conv_bn_relu(x, width, "down_1")
-    x = blocks.conv_bn_relu(blocks.down(skip, "pool_1"), 2 * width, "bottom")
-    x = blocks.up(blocks.bottleneck(x), width, "up_1")
+    skip = blocks.conv_bn_relu(x, base_filters, "down_1")
+    x = blocks.conv_bn_relu(blocks.down(skip, "pool_1"), 2 * base_filters, "bottom")
+    x = blocks.up(blocks.bottleneck(x), base_filters, "up_1")
     x = keras.layers.Concatenate(name="skip_1")([skip, x])
     return keras.Model(image, blocks.mask_head(x), name=name)
 

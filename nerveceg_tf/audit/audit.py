@@ -8,10 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.data.decode import by
+from nerveceg_tf.data.decode import format_size
 from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.near_duplicates import Twins, candidates, compare, fingerprint, working_size
+from nerveceg_tf.data.near_duplicates import (
+    DuplicatePair,
+    candidates,
+    compare,
+    fingerprint,
+    working_size,
+)
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.size import Size
@@ -101,12 +107,12 @@ class _Record:
     area: float
 
 
-def audit(folder: Path | str, least_dice: float = 0.5) -> Audit:
+def audit(folder: Path | str, min_dice: float = 0.5) -> Audit:
     """Reads every frame of a folder once and lists what is wrong with it. Nothing is changed.
 
     Args:
         folder: a folder that `find_frames` understands; what it would refuse becomes a finding.
-        least_dice: masks of one scan that overlap less contradict each other, as one with a nerve
+        min_dice: masks of one scan that overlap less contradict each other, as one with a nerve
             and one without do.
 
     Raises:
@@ -129,7 +135,7 @@ def audit(folder: Path | str, least_dice: float = 0.5) -> Audit:
         else:
             records.append(outcome)
     findings += _odd_sizes(records)
-    findings += _twin_findings(records, least_dice)
+    findings += _duplicate_findings(records, min_dice)
     order = list(KINDS)
     findings.sort(key=lambda f: (order.index(f.kind), -(f.similarity or 0)))
     return Audit(
@@ -167,23 +173,27 @@ def _odd_sizes(records: Sequence[_Record]) -> list[Finding]:
     if count <= len(records) / 2:
         return []  # a collection of many sizes, of which none is odd
     return [
-        Finding("odd size", (r.frame.name,), f"{by(r.size)}, where most are {by(usual)}")
+        Finding(
+            "odd size",
+            (r.frame.name,),
+            f"{format_size(r.size)}, where most are {format_size(usual)}",
+        )
         for r in records
         if r.size != usual
     ]
 
 
-def _twin_findings(records: Sequence[_Record], least_dice: float) -> list[Finding]:
+def _duplicate_findings(records: Sequence[_Record], min_dice: float) -> list[Finding]:
     exact = defaultdict(list)
     for position, record in enumerate(records):
         exact[record.digest].append(position)
-    equal = [Twins(*pair, 1.0, (0.0, 0.0)) for g in exact.values() for pair in _pairs(g)]
+    equal = [DuplicatePair(*pair, 1.0, (0.0, 0.0)) for g in exact.values() for pair in _pairs(g)]
 
     def wanted(one: int, other: int) -> bool:
         a, b = records[one], records[other]
         if a.digest == b.digest:
             return False
-        return _two_subjects(a, b) or _disagree(a, b, least_dice)
+        return _two_subjects(a, b) or _disagree(a, b, min_dice)
 
     if len(records) < 2:
         return []
@@ -191,10 +201,10 @@ def _twin_findings(records: Sequence[_Record], least_dice: float) -> list[Findin
     compared = parallel_map(
         lambda pair: compare(records[pair[0]].small, records[pair[1]].small, *pair), pairs
     )
-    near = [twins for twins in track(compared, "comparing frames", len(pairs)) if twins]
+    near = [pair for pair in track(compared, "comparing frames", len(pairs)) if pair]
     findings = []
-    for twins in (*equal, *near):
-        findings += _judge(twins, records[twins.one], records[twins.other], least_dice)
+    for pair in (*equal, *near):
+        findings += _judge(pair, records[pair.one], records[pair.other], min_dice)
     return findings
 
 
@@ -205,27 +215,27 @@ def _pairs(equal: list[int]) -> list[tuple[int, int]]:
     return [(equal[0], other) for other in equal[1:]]
 
 
-def _judge(twins: Twins, a: _Record, b: _Record, least_dice: float) -> list[Finding]:
+def _judge(pair: DuplicatePair, a: _Record, b: _Record, min_dice: float) -> list[Finding]:
     exact = a.digest == b.digest
-    shift = tuple(round(share * side) for share, side in zip(twins.shift, a.size, strict=True))
-    dice = _dice(a, b, twins.shift)
+    shift = tuple(round(share * side) for share, side in zip(pair.shift, a.size, strict=True))
+    dice = _dice(a, b, pair.shift)
     names = (a.frame.name, b.frame.name)
-    facts = {"similarity": twins.similarity, "dice": dice, "shift": shift, "exact": exact}
+    scores = {"similarity": pair.similarity, "dice": dice, "shift": shift, "exact": exact}
     alike = "equal frames" if exact else "one scan" + _moved(shift)
     findings = []
     if bool(a.area) != bool(b.area):
         with_nerve = names[0] if a.area else names[1]
         detail = f"{alike}; only {with_nerve} has a nerve"
-        findings.append(Finding("contradiction", names, detail, **facts))
-    elif dice < least_dice:
+        findings.append(Finding("contradiction", names, detail, **scores))
+    elif dice < min_dice:
         detail = f"{alike}; their masks overlap by a Dice of {dice:.2f}"
-        findings.append(Finding("contradiction", names, detail, **facts))
+        findings.append(Finding("contradiction", names, detail, **scores))
     elif exact and not _two_subjects(a, b):
         detail = alike if dice > 0.99 else f"{alike}; their masks overlap by a Dice of {dice:.2f}"
-        findings.append(Finding("duplicate", names, detail, **facts))
+        findings.append(Finding("duplicate", names, detail, **scores))
     if _two_subjects(a, b):
         detail = f"{alike}; subjects {a.frame.subject} and {b.frame.subject}"
-        findings.append(Finding("leak", names, detail, **facts))
+        findings.append(Finding("leak", names, detail, **scores))
     return findings
 
 
@@ -239,8 +249,8 @@ def _two_subjects(a: _Record, b: _Record) -> bool:
     return len(subjects) == 2 and None not in subjects
 
 
-def _disagree(a: _Record, b: _Record, least_dice: float) -> bool:
-    return bool(a.area) != bool(b.area) or _dice(a, b) < least_dice
+def _disagree(a: _Record, b: _Record, min_dice: float) -> bool:
+    return bool(a.area) != bool(b.area) or _dice(a, b) < min_dice
 
 
 def _dice(a: _Record, b: _Record, shift: tuple[float, float] = (0.0, 0.0)) -> float:

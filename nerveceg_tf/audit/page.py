@@ -18,7 +18,7 @@ from nerveceg_tf.utils.progress import track
 
 _WIDTH = 256
 _JPEG = ("jpg", cv2.IMWRITE_JPEG_QUALITY, 82)
-_MOST = 150  # findings of a kind with pictures; the rest are in the JSON
+_MAX_CARDS = 150  # findings of a kind with pictures; the rest are in the JSON
 _MASK = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
 
 
@@ -35,22 +35,22 @@ def audit_page(audit: Audit) -> str:
     Args:
         audit: what was found; the frames must still be on disk.
     """
-    shown = [f for kind in KINDS for f in audit.of_kind(kind)[:_MOST]]
+    shown = [f for kind in KINDS for f in audit.of_kind(kind)[:_MAX_CARDS]]
     cards = track(parallel_map(lambda f: _card(audit, f), shown), "drawing pairs", len(shown))
     sections = {kind: [] for kind in KINDS}
     for card in cards:
         sections[card.finding.kind].append(card)
-    facts = audit.as_json()
+    summary = audit.as_json()
     template = files("nerveceg_tf.audit").joinpath("page.html").read_text("utf-8")
     return (
         Environment(autoescape=True)
         .from_string(template)
         .render(
-            audit=facts,
+            audit=summary,
             kinds=KINDS,
             sections=sections,
-            most=_MOST,
-            widest=max((s["area"] or 0 for s in facts["subjects"]), default=0) or 1,
+            most=_MAX_CARDS,
+            widest=max((s["area"] or 0 for s in summary["subjects"]), default=0) or 1,
         )
     )
 

@@ -30,11 +30,11 @@ def explain(
     """Show where in a frame the gate, or the segmenter, found what it says."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.explain.explainer import Explainer
-    from nerveceg_tf.explain.write import MARKER, write_explanations
+    from nerveceg_tf.explain.pictures import MARKER, write_explanations
     from nerveceg_tf.runs.run import Run
 
     images = find_images(frames)
-    explainer = Explainer.of(Run(run), method or ["grad-cam"], layer)
+    explainer = Explainer.from_run(Run(run), method or ["grad-cam"], layer)
     with replacing_folder(out, MARKER, force) as folder:
         write_explanations(explainer, images, folder)
     console.print(f"{len(images)} frames: {out}", soft_wrap=True)

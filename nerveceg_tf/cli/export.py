@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.cli.options import Force, ForceFile, Plan, RunFolder, ScoredPart, parse_size
+from nerveceg_tf.cli.options import Fixes, Force, ForceFile, RunFolder, ScoredSubset, parse_size
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.export.form import Form, Format, Precision
+from nerveceg_tf.export.config import ExportConfig, ExportFormat, Precision
 from nerveceg_tf.export.limits import Limits
 from nerveceg_tf.utils.files import check_new_file, check_outputs, write_json
 from nerveceg_tf.utils.progress import console
 
 app = typer.Typer()
 
-MostDice = Annotated[
+MaxDiceDrop = Annotated[
     float, typer.Option(min=0, max=1, help="How far the Dice on frames with a nerve may fall.")
 ]
-MostAuc = Annotated[float, typer.Option(min=0, max=1, help="How far the gate's AUC may fall.")]
+MaxAucDrop = Annotated[float, typer.Option(min=0, max=1, help="How far the gate's AUC may fall.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Of TFLite and ONNX; all cores by default.")
 ]
@@ -28,7 +28,7 @@ Threads = Annotated[
 @app.command()
 def export(
     run: RunFolder,
-    format: Annotated[Format, typer.Option(help="What to write.")],
+    format: Annotated[ExportFormat, typer.Option(help="What to write.")],
     out: Annotated[Path, typer.Option(help="File, or for savedmodel and --split a folder.")],
     precision: Annotated[
         Precision, typer.Option(help="Of a TFLite model's weights; int8: of all it computes.")
@@ -45,30 +45,34 @@ def export(
         ),
     ] = None,
     model_version: Annotated[int, typer.Option(min=1, help="SavedModel: its folder.")] = 1,
-    name: Annotated[str, typer.Option(help="SavedModel: name to be served under.")] = Form.name,
+    name: Annotated[
+        str, typer.Option(help="SavedModel: name to be served under.")
+    ] = ExportConfig.name,
     licence: Annotated[str, typer.Option(help="Of the weights, kept in the export.")] = "",
     on: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="Folder of the training's frames, if it has moved."),
     ] = None,
-    plan: Plan = None,
-    most_dice_loss: MostDice = Limits.nerve_dice,
-    most_auc_loss: MostAuc = Limits.gate_auc,
+    fixes: Fixes = None,
+    max_dice_drop: MaxDiceDrop = Limits.nerve_dice,
+    max_auc_drop: MaxAucDrop = Limits.gate_auc,
     force: Force = False,
 ) -> None:
     """Write a run as SavedModel, TFLite or ONNX, if it still says what the run says."""
-    form = Form(format, precision, split, frame_size, model_version, name, licence or Form.licence)
+    config = ExportConfig(
+        format, precision, split, frame_size, model_version, name, licence or ExportConfig.licence
+    )
 
-    from nerveceg_tf.cli.tables import print_verified
-    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.cli.tables import print_export_reports
+    from nerveceg_tf.data.fixes import find_fixed_frames
     from nerveceg_tf.export.export import export as export_run
     from nerveceg_tf.runs.run import Run
 
     opened = Run(run)
-    frames, _, _ = find_planned(on or opened.data, plan)
-    most = {"nerve_dice": most_dice_loss, "gate_auc": most_auc_loss}
-    written, of_run, found = export_run(opened, out, form, frames, force, **most)
-    print_verified([of_run, found], f"{written} beside its run")
+    frames, _, _ = find_fixed_frames(on or opened.data, fixes)
+    most = {"nerve_dice": max_dice_drop, "gate_auc": max_auc_drop}
+    written, of_run, found = export_run(opened, out, config, frames, force, **most)
+    print_export_reports([of_run, found], f"{written} beside its run")
     console.print(f"export: {written}", soft_wrap=True)
 
 
@@ -82,32 +86,32 @@ def verify(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all figures here.")
     ] = None,
-    part: ScoredPart = None,
-    plan: Plan = None,
+    subset: ScoredSubset = None,
+    fixes: Fixes = None,
     threads: Threads = None,
-    most_dice_loss: MostDice = Limits.nerve_dice,
-    most_auc_loss: MostAuc = Limits.gate_auc,
+    max_dice_drop: MaxDiceDrop = Limits.nerve_dice,
+    max_auc_drop: MaxAucDrop = Limits.gate_auc,
 ) -> None:
     """Hold exports against their run: agreement, Dice, AUC, latency, size. Exits with 1 if one
     loses more than it may."""
     check_outputs(json)
 
-    from nerveceg_tf.cli.tables import print_verified
-    from nerveceg_tf.data.plan import find_planned
-    from nerveceg_tf.evaluation.frame_selection import frames_of_part
+    from nerveceg_tf.cli.tables import print_export_reports
+    from nerveceg_tf.data.fixes import find_fixed_frames
+    from nerveceg_tf.evaluation.frame_selection import frames_of_subset
     from nerveceg_tf.export.verify import verify as verify_exports
     from nerveceg_tf.runs.run import Run
 
     run = Run(against)
-    frames, _, _ = find_planned(on, plan)
-    frames, scored = frames_of_part(run, frames, part)
+    frames, _, _ = find_fixed_frames(on, fixes)
+    frames, scored = frames_of_subset(run, frames, subset)
     of_run, *found = verify_exports(
-        exports, run, frames, threads, nerve_dice=most_dice_loss, gate_auc=most_auc_loss
+        exports, run, frames, threads, nerve_dice=max_dice_drop, gate_auc=max_auc_drop
     )
-    print_verified([of_run, *found], f"{len(frames)} {scored} frames of {on}")
+    print_export_reports([of_run, *found], f"{len(frames)} {scored} frames of {on}")
     if json:
         of_exports = [asdict(item) for item in found]
-        write_json(json, {"part": scored, "run": asdict(of_run), "exports": of_exports})
+        write_json(json, {"subset": scored, "run": asdict(of_run), "exports": of_exports})
     if any(item.broken for item in found):
         raise typer.Exit(1)
 
@@ -117,7 +121,7 @@ def query(
     url: Annotated[str, typer.Argument(help="http://HOST:8501 or grpc://HOST:8500")],
     frame: Annotated[Path, typer.Argument(help="One frame.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Overlay to write.")],
-    model: Annotated[str, typer.Option(help="Name that it is served under.")] = Form.name,
+    model: Annotated[str, typer.Option(help="Name that it is served under.")] = ExportConfig.name,
     model_version: Annotated[int | None, typer.Option(help="The newest by default.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 30.0,
     force: ForceFile = False,
@@ -138,7 +142,7 @@ def query(
 @app.command()
 def serve(
     folder: Annotated[Path, typer.Argument(help="Folder of a SavedModel's versions.")],
-    name: Annotated[str, typer.Option(help="Name to serve it under.")] = Form.name,
+    name: Annotated[str, typer.Option(help="Name to serve it under.")] = ExportConfig.name,
     rest_port: Annotated[int, typer.Option(min=0, max=65535)] = 8501,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 8500,
 ) -> None:

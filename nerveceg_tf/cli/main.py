@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.choices import MOST_PICTURES
+from nerveceg_tf.choices import MAX_PICTURES
 from nerveceg_tf.cli.explain import app as explain_app
 from nerveceg_tf.cli.export import app as export_app
 from nerveceg_tf.cli.options import (
     Data,
+    Fixes,
     Force,
     ForceFile,
-    Plan,
     RunFolder,
     RunFolders,
-    ScoredPart,
+    ScoredSubset,
     Tta,
     parse_size,
 )
@@ -29,8 +29,8 @@ from nerveceg_tf.errors import (
     NervecegWarning,
     RunError,
 )
-from nerveceg_tf.runs.bundled import box_folder
-from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.runs.bundled import bundled_folder
+from nerveceg_tf.training.recipe import SegmenterConfig
 from nerveceg_tf.utils.files import (
     check_new_file,
     check_outputs,
@@ -72,8 +72,8 @@ def demo(
 
 @app.command()
 def weights() -> None:
-    """Say where the model in the box lies: a RUN for every command, its int8 export, its card."""
-    output.print(box_folder(), soft_wrap=True, highlight=False)
+    """Say where the bundled model lies: a RUN for every command, its int8 export, its card."""
+    output.print(bundled_folder(), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -85,24 +85,24 @@ def audit(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write all findings here.")
     ] = None,
-    fix: Annotated[
-        Path | None, typer.Option(metavar="PLAN.csv", help="Write how to mend them, for train.")
+    fixes: Annotated[
+        Path | None, typer.Option(metavar="FIXES.csv", help="Write how to mend them, for train.")
     ] = None,
-    least_dice: Annotated[
+    min_dice: Annotated[
         float,
         typer.Option(min=0, max=1, help="Masks of one scan that overlap less are contradictions."),
     ] = 0.5,
 ) -> None:
     """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
-    check_outputs(report, json, fix)
+    check_outputs(report, json, fixes)
 
     from nerveceg_tf.audit.audit import audit as audit_folder
-    from nerveceg_tf.audit.fixes import make_plan
     from nerveceg_tf.audit.page import audit_page
+    from nerveceg_tf.audit.suggest import suggest_fixes
     from nerveceg_tf.cli.tables import print_audit
-    from nerveceg_tf.data.plan import write_plan
+    from nerveceg_tf.data.fixes import write_fixes
 
-    found = audit_folder(data, least_dice)
+    found = audit_folder(data, min_dice)
     print_audit(found)
     if report:
         with replacing(report) as temporary:
@@ -110,10 +110,10 @@ def audit(
         console.print(f"page: {report}", soft_wrap=True)
     if json:
         write_json(json, found.as_json())
-    if fix:
-        steps = make_plan(found)
-        write_plan(fix, steps)
-        console.print(f"plan of {len(steps)} steps, for train --plan: {fix}", soft_wrap=True)
+    if fixes:
+        steps = suggest_fixes(found)
+        write_fixes(fixes, steps)
+        console.print(f"fixes of {len(steps)} steps, for train --fixes: {fixes}", soft_wrap=True)
 
 
 @app.command()
@@ -174,12 +174,14 @@ def models(
     segmenter_size: Annotated[
         str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the segmenters.")
     ] = "192x256",
-    width: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = Recipe.width,
+    base_filters: Annotated[
+        int, typer.Option(min=1, help="Channels of the first level.")
+    ] = SegmenterConfig.base_filters,
 ) -> None:
     """List the gates and segmenters: parameters, multiplications, pretrained weights."""
     from nerveceg_tf.cli.tables import print_models
 
-    print_models(gate_size, segmenter_size, width)
+    print_models(gate_size, segmenter_size, base_filters)
 
 
 @app.command()
@@ -209,10 +211,12 @@ def tune(
         Path | None,
         typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
     ] = None,
-    plan: Plan = None,
-    clean: Annotated[
+    fixes: Fixes = None,
+    tune_postprocessing: Annotated[
         bool,
-        typer.Option("--clean", help="Measure the steps that mend masks; take those that gain."),
+        typer.Option(
+            "--tune-postprocessing", help="Measure the steps that mend masks; take those that gain."
+        ),
     ] = False,
 ) -> None:
     """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
@@ -220,7 +224,7 @@ def tune(
     from nerveceg_tf.evaluation.tune import tune as tune_run
     from nerveceg_tf.runs.run import Run
 
-    print_tuned(str(run), tune_run(Run(run), on, plan, clean))
+    print_tuned(str(run), tune_run(Run(run), on, fixes, tune_postprocessing))
 
 
 @app.command()
@@ -254,24 +258,24 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Write the scores of each frame here.")
     ] = None,
     tta: Tta = False,
-    part: ScoredPart = None,
-    plan: Plan = None,
+    subset: ScoredSubset = None,
+    fixes: Fixes = None,
 ) -> None:
     """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
     check_outputs(json, csv)
 
     from nerveceg_tf.cli.tables import print_scores
-    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.data.fixes import find_fixed_frames
     from nerveceg_tf.evaluation.evaluate import evaluate as evaluate_run
     from nerveceg_tf.runs.ensemble import open_runs
 
-    frames, _, _ = find_planned(data, plan)
-    scores, of_frames = evaluate_run(open_runs(runs, tta), frames, part)
+    frames, _, _ = find_fixed_frames(data, fixes)
+    scores, of_frames = evaluate_run(open_runs(runs, tta), frames, subset)
     if json:
         write_json(json, scores)
     if csv:
         of_frames.save(csv)
-    print_scores(scores, f"{' + '.join(map(str, runs)) or 'The model in the box'} on {data}")
+    print_scores(scores, f"{' + '.join(map(str, runs)) or 'The bundled model'} on {data}")
 
 
 @app.command()
@@ -282,10 +286,12 @@ def report(
         Path | None,
         typer.Option(metavar="DATA", help="Folder of labelled frames; else that of its training."),
     ] = None,
-    part: ScoredPart = None,
-    plan: Plan = None,
+    subset: ScoredSubset = None,
+    fixes: Fixes = None,
     tta: Tta = False,
-    most: Annotated[int, typer.Option(min=1, help="Most frames with a picture.")] = MOST_PICTURES,
+    max_frames: Annotated[
+        int, typer.Option(min=1, help="Most frames with a picture.")
+    ] = MAX_PICTURES,
     explain: Annotated[
         str | None,
         typer.Option(metavar="METHOD", help="Show why, too: a method of nerveceg explain."),
@@ -297,13 +303,13 @@ def report(
     if not runs and not data:
         raise RunError("report: name labelled frames (--data DATA), or a RUN that knows its own")
 
-    from nerveceg_tf.data.plan import find_planned
+    from nerveceg_tf.data.fixes import find_fixed_frames
     from nerveceg_tf.report import write_report
     from nerveceg_tf.runs.ensemble import open_runs
 
     run = open_runs(runs, tta)
-    frames, _, _ = find_planned(data or run.data, plan)
-    write_report(run, frames, out, part, most, explain)
+    frames, _, _ = find_fixed_frames(data or run.data, fixes)
+    write_report(run, frames, out, subset, max_frames, explain)
     console.print(f"page: {out}", soft_wrap=True)
 
 

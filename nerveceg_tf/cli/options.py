@@ -17,27 +17,12 @@ class Stage(StrEnum):
     segmenter = "segmenter"
 
 
-class Part(StrEnum):
-    """What `--part` takes."""
+class Subset(StrEnum):
+    """What `--subset` takes."""
 
     unseen = "unseen"
     validation = "validation"
     train = "train"
-
-
-class SegmentOn(StrEnum):
-    """What `--segment-on` takes."""
-
-    nerve = "nerve"
-    all = "all"
-
-
-class Switch(StrEnum):
-    """What `--mixed-precision` takes."""
-
-    on = "on"
-    off = "off"
-    auto = "auto"
 
 
 def parse_size(text: str | None) -> Size | None:
@@ -64,8 +49,8 @@ def parse_subjects(text: str) -> list[str]:
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
 Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
-Plan = Annotated[
-    Path | None, typer.Option(metavar="PLAN.csv", help="Mend the frames as audit --fix says.")
+Fixes = Annotated[
+    Path | None, typer.Option(metavar="FIXES.csv", help="Mend the frames as audit --fixes says.")
 ]
 RunFolders = Annotated[
     list[Path],
@@ -73,7 +58,7 @@ RunFolders = Annotated[
         default_factory=list,
         metavar="[RUN...]",
         show_default=False,
-        help="Folder of a training, or of several to average; else the model in the box.",
+        help="Folder of a training, or of several to average; else the bundled model.",
     ),
 ]
 Tta = Annotated[
@@ -81,7 +66,7 @@ Tta = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file at --out.")]
-ScoredPart = Annotated[
-    Part | None,
+ScoredSubset = Annotated[
+    Subset | None,
     typer.Option(help="Frames to score; those that the run never saw, if there are any."),
 ]

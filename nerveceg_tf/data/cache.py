@@ -45,12 +45,12 @@ def _key(frame: Frame, sizes: Sequence[Size]) -> str:
     """The files' content, which frame of them it is, and the sizes; not the files' names."""
     key = blake2b(_VERSION, digest_size=20)
     for source in (frame.image, frame.mask):
-        key.update(_digest_of(source) if isinstance(source, Path) else str(source).encode())
+        key.update(_file_digest(source) if isinstance(source, Path) else str(source).encode())
     key.update(repr((frame.index, frame.mask_index, frame.mask_shift, sizes)).encode())
     return key.hexdigest()
 
 
-def _digest_of(path: Path) -> bytes:
+def _file_digest(path: Path) -> bytes:
     try:
         state = path.stat()
         return _digest(path, state.st_mtime_ns, state.st_size)
@@ -60,7 +60,7 @@ def _digest_of(path: Path) -> bytes:
 
 @lru_cache(maxsize=8)
 def _digest(path: Path, _changed: int, _size: int) -> bytes:
-    """Kept for the frames of a cine, which share a file."""
+    """CompressedPrediction for the frames of a cine, which share a file."""
     return blake2b(path.read_bytes()).digest()
 
 

@@ -43,7 +43,7 @@ class FrameSet:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def take(self, positions: Sequence[int]) -> "FrameSet":
+    def select(self, positions: Sequence[int]) -> "FrameSet":
         """The frames at these positions."""
         positions = np.asarray(positions, int)
         return FrameSet(
@@ -97,96 +97,54 @@ def read_frames(
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 
-def gate_dataset(
+def make_dataset(
     frames: FrameSet,
     size: Size,
+    targets: Literal["presence", "mask", "both"] = "both",
+    *,
     batch_size: int = 16,
     training: bool = False,
+    nerve_only: bool = False,
     seed: int = 0,
     balanced: bool = False,
     epochs: range | None = None,
     augmentation: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
-    """All frames with their labels, for `gate.fit`.
+    """Batches of frames with their targets, for `fit`, `evaluate` and `predict`.
 
     Args:
         frames: frames read at `size`.
-        size: the gate's height and width.
+        size: height and width of the model's input, in pixels.
+        targets: what a batch holds beside images: `"presence"` for a gate, `"mask"` for a
+            segmenter, `"both"` for `NerveCeg`.
         batch_size: frames per batch.
         training: shuffle and augment.
-        seed: of both.
+        nerve_only: leave out the frames without a nerve.
+        seed: seed of shuffling and augmentation.
         balanced: while training, draw frames with a nerve and without one equally often, and
-            within each kind every subject that has it; an epoch is still `len(frames)` draws.
+            within each class every subject equally often. An epoch is still `len(frames)` draws.
         epochs: while training, numbers of the epochs to give, one after another. By default one,
-            another each time that the dataset is gone over.
-        augmentation: while training, what happens to frames.
+            a different one each time that the dataset is iterated.
+        augmentation: how frames are augmented while training.
 
     Returns:
-        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 labels `(b, 1)`.
+        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 targets:
+        presence `(b, 1)`, 0 or 1; masks `(b, height, width, 1)`, 0 or 1; or a dict of both,
+        `presence` and `mask`.
     """
+    if nerve_only:
+        frames = frames.select(np.flatnonzero(frames.present))
     labels = frames.present.astype(np.float32)[:, None]
-    arrays = (frames.images[size], labels)
+    chosen = {
+        "presence": labels,
+        "mask": frames.masks[size],
+        "both": {"presence": labels, "mask": frames.masks[size]},
+    }[targets]
+    arrays = (frames.images[size], chosen)
     return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
 
-def segmenter_dataset(
-    frames: FrameSet,
-    size: Size,
-    batch_size: int = 16,
-    training: bool = False,
-    seed: int = 0,
-    only: Literal["nerve", "all"] = "nerve",
-    balanced: bool = False,
-    epochs: range | None = None,
-    augmentation: Augmentation = AUGMENTATION,
-) -> tf.data.Dataset:
-    """Frames with their masks, for `segmenter.fit`.
-
-    Args:
-        frames: frames read at `size`.
-        size: the segmenter's height and width.
-        batch_size: frames per batch.
-        training: shuffle and augment.
-        seed: of both.
-        only: `"nerve"` leaves out the frames without one, as the two-stage system does.
-        balanced: as in `gate_dataset`; of frames with a nerve alone, subjects are drawn evenly.
-        epochs: as in `gate_dataset`.
-        augmentation: as in `gate_dataset`.
-
-    Returns:
-        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 masks of the
-        same shape, 0 or 1.
-    """
-    if only == "nerve":
-        frames = frames.take(np.flatnonzero(frames.present))
-    arrays = (frames.images[size], frames.masks[size])
-    return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
-
-
-def two_stage_dataset(
-    frames: FrameSet,
-    size: Size,
-    batch_size: int = 16,
-    training: bool = False,
-    seed: int = 0,
-    balanced: bool = False,
-    epochs: range | None = None,
-    augmentation: Augmentation = AUGMENTATION,
-) -> tf.data.Dataset:
-    """All frames with labels and masks, for `NerveCeg.fit` and `NerveCeg.evaluate`.
-
-    Args: as those of `gate_dataset`.
-
-    Returns:
-        Batches of images as in `segmenter_dataset`, and a dict of `presence` float32 `(b, 1)` and
-        `mask` float32 `(b, height, width, 1)`.
-    """
-    labels = frames.present.astype(np.float32)[:, None]
-    arrays = (frames.images[size], {"presence": labels, "mask": frames.masks[size]})
-    return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
-
-
-def balance(frames: FrameSet) -> np.ndarray:
+def sampling_weights(frames: FrameSet) -> np.ndarray:
     """How often to draw each frame so that classes, and subjects within a class, are even.
 
     Returns:
@@ -220,7 +178,7 @@ def _batches(
     if not training:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
         return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    weights = balance(frames) if balanced else None
+    weights = sampling_weights(frames) if balanced else None
     steps = -(-len(frames) // batch_size)
     if epochs is None:  # whoever goes over it again gets another epoch
         numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
@@ -229,7 +187,7 @@ def _batches(
 
     def of_epoch(number: tf.Tensor) -> tf.data.Dataset:
         of_order = tf.stack([tf.constant(seed, tf.int64), number])
-        positions = _order(len(frames), weights, of_order)
+        positions = _epoch_indices(len(frames), weights, of_order)
         # A seed for each batch, so that batches are augmented side by side and still repeatable.
         other = of_order + tf.constant((0, 1 << 32), tf.int64)
         seeds = tf.random.stateless_uniform((steps, 2), other, 0, 2**31, tf.int64)
@@ -251,7 +209,7 @@ def _batches(
     return batches.apply(tf.data.experimental.assert_cardinality(length)).prefetch(tf.data.AUTOTUNE)
 
 
-def _order(count: int, weights: np.ndarray | None, seed: tf.Tensor) -> tf.Tensor:
+def _epoch_indices(count: int, weights: np.ndarray | None, seed: tf.Tensor) -> tf.Tensor:
     if weights is None:
         return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
     ladder = tf.constant(np.cumsum(weights), tf.float32)

@@ -110,14 +110,14 @@ def check_size(size: tuple[int, int], path: Path | str) -> None:
         FrameError: a side is under 16 or over 8192 pixels.
     """
     if max(size) > MAX_SIDE:
-        raise FrameError(f"{path}: is {by(size)}; {_TOO_LARGE}")
+        raise FrameError(f"{path}: is {format_size(size)}; {_TOO_LARGE}")
     if min(size) < MIN_SIDE:
         raise FrameError(
-            f"{path}: is {by(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
+            f"{path}: is {format_size(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
         )
 
 
-def by(size: tuple[int, int]) -> str:
+def format_size(size: tuple[int, int]) -> str:
     """Width by height, as people name a frame's size."""
     return f"{size[1]}x{size[0]}"
 

@@ -171,19 +171,19 @@ class _Header(NamedTuple):
     decoding: dict[str, Any]
 
 
-def _eight_bits(frame: np.ndarray, facts: Any, pydicom: Any) -> np.ndarray:
-    kind = facts.get("PhotometricInterpretation", "")
+def _eight_bits(frame: np.ndarray, tags: Any, pydicom: Any) -> np.ndarray:
+    kind = tags.get("PhotometricInterpretation", "")
     if kind == "PALETTE COLOR":
-        return pydicom.pixels.apply_color_lut(frame, facts)
+        return pydicom.pixels.apply_color_lut(frame, tags)
     if frame.ndim == 3:
         return frame
-    bits = int(facts.BitsStored)
+    bits = int(tags.BitsStored)
     if bits != 8 or frame.dtype != np.uint8:
-        black = -(2 ** (bits - 1)) if facts.get("PixelRepresentation") else 0
+        black = -(2 ** (bits - 1)) if tags.get("PixelRepresentation") else 0
         white = black + 2**bits - 1
-        if facts.get("WindowWidth"):
-            frame = pydicom.pixels.apply_modality_lut(frame, facts)
-            centre, width = (_first(facts[f"Window{part}"].value) for part in ("Center", "Width"))
+        if tags.get("WindowWidth"):
+            frame = pydicom.pixels.apply_modality_lut(frame, tags)
+            centre, width = (_first(tags[f"Window{part}"].value) for part in ("Center", "Width"))
             black, white = centre - width / 2, centre + width / 2 - 1  # DICOM PS3.3 C.11.2.1.2
         scaled = (frame.astype(np.float64) - black) * (255 / max(white - black, 1))
         frame = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

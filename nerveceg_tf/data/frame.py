@@ -13,7 +13,7 @@ import numpy as np
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, Cine, open_cine, read_dicom
-from nerveceg_tf.data.decode import by, decode_still
+from nerveceg_tf.data.decode import decode_still, format_size
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -134,7 +134,7 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _opened(path: Path, _changed: int, _size: int) -> Cine:
-    """Kept for the masks of a cine, which are in one file."""
+    """CompressedPrediction for the masks of a cine, which are in one file."""
     return open_cine(path)
 
 
@@ -210,7 +210,7 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
     pixels = read_image(frame.mask, frame.mask_index)
     if pixels.shape != size:
         raise FrameError(
-            f"{frame.mask}: is {by(pixels.shape)} but its frame {frame.image.name} is {by(size)};"
+            f"{frame.mask}: is {format_size(pixels.shape)} but its frame {frame.image.name} is {format_size(size)};"
             " make them equal"
         )
     values = np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))

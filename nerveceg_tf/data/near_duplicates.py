@@ -23,11 +23,11 @@ NEAR_DUPLICATE = 0.22
 """Distance of fingerprints up to which two frames can show one scan. Copies as above are within .18
 of each other, JPEGs of quality 50 within .12; frames of two persons are .43 apart and more."""
 _TREE_AXES = 24
-_FARTHEST = 0.05  # largest shift, as a share of the width
+_MAX_SHIFT = 0.05  # largest shift, as a share of the width
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicatePair:
     """Two frames of one scan.
 
     Attributes:
@@ -109,7 +109,7 @@ def candidates(
     return [(one, other) for one, other in sorted(kept) if wanted(one, other)]
 
 
-def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> Twins | None:
+def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> DuplicatePair | None:
     """Aligns two frames by phase correlation and compares them pixel by pixel.
 
     Args:
@@ -127,7 +127,7 @@ def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> Twins
     a, b = a.astype(np.float32), b.astype(np.float32)
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
     (dx, dy), _ = cv2.phaseCorrelate(a - a.mean(), b - b.mean(), window)
-    if max(abs(dx), abs(dy)) > _FARTHEST * width:
+    if max(abs(dx), abs(dy)) > _MAX_SHIFT * width:
         return None
     margin = height // 12
     inner = (slice(margin, -margin),) * 2
@@ -143,4 +143,4 @@ def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> Twins
         alike = float(cv2.matchTemplate(moved[inner], a[inner], cv2.TM_CCOEFF_NORMED)[0, 0])
         best = max(best, (alike, y, x))
     alike, y, x = best
-    return Twins(one, other, alike, (y / height, x / width)) if alike >= SAME else None
+    return DuplicatePair(one, other, alike, (y / height, x / width)) if alike >= SAME else None

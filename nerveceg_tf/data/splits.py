@@ -42,7 +42,7 @@ def split_by_subject(
     validation: float = 0.2,
     hold_out: Collection[str] = (),
     seed: int = 0,
-    together: Collection[tuple[int, int]] = (),
+    linked_pairs: Collection[tuple[int, int]] = (),
 ) -> Split:
     """Splits frames by subject, with a like share of nerve frames in training and validation.
 
@@ -56,14 +56,14 @@ def split_by_subject(
             from what was asked for.
         hold_out: subjects to hold out.
         seed: decides which subjects validate.
-        together: positions of pairs of frames that show one scan, whose subjects must be on one
+        linked_pairs: positions of pairs of frames that show one scan, whose subjects must be on one
             side. One that is held out takes the other with it.
 
     Raises:
         SubjectError: there are no frames, a subject to hold out is unknown, or none is left to
             train on.
     """
-    split = _split(frames, present, validation, hold_out, seed, together)
+    split = _split(frames, present, validation, hold_out, seed, linked_pairs)
     _note_if_far(validation, [split])
     return split
 
@@ -74,13 +74,13 @@ def _split(
     validation: float,
     hold_out: Collection[str],
     seed: int,
-    together: Collection[tuple[int, int]],
+    linked_pairs: Collection[tuple[int, int]],
 ) -> Split:
     if not 0 < validation < 1:
         raise SubjectError(f"validation share {validation}: pass a number between 0 and 1")
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
-    subjects = subjects_of(frames)
+    subjects = get_subjects(frames)
     unknown = sorted(set(hold_out) - set(subjects))
     if unknown:
         known = few(sorted(set(subjects), key=lambda name: (len(name), name)))
@@ -88,7 +88,7 @@ def _split(
             f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
         )
     held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
-    groups = _joined(frames, subjects, together)
+    groups = _joined(frames, subjects, linked_pairs)
     is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
     drawn_in = sorted(set(subjects[is_held]) - held)
     if drawn_in:
@@ -121,11 +121,11 @@ def _split(
             for some in (folds[:trained], folds[trained:])
         )
     else:
-        train, valid = _of_share(folds, validation)
+        train, valid = _pick_fold(folds, validation)
     return Split(rest[train], rest[valid], np.flatnonzero(is_held))
 
 
-def _of_share(folds: list[tuple], share: float) -> tuple:
+def _pick_fold(folds: list[tuple], share: float) -> tuple:
     """The first fold of about the share that was asked for, and what is not in it: a subject with a
     third of all frames is worth more on the larger side."""
     sizes = np.array([len(valid) for _, valid in folds]) / sum(map(len, folds[0]))
@@ -154,7 +154,7 @@ def k_folds_by_subject(
     k: int,
     present: Sequence[bool] | None = None,
     seed: int = 0,
-    together: Collection[tuple[int, int]] = (),
+    linked_pairs: Collection[tuple[int, int]] = (),
     validation: float = 0.2,
 ) -> list[Split]:
     """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
@@ -168,7 +168,7 @@ def k_folds_by_subject(
     """
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
-    subjects = _joined(frames, subjects_of(frames), together)
+    subjects = _joined(frames, get_subjects(frames), linked_pairs)
     count = len(set(subjects))
     if count < 2:
         raise SubjectError(f"{k} folds: all frames are of one subject, {subjects[0]}; add another")
@@ -184,7 +184,7 @@ def k_folds_by_subject(
     return splits
 
 
-def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
+def get_subjects(frames: Sequence[Frame]) -> np.ndarray:
     """The subject of each frame, as an array of strings.
 
     Where a frame's subject is unknown, neighbours in the order of names stand in for one, because
@@ -195,7 +195,7 @@ def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
     if unknown:
         warnings.warn(
             f"subjects are unknown for {len(unknown)} of {len(frames)} frames: neighbouring frames"
-            " are kept together instead, and scores may be too good; name subjects in frames.csv",
+            " are kept linked_pairs instead, and scores may be too good; name subjects in frames.csv",
             NervecegWarning,
             stacklevel=2,
         )
@@ -204,15 +204,15 @@ def subjects_of(frames: Sequence[Frame]) -> np.ndarray:
 
 
 def _joined(
-    frames: Sequence[Frame], subjects: np.ndarray, together: Collection[tuple[int, int]]
+    frames: Sequence[Frame], subjects: np.ndarray, linked_pairs: Collection[tuple[int, int]]
 ) -> np.ndarray:
-    """For each frame, a name that all subjects which must stay together share.
+    """For each frame, a name that all subjects which must stay linked_pairs share.
 
-    The frames of one cine stay together too, whether its subject is known or not.
+    The frames of one cine stay linked_pairs too, whether its subject is known or not.
     """
     names, of = np.unique(subjects, return_inverse=True)
     cines: dict[Path, int] = {}
-    pairs = [*together]
+    pairs = [*linked_pairs]
     for i, frame in enumerate(frames):
         if frame.index is not None:
             pairs.append((cines.setdefault(frame.image, i), i))

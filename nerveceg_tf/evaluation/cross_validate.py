@@ -5,7 +5,6 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,15 +13,15 @@ import numpy as np
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
-from nerveceg_tf.evaluation.evaluate import describe, score_frames
+from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.evaluation.tune import tune_on
 from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, telling_where
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData, read_data
-from nerveceg_tf.training.recipe import Recipe
-from nerveceg_tf.training.split_file import equal_frames
+from nerveceg_tf.training.recipe import Recipe, with_current_names
+from nerveceg_tf.training.split_file import duplicate_pairs
 from nerveceg_tf.training.train import build_seeded, check_labels, train_on, train_stages
 from nerveceg_tf.utils.checked_json import read_json
 from nerveceg_tf.utils.files import check_free, write_json
@@ -52,7 +51,7 @@ def cross_validate(
     only: str | None = None,
     skip_bad: bool = False,
     force: bool = False,
-    plan: Path | None = None,
+    fixes: Path | None = None,
     cache: Path | None = None,
 ) -> tuple[dict, list[FrameError]]:
     """Trains, tunes and scores a run for each of `k` folds by subject.
@@ -72,7 +71,7 @@ def cross_validate(
         force: start anew where folds are at `out`. The new ones are at `out` with `.new` behind its
             name until all are there, and can be gone on with under that name; then they take the
             place of the old.
-        plan: how to mend the frames.
+        fixes: how to mend the frames.
         cache: folder to keep decoded frames in.
 
     Returns:
@@ -90,18 +89,18 @@ def cross_validate(
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
     find_frames(data)  # fails before weights are downloaded
     models, used = build_seeded(recipe, only)
-    found = read_data(data, models, skip_bad, plan, cache)
+    found = read_data(data, models, skip_bad, fixes, cache)
     splits = k_folds_by_subject(
         found.frames.frames,
         k,
         found.frames.present,
-        recipe.seed,
-        [*found.together, *equal_frames(found.frames)],
-        recipe.validation,
+        recipe.data.seed,
+        [*found.linked_pairs, *duplicate_pairs(found.frames)],
+        recipe.data.validation_fraction,
     )
     for number, split in enumerate(splits, start=1):  # before the first has been trained for hours
         check_labels(found.frames, split, models, f"{found.folder}: fold {number} of {k}")
-    asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": asdict(used)}
+    asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": used.options()}
     folder = _start(out, json.loads(json.dumps(asked)), force)
     with telling_where(folder, _MARKER, _GO_ON):
         result = _train_folds(folder, found, splits, recipe, only)
@@ -131,7 +130,7 @@ def _train_folds(
     together = FrameScores.join(scored)
     together.save(out / _DONE)
     result = {
-        **describe(together, None, f"held out, {len(splits)} folds"),
+        **summary_dict(together, None, f"held out, {len(splits)} folds"),
         "fold_gate_auc": float(np.mean(aucs)) if aucs else None,
         "folds": folds,
     }
@@ -151,7 +150,7 @@ def _train_fold(
             shutil.rmtree(folder)  # killed before there was anything to go on with
         run = train_on(data, split, folder, models, recipe)
     validation, held_out = (
-        [data.frames.frames[i] for i in part] for part in (split.validation, split.held_out)
+        [data.frames.frames[i] for i in subset] for subset in (split.validation, split.held_out)
     )
     if only != "gate" and data.frames.present[split.validation].any():
         tune_on(run, validation)
@@ -162,7 +161,7 @@ def _train_fold(
             stacklevel=3,
         )
     scores = score_frames(run, held_out)
-    run.write("metrics.json", describe(scores, run.thresholds, "unseen"))
+    run.write("metrics.json", summary_dict(scores, run.thresholds, "unseen"))
     scores.save(folder / _DONE)
 
 
@@ -173,6 +172,7 @@ def _start(out: Path, asked: dict, force: bool) -> Path:
         try:
             before = read_json(marker, _Asked)
             before.pop(REPLACES, None)
+            before["recipe"] = with_current_names(before["recipe"])
             for name in before.keys() - asked.keys():
                 raise ValueError(f"{name} is not known")
         except ValueError as error:

@@ -7,34 +7,33 @@ import numpy as np
 
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.frame_selection import Part, select_part
-from nerveceg_tf.evaluation.mask_metrics import dice_of, outline_distances
-from nerveceg_tf.evaluation.pixel_counts import labelled
+from nerveceg_tf.evaluation.frame_selection import Subset, select_subset
+from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances
+from nerveceg_tf.evaluation.pixel_counts import with_ground_truth
 from nerveceg_tf.evaluation.summary import summarise
-from nerveceg_tf.inference.postprocess import MaskMaker
-from nerveceg_tf.inference.predict import Prediction, predict_ungated
-from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
+from nerveceg_tf.inference.predict import FramePrediction, predict_ungated
+from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
 def evaluate(
-    run: Run | RunEnsemble, frames: Sequence[Frame], part: Part | None = None
+    run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
 ) -> tuple[dict, FrameScores]:
-    """Scores a run on labelled frames, in the frames' own size.
+    """Scores a run on with_ground_truth frames, in the frames' own size.
 
     Args:
         run: a run with a segmenter, a gate, or both.
-        frames: labelled frames, as from `find_frames`.
-        part: which of them to score. By default those that the run never saw or held out;
+        frames: with_ground_truth frames, as from `find_frames`.
+        subset: which of them to score. By default those that the run never saw or held out;
             if there are none, those that it validated on. Frames are known by their pixels.
 
     Returns:
         The scores of the frames, and a dict of numbers, `None` where one has no meaning:
 
-        - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `part`: what was scored, and
-          `thresholds`, what with; `left_out`: how many frames were not, by the keys of
-          `parts.REASONS`;
+        - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `subset`: what was scored, and
+          `thresholds`, what with; `excluded`: how many frames were not, by the keys of
+          `subsets.REASONS`;
         - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
         - `nerve_dice`: the same, averaged over the frames with a nerve;
         - `hausdorff_95` and `surface_distance`: distances of the outlines in pixels (see
@@ -45,92 +44,96 @@ def evaluate(
           has), and `surface_dice_frames`, how many those are;
         - `gate_auc`, `gate_sensitivity`, `gate_specificity`: of the gate, the latter two at its
           threshold;
-        - the rivals on the same frames: `all_empty_dice`, if every mask were left empty;
-          `ungated_dice`, the segmenter alone at a mask threshold of .5; `best_area_dice`, the
+        - the baselines on the same frames: `all_empty_dice`, if every mask were left empty;
+          `ungated_dice`, the segmenter alone at a mask threshold of .5; `ungated_tuned_dice`, the
           segmenter alone with the mask threshold and smallest area that were best for it on the
-          validation frames, and the run's cleaning (`None` before `tune`);
-        - `gain`: Kaggle Dice over the strongest rival, and `gate_helps`: whether its interval lies
+          validation frames, and the run's postprocessing (`None` before `tune`);
+        - `gain`: Kaggle Dice over the strongest baseline, and `gate_helps`: whether its interval lies
           above 0, below 0 (`False`), or neither (`None`);
         - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
           subjects;
         - `by_subject`: frames, nerve frames, Dice, distances and surface Dice of each.
 
     Raises:
-        RunError: no frame belongs to `part`.
+        RunError: no frame belongs to `subset`.
         FrameError: a frame or mask is bad.
     """
-    frames, part, left_out = select_part(run, frames, part)
+    frames, subset, excluded = select_subset(run, frames, subset)
     scores = score_frames(run, frames)
-    return describe(scores, run.thresholds, part, left_out), scores
+    return summary_dict(scores, run.thresholds, subset, excluded), scores
 
 
-def describe(
+def summary_dict(
     scores: FrameScores,
     thresholds: Thresholds | None,
-    part: str,
-    left_out: Mapping[str, int] | None = None,
+    subset: str,
+    excluded: Mapping[str, int] | None = None,
 ) -> dict:
     """The dict of `evaluate`.
 
     Args:
         scores: of each frame.
         thresholds: what they were reached with; `None` where it was not one setting for all.
-        part: which frames they are.
-        left_out: how many frames were not scored, by reason.
+        subset: which frames they are.
+        excluded: how many frames were not scored, by reason.
     """
     subjects = set(scores.subject.tolist())
     return {
-        "part": part,
-        "left_out": dict(left_out or {}),
+        "subset": subset,
+        "excluded": dict(excluded or {}),
         "frames": len(scores),
         "nerve_frames": int(scores.present.sum()),
         "subjects": None if "" in subjects else len(subjects),
-        "thresholds": thresholds and {**vars(thresholds), "cleaning": list(thresholds.cleaning)},
+        "thresholds": thresholds
+        and {**vars(thresholds), "postprocessing": list(thresholds.postprocessing)},
         **summarise(scores),
     }
 
 
-def score_frames(run: Run | RunEnsemble, frames: Sequence[Frame]) -> FrameScores:
-    """Scores each frame, and its rivals, whatever part it is of."""
+def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
+    """Scores each frame, and its baselines, whatever subset it is of."""
     scorer = FrameScorer(run)
-    for _ in scorer.watching(labelled(predict_ungated(run, frames))):
+    for _ in scorer.score_stream(with_ground_truth(predict_ungated(run, frames))):
         continue
     return scorer.scores
 
 
 class FrameScorer:
-    """Scores predictions one by one, as a run's thresholds and those of its rivals draw them.
+    """Scores predictions one by one, as a run's thresholds and those of its baselines draw them.
 
     Args:
         run: the run that they are of.
     """
 
-    def __init__(self, run: Run | RunEnsemble):
-        self._stages, self._make_mask = run.stages, MaskMaker.of(run)
-        alone = run.segmenter_alone
+    def __init__(self, run: TrainedRun):
+        self._stages, self._postprocess = run.stages, MaskPostprocessor.from_run(run)
+        alone = run.ungated_tuned
         if alone:  # with every means but the gate
-            alone = replace(alone, cleaning=run.thresholds.cleaning)
-        rivals = Thresholds(presence=0.0), alone
-        self._rivals = [t and MaskMaker(t, self._make_mask.shapes) for t in rivals]
+            alone = replace(alone, postprocessing=run.thresholds.postprocessing)
+        baselines = Thresholds(presence=0.0), alone
+        self._baselines = [t and MaskPostprocessor(t, self._postprocess.shapes) for t in baselines]
         self._rows: list[tuple] = []
 
-    def watching(
-        self, answers: Iterable[tuple[Prediction, np.ndarray]]
-    ) -> Iterator[tuple[Prediction, np.ndarray]]:
-        """Passes on what `labelled` gives, and scores it."""
+    def score_stream(
+        self, answers: Iterable[tuple[FramePrediction, np.ndarray]]
+    ) -> Iterator[tuple[FramePrediction, np.ndarray]]:
+        """Passes on what `with_ground_truth` gives, and scores it."""
         for prediction, truth in answers:
             self._add(prediction, truth)
             yield prediction, truth
 
-    def _add(self, prediction: Prediction, truth: np.ndarray) -> None:
+    def _add(self, prediction: FramePrediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
         dice, outlines = [np.nan] * 3, [np.nan] * 4
         if "segmenter" in self._stages:
-            drawn = self._make_mask(presence, probability)
-            masks = [drawn, *(rival and rival(1.0, probability) for rival in self._rivals)]
-            dice = [np.nan if mask is None else dice_of(truth, mask) for mask in masks]
+            drawn = self._postprocess(presence, probability)
+            masks = [
+                drawn,
+                *(baseline and baseline(1.0, probability) for baseline in self._baselines),
+            ]
+            dice = [np.nan if mask is None else dice_score(truth, mask) for mask in masks]
             outlines = outline_distances(truth, drawn)
-        passed = presence >= self._make_mask.thresholds.presence
+        passed = presence >= self._postprocess.thresholds.presence
         said = presence if "gate" in self._stages else np.nan
         row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *outlines)
         self._rows.append(row)

@@ -24,7 +24,7 @@ class FrameScores:
         passed: bool `(n,)`, whether that reached the gate's threshold.
         dice: float `(n,)`, of the run's mask; 1 for empty against empty.
         ungated_dice: float `(n,)`, of the segmenter alone at a mask threshold of .5.
-        alone_dice: float `(n,)`, of the segmenter alone with its own best thresholds.
+        ungated_tuned_dice: float `(n,)`, of the segmenter alone with its own best thresholds.
         hausdorff_95: float `(n,)`, pixels, where both masks have an outline; this and what follows
             as in `nerveceg_tf.evaluation.mask_metrics.Outlines`.
         surface_distance: float `(n,)`, likewise.
@@ -39,7 +39,7 @@ class FrameScores:
     passed: np.ndarray
     dice: np.ndarray
     ungated_dice: np.ndarray
-    alone_dice: np.ndarray
+    ungated_tuned_dice: np.ndarray
     hausdorff_95: np.ndarray
     surface_distance: np.ndarray
     surface_dice_2: np.ndarray
@@ -79,7 +79,7 @@ class FrameScores:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file, strict=True)
-                rows = list(reader)
+                rows = [{_EARLIER_NAMES.get(k, k): v for k, v in row.items()} for row in reader]
             is_earlier = not set(_NEWER) & set(reader.fieldnames or ())
             scores = cls(
                 *(_column(rows, name, str) for name in ("name", "subject")),
@@ -102,6 +102,7 @@ class FrameScores:
         return scores
 
 
+_EARLIER_NAMES = {"alone_dice": "ungated_tuned_dice"}
 _NEWER = ("surface_dice_2", "surface_dice_5")
 
 

@@ -9,7 +9,7 @@ _TOLERANCES = (2, 5)
 """Pixels within which outlines count as equal, in surface Dice."""
 
 
-def dice_of(truth: np.ndarray, drawn: np.ndarray) -> float:
+def dice_score(truth: np.ndarray, drawn: np.ndarray) -> float:
     """Dice of two masks `(height, width)`, not 0 is nerve; 1 for empty against empty."""
     truth, drawn = truth != 0, drawn != 0
     total = truth.sum() + drawn.sum()

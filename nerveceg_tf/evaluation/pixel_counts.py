@@ -7,8 +7,8 @@ import numpy as np
 
 from nerveceg_tf.data.frame import read_mask
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.inference.predict import Prediction
-from nerveceg_tf.runs.thresholds import LEVELS, level_of, levels
+from nerveceg_tf.inference.predict import FramePrediction
+from nerveceg_tf.runs.thresholds import LEVELS, levels, threshold_level
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FrameCounts:
             mask: probability from which a pixel counts as nerve.
             area: smallest share of the frame; less is taken for an empty mask.
         """
-        level = level_of(mask)
+        level = threshold_level(mask)
         drawn = self.drawn[:, level]
         large = drawn >= area * self.pixels
         total = self.truth + drawn * large
@@ -54,7 +54,9 @@ class FrameCounts:
         return np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1.0)
 
 
-def labelled(predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, np.ndarray]]:
+def with_ground_truth(
+    predictions: Iterable[FramePrediction],
+) -> Iterator[tuple[FramePrediction, np.ndarray]]:
     """Each prediction with its frame's true mask, uint8 `(height, width)`, 0 or 1.
 
     A prediction without a mask, as from a gate alone, is given one of zeros.
@@ -69,14 +71,14 @@ def labelled(predictions: Iterable[Prediction]) -> Iterator[tuple[Prediction, np
             probability = np.zeros(image.shape, np.float32)
         if not np.isfinite(presence) or not np.isfinite(probability).all():
             raise RunError(f"{frame.image}: the model's answer is no number (NaN); train it again")
-        yield Prediction(frame, image, presence, probability), truth
+        yield FramePrediction(frame, image, presence, probability), truth
 
 
-def count_pixels(answers: Iterable[tuple[Prediction, np.ndarray]]) -> FrameCounts:
+def count_pixels(answers: Iterable[tuple[FramePrediction, np.ndarray]]) -> FrameCounts:
     """Counts the pixels of predictions whose masks were drawn whatever the gate said.
 
     Args:
-        answers: as from `labelled`.
+        answers: as from `with_ground_truth`.
     """
     rows = []
     for (frame, _, presence, probability), truth in answers:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nerveceg_tf.evaluation.mask_metrics import dice_of
-from nerveceg_tf.inference.postprocess import STEPS, MaskMaker, ShapeModel
-from nerveceg_tf.inference.predict import Prediction
+from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.inference.postprocess import STEPS, MaskPostprocessor
+from nerveceg_tf.inference.predict import FramePrediction
+from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, levels
 
 _WORTH = 0.001  # Kaggle Dice below which a step is not worth its time
 
 
 @dataclass(frozen=True)
-class Kept:
+class CompressedPrediction:
     """A prediction that takes little memory, for a second look once thresholds are chosen.
 
     Attributes:
@@ -31,12 +32,14 @@ class Kept:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, prediction: Prediction, truth: np.ndarray) -> "Kept":
+    def from_prediction(
+        cls, prediction: FramePrediction, truth: np.ndarray
+    ) -> "CompressedPrediction":
         """Packs a prediction whose mask was drawn whatever the gate said, and the true mask."""
         packed = (zlib.compress(x.tobytes(), 1) for x in (levels(prediction.mask), truth))
         return cls(prediction.presence, *packed, truth.shape)
 
-    def unpacked(self) -> tuple[np.ndarray, np.ndarray]:
+    def unpack(self) -> tuple[np.ndarray, np.ndarray]:
         """The mask's levels 0..255, and the true mask 0 or 1, uint8 `(height, width)`."""
         level, truth = (
             np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.shape)
@@ -44,18 +47,18 @@ class Kept:
         )
         return level, truth
 
-    def drawn(self, make_mask: MaskMaker) -> tuple[np.ndarray, np.ndarray]:
+    def masks(self, postprocess: MaskPostprocessor) -> tuple[np.ndarray, np.ndarray]:
         """The mask that it makes, and the true one, bool `(height, width)`."""
-        level, truth = self.unpacked()
-        return make_mask(self.presence, level / np.float64(LEVELS - 1)), truth > 0
+        level, truth = self.unpack()
+        return postprocess(self.presence, level / np.float64(LEVELS - 1)), truth > 0
 
 
-def keeping(
-    answers: Iterable[tuple[Prediction, np.ndarray]], kept: list[Kept]
-) -> Iterator[tuple[Prediction, np.ndarray]]:
+def collect_compressed(
+    answers: Iterable[tuple[FramePrediction, np.ndarray]], kept: list[CompressedPrediction]
+) -> Iterator[tuple[FramePrediction, np.ndarray]]:
     """Passes predictions with their true masks on, and packs each into `kept`."""
     for prediction, truth in answers:
-        kept.append(Kept.of(prediction, truth))
+        kept.append(CompressedPrediction.from_prediction(prediction, truth))
         yield prediction, truth
 
 
@@ -76,7 +79,7 @@ class StepGain:
     taken: bool
 
 
-def choose_cleaning(
+def choose_postprocessing(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], shapes: ShapeModel
 ) -> tuple[list[StepGain], float]:
     """Measures every step by itself, and takes those that still gain after the ones before.
@@ -90,9 +93,9 @@ def choose_cleaning(
     """
     nerve = np.array([truth.any() for _, truth in pairs])
 
-    def scored(cleaning: tuple[str, ...]) -> np.ndarray:
-        maker = MaskMaker(replace(Thresholds(), cleaning=cleaning), shapes)
-        return np.array([dice_of(truth, maker.clean(drawn)) for drawn, truth in pairs])
+    def scored(postprocessing: tuple[str, ...]) -> np.ndarray:
+        maker = MaskPostprocessor(replace(Thresholds(), postprocessing=postprocessing), shapes)
+        return np.array([dice_score(truth, maker.apply_steps(drawn)) for drawn, truth in pairs])
 
     plain = scored(())
     best, taken, gains = plain.mean(), (), []

@@ -1,4 +1,4 @@
-"""From the scores of frames to those of a run: means, rivals, intervals, subjects."""
+"""From the scores of frames to those of a run: means, baselines, intervals, subjects."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,10 +9,10 @@ from nerveceg_tf.evaluation.bootstrap import bootstrap
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.mask_metrics import Outlines
 
-RIVALS = ("all_empty_dice", "ungated_dice", "best_area_dice")
+BASELINES = ("all_empty_dice", "ungated_dice", "ungated_tuned_dice")
 OUTLINES = Outlines._fields
 NAMES = (
-    *("kaggle_dice", *RIVALS, "gain", "nerve_dice", *OUTLINES),
+    *("kaggle_dice", *BASELINES, "gain", "nerve_dice", *OUTLINES),
     *("gate_auc", "gate_sensitivity", "gate_specificity"),
 )
 
@@ -28,8 +28,8 @@ def summarise(scores: FrameScores) -> dict:
     means: dict[str, partial] = {}
     if "segmenter" in stages:
         each |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
-        if not np.isnan(scores.alone_dice).any():
-            each["best_area_dice"] = scores.alone_dice
+        if not np.isnan(scores.ungated_tuned_dice).any():
+            each["ungated_tuned_dice"] = scores.ungated_tuned_dice
         means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
         for name in OUTLINES:
             values = getattr(scores, name)
@@ -43,7 +43,7 @@ def summarise(scores: FrameScores) -> dict:
         means["gate_specificity"] = partial(_mean, 1 - hit, chosen=~present)
     strongest = None
     if len(stages) == 2:
-        strongest = max((name for name in RIVALS if name in each), key=lambda n: each[n].mean())
+        strongest = max((name for name in BASELINES if name in each), key=lambda n: each[n].mean())
         means["gain"] = partial(_mean, scores.dice - each[strongest])
     once = np.ones(len(scores))
     intervals = bootstrap(scores.subject, means)
@@ -54,7 +54,7 @@ def summarise(scores: FrameScores) -> dict:
         "distance_frames": int((~np.isnan(scores.hausdorff_95)).sum()),
         "surface_dice_frames": int((~np.isnan(scores.surface_dice_2)).sum()),
         "gate_helps": None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0,
-        "strongest_rival": strongest,
+        "strongest_baseline": strongest,
         "intervals": intervals,
         "by_subject": list(_by_subject(scores)),
     }
@@ -68,13 +68,13 @@ def _by_subject(scores: FrameScores) -> Iterator[dict]:
             "subject": str(subject) or "unknown",
             "frames": int(own.sum()),
             "nerve_frames": int(nerve.sum()),
-            "kaggle_dice": _mean_of(scores.dice[own]),
-            "nerve_dice": _mean_of(scores.dice[nerve]),
-            **{name: _mean_of(getattr(scores, name)[own]) for name in OUTLINES},
+            "kaggle_dice": _nan_mean(scores.dice[own]),
+            "nerve_dice": _nan_mean(scores.dice[nerve]),
+            **{name: _nan_mean(getattr(scores, name)[own]) for name in OUTLINES},
         }
 
 
-def _mean_of(values: np.ndarray) -> float | None:
+def _nan_mean(values: np.ndarray) -> float | None:
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else None
 

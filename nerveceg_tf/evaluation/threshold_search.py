@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveceg_tf.evaluation.pixel_counts import FrameCounts
-from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, level_of
+from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, threshold_level
 
 _CLOSE = 0.005  # Kaggle Dice within which a setting counts as good as the best
 GATES = tuple(np.linspace(0, 1, 51).tolist())
@@ -15,7 +15,7 @@ _AREAS = np.concatenate([np.linspace(0, 0.02, 21), np.linspace(0.03, 0.1, 8)])
 
 
 @dataclass(frozen=True)
-class Surface:
+class ThresholdGrid:
     """Mean Kaggle Dice for every setting.
 
     Attributes:
@@ -31,7 +31,7 @@ class Surface:
     score: np.ndarray
 
     @property
-    def best(self) -> tuple[int, int, int]:
+    def best_index(self) -> tuple[int, int, int]:
         """Position of the choice: among settings within .005 of the best, the one whose neighbours
         score best, so that a small shift between patients costs little."""
         near = self.score >= self.score.max() - _CLOSE
@@ -39,15 +39,15 @@ class Surface:
         return tuple(int(i) for i in np.unravel_index(chosen.argmax(), chosen.shape))
 
     @property
-    def choice(self) -> Thresholds:
-        """The thresholds at `best`."""
-        g, t, a = self.best
+    def best_thresholds(self) -> Thresholds:
+        """The thresholds at `best_index`."""
+        g, t, a = self.best_index
         return Thresholds(float(self.presence[g]), float(self.mask[t]), float(self.area[a]))
 
     @property
-    def flat(self) -> dict[str, tuple[float, float]]:
+    def tolerance(self) -> dict[str, tuple[float, float]]:
         """For each threshold, from where to where it may move alone and cost less than .005."""
-        at, found = self.best, {}
+        at, found = self.best_index, {}
         floor = self.score[at] - _CLOSE
         for axis, name in enumerate(("presence", "mask", "area")):
             along = np.moveaxis(self.score, axis, 0)
@@ -63,7 +63,7 @@ class Surface:
         return found
 
 
-def search(counts: FrameCounts, presence: Sequence[float] = GATES) -> Surface:
+def grid_search(counts: FrameCounts, presence: Sequence[float] = GATES) -> ThresholdGrid:
     """Scores every combination of thresholds at once.
 
     A frame that passes scores its Dice, any other scores 1 if it is truly empty; so the sum over
@@ -82,9 +82,9 @@ def search(counts: FrameCounts, presence: Sequence[float] = GATES) -> Surface:
         mask = level / (LEVELS - 1)
         gained = (counts.dice(mask) - empty)[:, None]
         # An emptied mask scores as a refused frame does.
-        large = counts.drawn[:, level_of(mask), None] >= _AREAS * counts.pixels[:, None]
+        large = counts.drawn[:, threshold_level(mask), None] >= _AREAS * counts.pixels[:, None]
         score[:, column] = passed.T @ (large * gained)
-    return Surface(gates, levels / (LEVELS - 1), _AREAS, (score + empty.sum()) / len(empty))
+    return ThresholdGrid(gates, levels / (LEVELS - 1), _AREAS, (score + empty.sum()) / len(empty))
 
 
 def _smoothed(score: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.explain.logits import fitted, segmenter_of
+from nerveceg_tf.explain.logits import get_segmenter, resize_to_input
 from nerveceg_tf.models.resize_layer import resize
 
 
@@ -24,7 +24,7 @@ def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
     Reference:
         Oktay et al.: Attention U-Net (MIDL 2018), https://arxiv.org/abs/1804.03999
     """
-    segmenter = segmenter_of(model)
+    segmenter = get_segmenter(model)
     known = {layer.name for layer in segmenter.layers}
     names = [f"attention_{level}_coefficients" for level in range(1, 5)]
     if not known.issuperset(names):
@@ -32,5 +32,7 @@ def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"{segmenter.name}: has no attention to show; take attention_unet or r2_attention_unet"
         )
     outputs = [segmenter.get_layer(name).output for name in names]
-    found = keras.Model(segmenter.inputs[0], outputs)(fitted(segmenter, images), training=False)
+    found = keras.Model(segmenter.inputs[0], outputs)(
+        resize_to_input(segmenter, images), training=False
+    )
     return np.concatenate([resize(level, images.shape[1:3]).numpy() for level in found], axis=-1)

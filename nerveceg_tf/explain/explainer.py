@@ -42,7 +42,7 @@ class Explainer:
             raise ModelError(f"--layer {layer}: means nothing to {', '.join(self.methods)}")
 
     @classmethod
-    def of(cls, run: Run, methods: Sequence[str], layer: str | None = None) -> "Explainer":
+    def from_run(cls, run: Run, methods: Sequence[str], layer: str | None = None) -> "Explainer":
         """Of the stages that a run has.
 
         Raises:

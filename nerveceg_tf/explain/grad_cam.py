@@ -7,14 +7,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.explain.logits import features_of, fitted, gate_of, logit_of, segmenter_of
+from nerveceg_tf.explain.logits import (
+    feature_map,
+    get_gate,
+    get_logit,
+    get_segmenter,
+    resize_to_input,
+)
 from nerveceg_tf.models.resize_layer import resize
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -> np.ndarray:
     """Where the features lie that speak for a nerve.
 
-    The features of a layer, each weighted by the mean of its slope over the frame, added up; what
+    The features of a layer, each weighted by the mean of its gradient over the frame, added up; what
     speaks against a nerve is left out.
 
     Args:
@@ -31,8 +37,8 @@ def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -
     Reference:
         Selvaraju et al.: Grad-CAM (ICCV 2017), https://arxiv.org/abs/1610.02391
     """
-    features, slopes, size = _slopes_of_gate(model, images, layer)
-    return _map(features, tf.reduce_mean(slopes, (1, 2), keepdims=True), size)
+    features, gradients, size = _gate_features_and_gradients(model, images, layer)
+    return _map(features, tf.reduce_mean(gradients, (1, 2), keepdims=True), size)
 
 
 def grad_cam_plus_plus(
@@ -43,11 +49,11 @@ def grad_cam_plus_plus(
     Reference:
         Chattopadhay et al.: Grad-CAM++ (WACV 2018), https://arxiv.org/abs/1710.11063
     """
-    features, slopes, size = _slopes_of_gate(model, images, layer)
+    features, gradients, size = _gate_features_and_gradients(model, images, layer)
     total = tf.reduce_sum(features, (1, 2), keepdims=True)
-    below = 2 * slopes**2 + total * slopes**3
-    share = tf.math.divide_no_nan(slopes**2, below)
-    return _map(features, tf.reduce_sum(share * tf.nn.relu(slopes), (1, 2), keepdims=True), size)
+    below = 2 * gradients**2 + total * gradients**3
+    share = tf.math.divide_no_nan(gradients**2, below)
+    return _map(features, tf.reduce_sum(share * tf.nn.relu(gradients), (1, 2), keepdims=True), size)
 
 
 def seg_grad_cam(
@@ -72,47 +78,49 @@ def seg_grad_cam(
         Vinogradova, Dibrov, Myers: Towards Interpretable Semantic Segmentation via
         Gradient-Weighted Class Activation Mapping (AAAI 2020), https://arxiv.org/abs/2002.11434
     """
-    segmenter = segmenter_of(model)
-    small = fitted(segmenter, images)
+    segmenter = get_segmenter(model)
+    small = resize_to_input(segmenter, images)
     if where is None:
         wanted = tf.fill((*small.shape[:3], 1), -1.0)
     else:
         wanted = resize(tf.cast(where, tf.float32), small.shape[1:3])
-    features, slopes = _segmenter_slopes(segmenter, layer)(small, wanted)
-    return _map(features, tf.reduce_mean(slopes, (1, 2), keepdims=True), images.shape[1:3])
+    features, gradients = _segmenter_gradients(segmenter, layer)(small, wanted)
+    return _map(features, tf.reduce_mean(gradients, (1, 2), keepdims=True), images.shape[1:3])
 
 
-def _slopes_of_gate(model: keras.Model, images: np.ndarray, layer: str | None) -> tuple:
-    """Features, slopes of the logit by them, and the size of the frames."""
-    gate = gate_of(model)
-    return *_gate_slopes(gate, layer)(fitted(gate, images)), images.shape[1:3]
+def _gate_features_and_gradients(
+    model: keras.Model, images: np.ndarray, layer: str | None
+) -> tuple:
+    """Features, gradients of the logit by them, and the size of the frames."""
+    gate = get_gate(model)
+    return *_gate_gradients(gate, layer)(resize_to_input(gate, images)), images.shape[1:3]
 
 
 # Compiled once for a model and a layer; weights are read anew each time.
 @lru_cache(maxsize=8)
-def _gate_slopes(gate: keras.Model, layer: str | None) -> Callable:
-    features = features_of(gate, layer, smallest=False, name="presence")
-    model = keras.Model(gate.inputs[0], [features, logit_of(gate, "presence")])
+def _gate_gradients(gate: keras.Model, layer: str | None) -> Callable:
+    features = feature_map(gate, layer, smallest=False, name="presence")
+    model = keras.Model(gate.inputs[0], [features, get_logit(gate, "presence")])
 
     @tf.function(input_signature=[tf.TensorSpec((None, *gate.input_shape[1:]))])
-    def slopes(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradients(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
             found, logit = model(images, training=False)
         return found, tape.gradient(logit, found)
 
-    return slopes
+    return gradients
 
 
 @lru_cache(maxsize=8)
-def _segmenter_slopes(segmenter: keras.Model, layer: str | None) -> Callable:
-    features = features_of(segmenter, layer, smallest=True, name="mask")
-    model = keras.Model(segmenter.inputs[0], [features, logit_of(segmenter, "mask")])
+def _segmenter_gradients(segmenter: keras.Model, layer: str | None) -> Callable:
+    features = feature_map(segmenter, layer, smallest=True, name="mask")
+    model = keras.Model(segmenter.inputs[0], [features, get_logit(segmenter, "mask")])
 
     shapes = (None, *segmenter.input_shape[1:]), (None, *segmenter.input_shape[1:3], 1)
 
     @tf.function(input_signature=[tf.TensorSpec(shape) for shape in shapes])
-    def slopes(images: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradients(images: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
             found, logit = model(images, training=False)
@@ -121,7 +129,7 @@ def _segmenter_slopes(segmenter: keras.Model, layer: str | None) -> Callable:
             score = tf.reduce_sum(tf.where(pixels, logit, 0.0))
         return found, tape.gradient(score, found)
 
-    return slopes
+    return gradients
 
 
 def _map(features: tf.Tensor, weights: tf.Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A copy of a gate whose activations let only positive slopes back."""
+"""A copy of a gate whose activations let only positive gradients back."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -32,8 +32,8 @@ def _guided(activation: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor
             tape.watch(x)
             y = activation(x)
 
-        def back(slope: tf.Tensor) -> tf.Tensor:
-            passing = tf.where((slope > 0) & (y > 0), slope, 0.0)
+        def back(gradient: tf.Tensor) -> tf.Tensor:
+            passing = tf.where((gradient > 0) & (y > 0), gradient, 0.0)
             return tape.gradient(y, x, output_gradients=passing)
 
         return y, back

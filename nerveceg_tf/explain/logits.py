@@ -1,6 +1,6 @@
 """What is explained: the number before the sigmoid, and the layers that it depends on.
 
-A sure gate's probability has no slope, so its logit is explained. It is worked out anew from the
+A sure gate's probability has no gradient, so its logit is explained. It is worked out anew from the
 features before the last layer and that layer's own weights, so that nothing is copied.
 """
 
@@ -18,23 +18,23 @@ from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.models.resize_layer import resize
 
 
-def gate_of(model: keras.Model) -> keras.Model:
+def get_gate(model: keras.Model) -> keras.Model:
     """The gate of a `NerveCeg`, or the model itself."""
     return model.gate if isinstance(model, NerveCeg) else model
 
 
-def segmenter_of(model: keras.Model) -> keras.Model:
+def get_segmenter(model: keras.Model) -> keras.Model:
     """The segmenter of a `NerveCeg`, its `SharedGate` where it has none, or the model itself."""
     return (model.segmenter or model.gate) if isinstance(model, NerveCeg) else model
 
 
-def fitted(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+def resize_to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     """Frames `(b, height, width, 1)` in the size, and with the channels, that a model takes."""
     height, width, channels = model.input_shape[1:]
     return tf.repeat(resize(tf.cast(images, tf.float32), (height, width)), channels, axis=-1)
 
 
-def output_of(model: keras.Model, name: str):
+def get_output(model: keras.Model, name: str):
     """The output of a model that is called `name`, or its only or first one.
 
     Raises:
@@ -47,13 +47,13 @@ def output_of(model: keras.Model, name: str):
     return model.output[name]
 
 
-def logit_of(model: keras.Model, name: str):
+def get_logit(model: keras.Model, name: str):
     """The symbolic tensor whose sigmoid is a model's presence `(b, 1)` or mask `(b, h, w, 1)`.
 
     Raises:
         ModelError: the model does not end in a sigmoid.
     """
-    tensor = output_of(model, name)
+    tensor = get_output(model, name)
     layer = tensor._keras_history.operation
     while isinstance(layer, keras.layers.Activation) and _activation(layer) == "linear":
         tensor = layer.input
@@ -67,21 +67,21 @@ def logit_of(model: keras.Model, name: str):
     return ops.conv(layer.input, layer.kernel, padding=layer.padding) + layer.bias
 
 
-def presence_of(gate: keras.Model, images: np.ndarray) -> np.ndarray:
+def gate_presence(gate: keras.Model, images: np.ndarray) -> np.ndarray:
     """What a gate or `SharedGate` says of frames `(b, height, width, 1)`: float32 `(b,)`."""
-    return np.asarray(_presence(gate)(fitted(gate, images)))[:, 0]
+    return np.asarray(_presence(gate)(resize_to_input(gate, images)))[:, 0]
 
 
 @lru_cache(maxsize=8)  # compiled once for a model, whose weights are read anew each time
 def _presence(gate: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    model = keras.Model(gate.inputs[0], output_of(gate, "presence"))
+    model = keras.Model(gate.inputs[0], get_output(gate, "presence"))
     return tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, *gate.input_shape[1:]))],
     )
 
 
-def features_of(model: keras.Model, layer: str | None, smallest: bool, name: str):
+def feature_map(model: keras.Model, layer: str | None, smallest: bool, name: str):
     """The features that a map is drawn from: the output of a layer.
 
     Args:
@@ -98,7 +98,7 @@ def features_of(model: keras.Model, layer: str | None, smallest: bool, name: str
     """
     found = {
         x.name: x
-        for x in keras.Model(model.inputs[0], output_of(model, name)).layers
+        for x in keras.Model(model.inputs[0], get_output(model, name)).layers
         if _spatial(x) and not isinstance(x, keras.layers.InputLayer)
     }
     last_of_size = {x.output.shape[1:3]: x for x in found.values()}

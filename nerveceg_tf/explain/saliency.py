@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.explain.guided import guided_copy
-from nerveceg_tf.explain.logits import fitted, gate_of, logit_of
+from nerveceg_tf.explain.logits import get_gate, get_logit, resize_to_input
 
 _AT_ONCE = 32
 """Frames in one pass, where a map takes many."""
 
 
 def vanilla_gradients(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The slope of the gate's logit by every pixel.
+    """The gradient of the gate's logit by every pixel.
 
     Args:
         model: a gate, a `SharedGate`, or a `NerveCeg`, whose gate is explained.
@@ -35,7 +35,7 @@ def vanilla_gradients(model: keras.Model, images: np.ndarray) -> np.ndarray:
     Reference:
         Simonyan, Vedaldi, Zisserman (2014), https://arxiv.org/abs/1312.6034
     """
-    return _slopes(gate_of(model))(tf.cast(images, tf.float32))[1].numpy()
+    return _gradients(get_gate(model))(tf.cast(images, tf.float32))[1].numpy()
 
 
 def guided_backpropagation(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def guided_backpropagation(model: keras.Model, images: np.ndarray) -> np.ndarray
     Reference:
         Springenberg et al.: Striving for Simplicity (2015), https://arxiv.org/abs/1412.6806
     """
-    gate = gate_of(model)
+    gate = get_gate(model)
     guided = guided_copy(gate)
     guided.set_weights(gate.get_weights())  # which may have been trained since the copy was made
     return vanilla_gradients(guided, images)
@@ -68,14 +68,14 @@ def smooth_grad(
     Reference:
         Smilkov et al.: SmoothGrad (2017), https://arxiv.org/abs/1706.03825
     """
-    slopes, images = _slopes(gate_of(model)), tf.cast(images, tf.float32)
+    gradients, images = _gradients(get_gate(model)), tf.cast(images, tf.float32)
     axes = (1, 2, 3)
     spread = tf.reduce_max(images, axes, True) - tf.reduce_min(images, axes, True)
     total = tf.zeros_like(images)
     for sample in range(samples):
         # By frame, so that a frame's map does not depend on its neighbours in the batch.
         drawn = tf.random.stateless_normal((1, *images.shape[1:]), (seed, sample))
-        total += slopes(images + drawn * noise * spread)[1]
+        total += gradients(images + drawn * noise * spread)[1]
     return (total / samples).numpy()
 
 
@@ -84,7 +84,7 @@ def integrated_gradients(
     images: np.ndarray,
     baseline: float = 0.0,
     tolerance: float = 0.01,
-    most_steps: int = 1024,
+    max_steps: int = 1024,
 ) -> np.ndarray:
     """How much each pixel adds to the gate's logit, on the way from an even frame to the frame.
 
@@ -97,7 +97,7 @@ def integrated_gradients(
         baseline: gray value of the even frame, 0..255.
         tolerance: largest error of the sum, as a share of the difference, or of half a unit where
             that is more.
-        most_steps: steps after which a warning is given in its place.
+        max_steps: steps after which a warning is given in its place.
 
     Returns:
         float32 `(b, height, width, 1)`, of either sign, in units of the logit.
@@ -106,9 +106,9 @@ def integrated_gradients(
         Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks (ICML 2017),
         https://arxiv.org/abs/1703.01365
     """
-    slopes, images = _slopes(gate_of(model)), tf.cast(images, tf.float32)
+    gradients, images = _gradients(get_gate(model)), tf.cast(images, tf.float32)
     way = images - baseline
-    (first, at_first), (last, at_last) = slopes(images - way), slopes(images)
+    (first, at_first), (last, at_last) = gradients(images - way), gradients(images)
     mean, steps = (at_first + at_last) / 2, 1
     difference = last - first
     while True:
@@ -117,23 +117,23 @@ def integrated_gradients(
         close = error <= tolerance * tf.maximum(tf.abs(difference), 0.5)
         if steps >= 8 and tf.reduce_all(close):
             break
-        if steps >= most_steps:
+        if steps >= max_steps:
             warnings.warn(
                 f"integrated gradients: {int(tf.reduce_sum(tf.cast(~close, tf.int32)))} of"
                 f" {len(images)} frames are not complete to {tolerance:.0%} after {steps} steps;"
-                " trust them less (in Python, pass more most_steps)",
+                " trust them less (in Python, pass more max_steps)",
                 NervecegWarning,
                 stacklevel=2,
             )
             break
         # The trapezoid rule with twice the steps: what is known, and the middles between.
-        middles = _sum_of_slopes(slopes, images, way, (np.arange(steps) + 0.5) / steps)
+        middles = _sum_gradients(gradients, images, way, (np.arange(steps) + 0.5) / steps)
         mean, steps = (mean + middles / steps) / 2, 2 * steps
     return attribution.numpy()
 
 
-def _sum_of_slopes(
-    slopes: Callable, images: tf.Tensor, way: tf.Tensor, shares: np.ndarray
+def _sum_gradients(
+    gradients: Callable, images: tf.Tensor, way: tf.Tensor, shares: np.ndarray
 ) -> tf.Tensor:
     """Slopes at shares 0..1 of the way to the images, added up; many of them at once."""
     total = tf.zeros_like(images)
@@ -141,21 +141,21 @@ def _sum_of_slopes(
     for first in range(0, len(shares), at_once):
         left = 1 - shares[first : first + at_once].astype(np.float32)[:, None, None, None, None]
         points = images[None] - way[None] * left
-        found = slopes(tf.reshape(points, (-1, *images.shape[1:])))[1]
+        found = gradients(tf.reshape(points, (-1, *images.shape[1:])))[1]
         total += tf.reduce_sum(tf.reshape(found, points.shape), axis=0)
     return total
 
 
 @lru_cache(maxsize=8)  # compiled once for a model, whose weights are read anew each time
-def _slopes(gate: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Frames to logits `(b,)` and their slopes by pixel."""
-    model = keras.Model(gate.inputs[0], logit_of(gate, "presence"))
+def _gradients(gate: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Frames to logits `(b,)` and their gradients by pixel."""
+    model = keras.Model(gate.inputs[0], get_logit(gate, "presence"))
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1))])
-    def slopes(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradients(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
-            logit = model(fitted(gate, images), training=False)[:, 0]
+            logit = model(resize_to_input(gate, images), training=False)[:, 0]
         return logit, tape.gradient(logit, images)
 
-    return slopes
+    return gradients

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.export.form import Precision
+from nerveceg_tf.export.config import Precision
 from nerveceg_tf.export.graph import one_frame
 from nerveceg_tf.export.tflite import GATE, SEGMENTER
 from nerveceg_tf.models.two_stage import NerveCeg
@@ -125,12 +125,12 @@ def _image(size: Size) -> tf.TensorSpec:
 def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
     """The gate and the segmenter as graphs of their own."""
     image = _image(size)
-    looked = tf.function(model.look).get_concrete_function(image)
+    looked = tf.function(model.run_gate).get_concrete_function(image)
     _, features = looked.structured_outputs
     named = {f"feature_{n}": x for n, x in enumerate(features)}
 
     def gate(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        presence, features = model.look(image)
+        presence, features = model.run_gate(image)
         return {"presence": presence, **dict(zip(named, features, strict=True))}
 
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -12,43 +12,43 @@ import tensorflow as tf
 
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.errors import ModelError, NervecegWarning
-from nerveceg_tf.evaluation.frame_selection import frames_by_part, no_frames
-from nerveceg_tf.export.answer import checked, fitted
+from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
+from nerveceg_tf.export.config import ExportConfig, ExportFormat, Precision
 from nerveceg_tf.export.convert import write_onnx, write_tflite
-from nerveceg_tf.export.form import Form, Format, Precision
-from nerveceg_tf.export.limits import limits_of
-from nerveceg_tf.export.metadata import append_facts, keep_in_onnx
-from nerveceg_tf.export.saved_model import MARKER, write_extra, write_saved_model
+from nerveceg_tf.export.limits import default_limits
+from nerveceg_tf.export.metadata import append_metadata, write_onnx_metadata
+from nerveceg_tf.export.prediction import check_frame, resize_to_input
+from nerveceg_tf.export.saved_model import MARKER, write_assets_extra, write_saved_model
 from nerveceg_tf.export.tflite import GATE
-from nerveceg_tf.export.verify import Verified, Verifier, check_onnx, open_export
+from nerveceg_tf.export.verify import ExportComparison, ExportReport, check_onnx, open_export
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import check_new_file, replacing, replacing_folder
 from nerveceg_tf.utils.progress import console, track
 
-MOST_CHECKED, MOST_MEASURED = 100, 100
-"""Frames on which an export is checked, and on which `int8` measures activations."""
+MAX_CHECKED, MAX_MEASURED = 100, 100
+"""Frames on which an export is check_frame, and on which `int8` measures activations."""
 
 
 def export(
     run: Run,
     out: Path,
-    form: Form,
+    config: ExportConfig,
     frames: Sequence[Frame],
     force: bool = False,
     **most: float,
-) -> tuple[Path, Verified, Verified]:
-    """Writes a run in another form, if that still says what the run says.
+) -> tuple[Path, ExportReport, ExportReport]:
+    """Writes a run in another config, if that still says what the run says.
 
-    It is checked on the run's validation frames, or if none of them are given on such as the run
+    It is check_frame on the run's validation frames, or if none of them are given on such as the run
     never saw. `int8` measures activations on training frames.
 
     Args:
         run: a run with a segmenter.
         out: file to write; of a split export its folder, of a SavedModel the model's, which gets a
             folder for the version.
-        form: what to write.
+        config: what to write.
         frames: labelled frames, as from `find_frames`, of the data that the run was trained on.
         force: replace what is there.
         most: what it may lose, in place of the values of `limits.Limits`, such as `gate_auc=.02`.
@@ -63,61 +63,61 @@ def export(
     """
     if "segmenter" not in run.stages:
         raise ModelError(f"{run.path}: has no segmenter; combine it with a run that has")
-    _check_name(out, form)
-    if form.format == Format.onnx:
+    _check_name(out, config)
+    if config.format == ExportFormat.onnx:
         check_onnx()
-    if run.thresholds.cleaning:
+    if run.thresholds.postprocessing:
         warnings.warn(
-            f"{run.path}: mends its masks by {', '.join(run.thresholds.cleaning)}, which no export"
+            f"{run.path}: mends its masks by {', '.join(run.thresholds.postprocessing)}, which no export"
             " does",
             NervecegWarning,
             stacklevel=2,
         )
-    with _new(out, form, force) as temporary:
+    with _new(out, config, force) as temporary:
         model = run.model()
-        by_part = frames_by_part(run, frames)
-        part = next((p for p in ("validation", "unseen") if by_part[p]), "validation")
-        if not by_part[part]:
-            raise no_frames(run, part, by_part)
-        checked_on = _spread(by_part[part], MOST_CHECKED)
-        size = form.frame_size or _usual_size(checked_on)
+        by_subset = frames_by_subset(run, frames)
+        subset = next((p for p in ("validation", "unseen") if by_subset[p]), "validation")
+        if not by_subset[subset]:
+            raise no_frames(run, subset, by_subset)
+        checked_on = _spread(by_subset[subset], MAX_CHECKED)
+        size = config.frame_size or _usual_size(checked_on)
         measured = []
-        if form.precision == Precision.int8:
-            if not by_part["train"]:
-                raise no_frames(run, "train", by_part)
-            measured = _to_measure(model, by_part["train"], size, form)
-        facts = _facts(run, model, form, size)
-        console.print(f"converting to {form.format}, {form.precision} …")
-        write_facts = _write(model, run, temporary, form, size, measured)
-        write_facts(facts)
-        verifier = Verifier(run, checked_on)
+        if config.precision == Precision.int8:
+            if not by_subset["train"]:
+                raise no_frames(run, "train", by_subset)
+            measured = _to_measure(model, by_subset["train"], size, config)
+        metadata = _metadata(run, model, config, size)
+        console.print(f"converting to {config.format}, {config.precision} …")
+        write_facts = _write(model, run, temporary, config, size, measured)
+        write_facts(metadata)
+        comparison = ExportComparison(run, checked_on)
         ask, _ = open_export(temporary)
-        limits = replace(limits_of(form.precision), **most)
-        found = verifier.verify(ask, temporary, limits, str(out))
+        limits = replace(default_limits(config.precision), **most)
+        found = comparison.verify(ask, temporary, limits, str(out))
         if found.broken:
             raise ModelError(
-                f"--out {out}: not written, for on {found.frames} {part} frames"
-                f" {'; '.join(found.broken)}; {_mend(form)}"
+                f"--out {out}: not written, for on {found.frames} {subset} frames"
+                f" {'; '.join(found.broken)}; {_suggest_fix(config)}"
             )
-        of_both = {"run": asdict(verifier.run), "export": asdict(found)}
-        write_facts({**facts, "verified": {"part": part, **of_both}})
-    written = out / str(form.version) if form.format == Format.savedmodel else out
-    return written, verifier.run, found
+        of_both = {"run": asdict(comparison.reference), "export": asdict(found)}
+        write_facts({**metadata, "verified": {"subset": subset, **of_both}})
+    written = out / str(config.version) if config.format == ExportFormat.savedmodel else out
+    return written, comparison.reference, found
 
 
-def _check_name(out: Path, form: Form) -> None:
-    suffix = {Format.tflite: ".tflite", Format.onnx: ".onnx"}.get(form.format)
-    is_folder = form.split or form.format == Format.savedmodel
+def _check_name(out: Path, config: ExportConfig) -> None:
+    suffix = {ExportFormat.tflite: ".tflite", ExportFormat.onnx: ".onnx"}.get(config.format)
+    is_folder = config.split or config.format == ExportFormat.savedmodel
     if suffix and not is_folder and out.suffix != suffix:
         raise ModelError(f"--out {out}: name a file that ends in {suffix}")
     if is_folder and out.suffix in (".tflite", ".onnx"):
         raise ModelError(f"--out {out}: such an export is a folder; name one")
 
 
-def _new(out: Path, form: Form, force: bool) -> AbstractContextManager[Path]:
-    if form.format == Format.savedmodel:
-        return replacing_folder(out / str(form.version), MARKER, force)
-    if form.split:
+def _new(out: Path, config: ExportConfig, force: bool) -> AbstractContextManager[Path]:
+    if config.format == ExportFormat.savedmodel:
+        return replacing_folder(out / str(config.version), MARKER, force)
+    if config.split:
         return replacing_folder(out, GATE, force)
     check_new_file(out, force)
     return replacing(out)
@@ -127,27 +127,27 @@ def _write(
     model: NerveCeg,
     run: Run,
     path: Path,
-    form: Form,
+    config: ExportConfig,
     size: Size,
     measured: Sequence[np.ndarray],
 ) -> Callable[[dict[str, Any]], None]:
-    """Writes the model, and gives the function that writes its facts, again and again."""
-    if form.format == Format.savedmodel:
+    """Writes the model, and gives the function that writes its metadata, again and again."""
+    if config.format == ExportFormat.savedmodel:
         write_saved_model(model, run.thresholds, path)
-        return lambda facts: write_extra(path, facts, form.name)
-    if form.format == Format.tflite:
-        write_tflite(model, path, size, form.precision, measured, form.split)
-        holder = path / GATE if form.split else path
-        return lambda facts: append_facts(holder, facts)
+        return lambda metadata: write_assets_extra(path, metadata, config.name)
+    if config.format == ExportFormat.tflite:
+        write_tflite(model, path, size, config.precision, measured, config.split)
+        holder = path / GATE if config.split else path
+        return lambda metadata: append_metadata(holder, metadata)
     write_onnx(model, path, size)
-    return lambda facts: keep_in_onnx(path, facts)
+    return lambda metadata: write_onnx_metadata(path, metadata)
 
 
-def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
-    thresholds = {**asdict(run.thresholds), "cleaning": ()}
+def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> dict[str, Any]:
+    thresholds = {**asdict(run.thresholds), "postprocessing": ()}
     one = f"float32 (1, {size[0]}, {size[1]}, 1)"
     any_ = "float32 (batch, height, width, 1)"
-    shape = any_ if form.format == Format.savedmodel else one
+    shape = any_ if config.format == ExportFormat.savedmodel else one
     data = run.description.get("data", {})
     folder = data.get("folder")
     return {
@@ -159,16 +159,16 @@ def _facts(run: Run, model: NerveCeg, form: Form, size: Size) -> dict[str, Any]:
             "presence": "float32 (batch, 1), probability that the frame holds a nerve",
             "mask": f"{shape}, nerve probability per pixel, 0 where presence < threshold",
         },
-        "format": form.format,
-        "precision": form.precision,
-        "split": form.split,
+        "format": config.format,
+        "precision": config.precision,
+        "split": config.split,
         "frame_size": list(size),
         "gate_size": list(model.gate_size),
         "segmenter_size": list(model.segmenter_size),
         "recipe": run.description.get("recipe"),
         "thresholds": thresholds,
         "trained_on": {**data, "folder": folder and Path(folder).name} if data else None,
-        "licence": form.licence,
+        "licence": config.licence,
         "note": "This is not a medical device.",
     }
 
@@ -179,23 +179,23 @@ def _usual_size(frames: Sequence[Frame]) -> Size:
 
 
 def _to_measure(
-    model: NerveCeg, frames: Sequence[Frame], size: Size, form: Form
+    model: NerveCeg, frames: Sequence[Frame], size: Size, config: ExportConfig
 ) -> list[np.ndarray]:
     """Training frames as the model takes them, half of them such as pass the gate if there are."""
-    detect = tf.function(model.detect, reduce_retracing=True)
-    candidates = _spread(frames, 4 * MOST_MEASURED)
+    predict_presence = tf.function(model.predict_presence, reduce_retracing=True)
+    candidates = _spread(frames, 4 * MAX_MEASURED)
     groups: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    loaded = map_frames(lambda _, read: fitted(checked(read()), size), candidates)
+    loaded = map_frames(lambda _, read: resize_to_input(check_frame(read()), size), candidates)
     for image in track(loaded, "choosing frames to measure", len(candidates)):
-        groups[bool(detect(tf.constant(image))[0, 0] >= model.threshold)].append(image)
-    if not groups[True] and not form.split:
+        groups[bool(predict_presence(tf.constant(image))[0, 0] >= model.threshold)].append(image)
+    if not groups[True] and not config.split:
         raise ModelError(
             "--precision int8: the gate lets no training frame pass, so nothing can be measured of"
             " the segmenter; train the gate longer, tune the run, or pass --split"
         )
-    half = MOST_MEASURED // 2
+    half = MAX_MEASURED // 2
     few = min(groups.values(), key=len)
-    return [image for g in groups.values() for image in g[: max(half, MOST_MEASURED - len(few))]]
+    return [image for g in groups.values() for image in g[: max(half, MAX_MEASURED - len(few))]]
 
 
 def _spread(frames: Sequence[Frame], most: int) -> list[Frame]:
@@ -203,14 +203,14 @@ def _spread(frames: Sequence[Frame], most: int) -> list[Frame]:
     return [frames[i] for i in np.linspace(0, len(frames) - 1, min(most, len(frames)), dtype=int)]
 
 
-def _mend(form: Form) -> str:
-    if form.frame_size:
+def _suggest_fix(config: ExportConfig) -> str:
+    if config.frame_size:
         return "take a --frame-size nearer to that of the data, or leave it out"
-    if form.precision == Precision.float32:
+    if config.precision == Precision.float32:
         return "this is a fault of the conversion, please report it"
-    if form.precision == Precision.float16:
+    if config.precision == Precision.float16:
         return "take --precision float32"
     return (
-        "take --precision float16, or allow more by --most-dice-loss and --most-auc-loss (what was"
+        "take --precision float16, or allow more by --max-dice-drop and --max-auc-drop (what was"
         " made for integers, such as the gate and the encoder lite0, loses least)"
     )

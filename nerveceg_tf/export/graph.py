@@ -5,8 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from nerveceg_tf.models.resize_layer import resize
-from nerveceg_tf.models.two_stage import NerveCeg, draw_passing
-from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, level_of
+from nerveceg_tf.models.two_stage import NerveCeg, segment_passing
+from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, threshold_level
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -20,7 +20,7 @@ class Served:
 
     Args:
         model: both stages.
-        thresholds: with which a mask becomes yes or no; cleaning is not part of the graph.
+        thresholds: with which a mask becomes yes or no; postprocessing is not part of the graph.
     """
 
     def __init__(self, model: NerveCeg, thresholds: Thresholds):
@@ -43,12 +43,12 @@ class Served:
     def default(self, image: tf.Tensor) -> Outputs:
         """Images `(batch, height, width, 1)`, gray 0..255, to `presence` `(batch, 1)`, `mask`
         float32 and `mask_binary` uint8 0 or 1, both like `image`."""
-        level = tf.constant(level_of(self._thresholds.mask), tf.float32)
+        level = tf.constant(threshold_level(self._thresholds.mask), tf.float32)
         return self._answer(tf.cast(image, tf.float32), self._thresholds.presence, level)
 
     def tunable(self, image: tf.Tensor, threshold: tf.Tensor, mask_threshold: tf.Tensor) -> Outputs:
         """As `default`, with thresholds of presence and mask per frame, each `(batch,)`."""
-        # As `level_of`, which has more digits to tell a whole level from one just above.
+        # As `threshold_level`, which has more digits to tell a whole level from one just above.
         level = tf.clip_by_value(tf.math.ceil(mask_threshold * (LEVELS - 1) - 1e-4), 0, LEVELS - 1)
         return self._answer(image, threshold, level[:, None, None, None])
 
@@ -66,7 +66,7 @@ class Served:
         """
         model, threshold = self._model, self._thresholds.presence
         seen, shapes = tf.map_fn(
-            lambda picture: _fit(_decode(picture), model.gate_size),
+            lambda picture: _resize_picture(_decode(picture), model.gate_size),
             pictures,
             fn_output_signature=(
                 tf.TensorSpec((*model.gate_size, 1), tf.float32),
@@ -77,15 +77,15 @@ class Served:
 
         def draw(passing: tf.Tensor) -> tf.Tensor:
             drawn_on = tf.map_fn(
-                lambda picture: _fit(_decode(picture), model.segmenter_size)[0],
+                lambda picture: _resize_picture(_decode(picture), model.segmenter_size)[0],
                 tf.gather(pictures, passing),
                 fn_output_signature=tf.TensorSpec((*model.segmenter_size, 1), tf.float32),
             )
             return model.segment(drawn_on, [tf.gather(x, passing) for x in features])
 
         small = tf.zeros((tf.size(pictures), *model.segmenter_size, 1))
-        masks = draw_passing(small, presence, threshold, draw)
-        level = tf.constant(level_of(self._thresholds.mask), tf.float32)
+        masks = segment_passing(small, presence, threshold, draw)
+        level = tf.constant(threshold_level(self._thresholds.mask), tf.float32)
 
         def finish(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
             mask, shape, passed = item
@@ -107,7 +107,7 @@ class Served:
             chosen = [tf.gather(x, passing) for x in features]
             return self._model.segment(tf.gather(image, passing), chosen)
 
-        mask = draw_passing(image, presence, threshold, draw)
+        mask = segment_passing(image, presence, threshold, draw)
         drawn = self._drawn(mask, level, presence[:, 0] >= threshold)
         return {"presence": presence, "mask": mask, "mask_binary": drawn}
 
@@ -116,12 +116,12 @@ class Served:
         finite = tf.reduce_all(tf.math.is_finite(image), axis=[1, 2, 3])
         # oneDNN's convolutions fail on an empty batch, so that one gets a black frame for a while.
         filled = tf.pad(image, [[0, tf.cast(frames == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        presence, features = self._model.look(filled)
+        presence, features = self._model.run_gate(filled)
         presence = tf.where(finite[:, None], presence[:frames], 0.0)
         return presence, [x[:frames] for x in features]
 
     def _drawn(self, mask: tf.Tensor, level: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
-        """As `Thresholds.drawn`, for a batch, with the gate."""
+        """As `Thresholds.binarize`, for a batch, with the gate."""
         nerve = tf.floor(tf.clip_by_value(mask * (LEVELS - 1), 0, LEVELS - 1)) >= level
         nerve &= passed[:, None, None, None]
         if self._thresholds.area > 0:
@@ -139,7 +139,7 @@ def one_frame(model: NerveCeg, threshold: float) -> Callable[[tf.Tensor], Output
     """
 
     def infer(image: tf.Tensor) -> Outputs:
-        presence, features = model.look(image)
+        presence, features = model.run_gate(image)
         mask = tf.cond(
             presence[0, 0] >= threshold,
             lambda: model.segment(image, features),
@@ -161,7 +161,7 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _fit(frame: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+def _resize_picture(frame: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """A frame in another size, and its own height and width."""
     return resize(frame[None], size)[0], tf.shape(frame)[:2]
 

@@ -24,6 +24,6 @@ _EXACT = Limits(presence=1e-3, mask=1e-3)
 """For an export that keeps the weights as they are: what differs is the order of operations."""
 
 
-def limits_of(precision: str) -> Limits:
+def default_limits(precision: str) -> Limits:
     """What an export of some precision may lose."""
     return _EXACT if precision == "float32" else Limits()

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from nerveceg_tf.evaluation.mask_metrics import dice_of
-from nerveceg_tf.export.answer import Answer
+from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.export.prediction import Prediction
 
-Ask = Callable[[np.ndarray], Answer]
+PredictFn = Callable[[np.ndarray], Prediction]
 """From a frame, uint8 `(height, width)`, to what a model says of it."""
 
 
 @dataclass(frozen=True)
-class Verified:
+class ExportReport:
     """What was measured of one model on labelled frames, and of its agreement with the run.
 
     Attributes:
@@ -45,18 +45,18 @@ class Verified:
     broken: tuple[str, ...] = ()
 
 
-class Timed:
+class TimedPredict:
     """Asks a model about single frames, and takes the time of each.
 
     What is asked for the first time for frames of a size, or the first to pass the gate, traces
     graphs and fills caches, which is not what a frame costs: it is asked again.
     """
 
-    def __init__(self, ask: Ask):
+    def __init__(self, ask: PredictFn):
         self._ask, self._warm = ask, set()
         self.took: list[float] = []
 
-    def __call__(self, image: np.ndarray) -> Answer:
+    def __call__(self, image: np.ndarray) -> Prediction:
         said, took = self._timed(image)
         kind = (image.shape, bool(said.mask.any()))
         if kind not in self._warm:
@@ -65,12 +65,12 @@ class Timed:
         self.took.append(took)
         return said
 
-    def _timed(self, image: np.ndarray) -> tuple[Answer, float]:
+    def _timed(self, image: np.ndarray) -> tuple[Prediction, float]:
         start = time.perf_counter()
         return self._ask(image), time.perf_counter() - start
 
 
-class Tally:
+class MetricTally:
     """The numbers that are left of a model's answers.
 
     Args:
@@ -85,23 +85,23 @@ class Tally:
         self._apart: list[float] = []
         self._masks_apart: list[float] = []
 
-    def add(self, said: Answer, ours: Answer, truth: np.ndarray) -> None:
+    def add(self, said: Prediction, ours: Prediction, truth: np.ndarray) -> None:
         """Counts what a model said of a frame, beside what the run said, and the true mask."""
         self._presence.append(said.presence)
         self._present.append(bool(truth.any()))
-        self._dice.append(dice_of(truth, said.mask_binary))
+        self._dice.append(dice_score(truth, said.mask_binary))
         self._apart.append(abs(said.presence - ours.presence))
         if (said.presence >= self._threshold) == (ours.presence >= self._threshold):
             self._masks_apart.append(float(np.abs(said.mask - ours.mask).max()))
 
-    def verified(self, name: str, megabytes: float, took: Sequence[float]) -> Verified:
+    def report(self, name: str, megabytes: float, took: Sequence[float]) -> ExportReport:
         """What they come to."""
         present = np.array(self._present)
         auc = None
         if 0 < present.sum() < len(present):
             auc = float(roc_auc_score(present, np.nan_to_num(self._presence)))
         median, p95 = np.percentile(np.array(took) * 1e3, (50, 95))
-        return Verified(
+        return ExportReport(
             name=name,
             megabytes=megabytes,
             frames=len(present),

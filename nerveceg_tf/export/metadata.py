@@ -13,26 +13,26 @@ from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import Share, check
 
 NAME = "nerveceg.json"
-"""The member or file that holds the facts."""
+"""The member or file that holds the metadata."""
 
 
 class _Thresholds(TypedDict):
     presence: Share
     mask: Share
     area: NotRequired[Share]
-    cleaning: NotRequired[list[str]]
+    postprocessing: NotRequired[list[str]]
 
 
-class _Facts(TypedDict):
-    """What is read of the facts again."""
+class _Metadata(TypedDict):
+    """What is read of the metadata again."""
 
     precision: str
     frame_size: tuple[int, int]
     thresholds: _Thresholds
 
 
-def append_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Appends the facts to a model file as a ZIP archive, which every TFLite runtime passes over.
+def append_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Appends the metadata to a model file as a ZIP archive, which every TFLite runtime passes over.
 
     That is how TFLite metadata packs a model's associated files, so any ZIP tool reads them. Facts
     that are there already give way.
@@ -42,20 +42,20 @@ def append_facts(path: Path, facts: dict[str, Any]) -> None:
             begin = archive.infolist()[0].header_offset
         os.truncate(path, begin)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(NAME, json.dumps(facts, indent=2))
+        archive.writestr(NAME, json.dumps(metadata, indent=2))
 
 
-def keep_in_onnx(path: Path, facts: dict[str, Any]) -> None:
-    """Writes the facts into an ONNX file's own metadata, in place of earlier ones."""
+def write_onnx_metadata(path: Path, metadata: dict[str, Any]) -> None:
+    """Writes the metadata into an ONNX file's own metadata, in place of earlier ones."""
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {NAME: json.dumps(facts)})
+    onnx.helper.set_model_props(model, {NAME: json.dumps(metadata)})
     onnx.save(model, path)
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """Reads what `append_facts` wrote.
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Reads what `append_metadata` wrote.
 
     Raises:
         ModelError: there is no such file, or it is no model of this package.
@@ -64,40 +64,49 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
     try:
         with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read(NAME))
+            metadata = json.loads(archive.read(NAME))
     except (zipfile.BadZipFile, KeyError, ValueError):
         raise ModelError(
             f"{path}: is damaged, or was not made by nerveceg export; export it again"
         ) from None
-    return checked_facts(path, facts)
+    return check_metadata(path, metadata)
 
 
-def checked_facts(path: Path, facts: Any) -> dict[str, Any]:
-    """The facts, if all is there that is read of them.
+def check_metadata(path: Path, metadata: Any) -> dict[str, Any]:
+    """The metadata, if all is there that is read of them.
 
     Args:
         path: the export that they are of.
-        facts: as they were read.
+        metadata: as they were read.
 
     Raises:
         ModelError: something is missing, of another kind, or not known.
     """
     try:
-        check(facts, _Facts)
-        for name in facts["thresholds"].keys() - {field.name for field in fields(Thresholds)}:
+        metadata = _with_current_keys(metadata)
+        check(metadata, _Metadata)
+        for name in metadata["thresholds"].keys() - {field.name for field in fields(Thresholds)}:
             raise ValueError(f"thresholds.{name} is not known")
     except ValueError as error:
         raise ModelError(
             f"{path}: its {NAME} is damaged, or of another version ({error}); export it again"
         ) from None
-    return facts
+    return metadata
 
 
-def frame_size(facts: dict[str, Any]) -> Size:
+def _with_current_keys(metadata: Any) -> Any:
+    """Metadata of version 0.1, which called the postprocessing `cleaning`, as today's."""
+    match metadata:
+        case {"thresholds": {"cleaning": steps, **thresholds}}:
+            return {**metadata, "thresholds": {**thresholds, "postprocessing": steps}}
+    return metadata
+
+
+def frame_size(metadata: dict[str, Any]) -> Size:
     """Height and width of the frames that the model takes."""
-    return tuple(facts["frame_size"])
+    return tuple(metadata["frame_size"])
 
 
-def thresholds(facts: dict[str, Any]) -> Thresholds:
+def thresholds(metadata: dict[str, Any]) -> Thresholds:
     """The thresholds that the model was exported with."""
-    return Thresholds(**facts["thresholds"])
+    return Thresholds(**metadata["thresholds"])

@@ -7,8 +7,13 @@ import numpy as np
 import onnxruntime
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.answer import Answer, answer, checked, fitted
-from nerveceg_tf.export.metadata import NAME, checked_facts, frame_size, thresholds
+from nerveceg_tf.export.metadata import NAME, check_metadata, frame_size, thresholds
+from nerveceg_tf.export.prediction import (
+    Prediction,
+    check_frame,
+    postprocess_output,
+    resize_to_input,
+)
 from nerveceg_tf.utils.parallel import usable_cores
 
 
@@ -34,15 +39,15 @@ class Runner:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-            facts = json.loads(self._session.get_modelmeta().custom_metadata_map[NAME])
+            metadata = json.loads(self._session.get_modelmeta().custom_metadata_map[NAME])
         except Exception as error:  # onnxruntime's own errors share no other base
             raise ModelError(
                 f"{path}: is damaged, or was not made by nerveceg export; export it again"
             ) from error
-        self.facts = checked_facts(path, facts)
-        self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
+        self.metadata = check_metadata(path, metadata)
+        self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
 
-    def __call__(self, frame: np.ndarray) -> Answer:
+    def __call__(self, frame: np.ndarray) -> Prediction:
         """Asks about one frame.
 
         Args:
@@ -52,7 +57,7 @@ class Runner:
         Raises:
             FrameError: it is no gray frame.
         """
-        frame = checked(frame)
-        image = fitted(frame, self.size)
+        frame = check_frame(frame)
+        image = resize_to_input(frame, self.size)
         presence, mask = self._session.run(["presence", "mask"], {"image": image})
-        return answer(presence[0, 0], mask, frame.shape, self.thresholds)
+        return postprocess_output(presence[0, 0], mask, frame.shape, self.thresholds)

@@ -12,9 +12,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.answer import Answer, checked
 from nerveceg_tf.export.graph import Served
-from nerveceg_tf.export.metadata import NAME, checked_facts, frame_size, thresholds
+from nerveceg_tf.export.metadata import NAME, check_metadata, frame_size, thresholds
+from nerveceg_tf.export.prediction import Prediction, check_frame
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
@@ -39,20 +39,20 @@ def write_saved_model(model: NerveCeg, thresholds: Thresholds, folder: Path) -> 
     archive.write_out(str(folder), verbose=False)
 
 
-def write_extra(folder: Path, facts: dict[str, Any], name: str) -> None:
-    """Writes `assets.extra/`: the facts, and the requests with which Serving warms the model up.
+def write_assets_extra(folder: Path, metadata: dict[str, Any], name: str) -> None:
+    """Writes `assets.extra/`: the metadata, and the requests with which Serving warms the model up.
 
     The requests pass the gate, so that Serving has run the segmenter before the first real frame.
 
     Args:
         folder: of the version.
-        facts: of the model.
+        metadata: of the model.
         name: under which it will be served.
     """
     (folder / _EXTRA).mkdir(exist_ok=True)
-    (folder / _EXTRA / NAME).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    (folder / _EXTRA / NAME).write_text(json.dumps(metadata, indent=2) + "\n", "utf-8")
     with tf.io.TFRecordWriter(str(folder / _EXTRA / "tf_serving_warmup_requests")) as writer:
-        for signature, inputs in _warm_up(frame_size(facts)).items():
+        for signature, inputs in _warm_up(frame_size(metadata)).items():
             request = PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = name, signature
             for key, value in inputs.items():
@@ -87,23 +87,23 @@ class Runner:
     def __init__(self, path: Path | str):
         path = version_folder(Path(path))
         try:
-            facts = json.loads((path / _EXTRA / NAME).read_text("utf-8"))
+            metadata = json.loads((path / _EXTRA / NAME).read_text("utf-8"))
             self._model = tf.saved_model.load(str(path))
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be loaded ({error}); export it again") from None
-        self.facts = checked_facts(path, facts)
-        self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
+        self.metadata = check_metadata(path, metadata)
+        self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
         self._serve = self._model.signatures["serving_default"]
 
-    def __call__(self, frame: np.ndarray) -> Answer:
+    def __call__(self, frame: np.ndarray) -> Prediction:
         """Asks about one frame of any size, gray 0..255, `(height, width)`.
 
         Raises:
             FrameError: it is no gray frame.
         """
-        outputs = self._serve(image=checked(frame)[None, ..., None])
+        outputs = self._serve(image=check_frame(frame)[None, ..., None])
         mask, drawn = (outputs[name].numpy()[0, ..., 0] for name in ("mask", "mask_binary"))
-        return Answer(float(outputs["presence"].numpy()[0, 0]), mask, drawn)
+        return Prediction(float(outputs["presence"].numpy()[0, 0]), mask, drawn)
 
 
 def version_folder(path: Path) -> Path:

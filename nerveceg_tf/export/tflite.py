@@ -6,8 +6,13 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.answer import Answer, answer, checked, fitted
-from nerveceg_tf.export.metadata import frame_size, read_facts, thresholds
+from nerveceg_tf.export.metadata import frame_size, read_metadata, thresholds
+from nerveceg_tf.export.prediction import (
+    Prediction,
+    check_frame,
+    postprocess_output,
+    resize_to_input,
+)
 from nerveceg_tf.utils.parallel import usable_cores
 from nerveceg_tf.utils.quiet import silent_stderr
 
@@ -35,13 +40,13 @@ class Runner:
     def __init__(self, path: Path | str, threads: int | None = None):
         path, threads = Path(path), threads or usable_cores()
         split = path.is_dir()
-        self.facts = read_facts(path / GATE if split else path)
-        self.thresholds, self.size = thresholds(self.facts), frame_size(self.facts)
+        self.metadata = read_metadata(path / GATE if split else path)
+        self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
         self._both = None if split else _signature(path, threads)
         self._gate = _signature(path / GATE, threads) if split else None
         self._segmenter = _signature(path / SEGMENTER, threads) if split else None
 
-    def __call__(self, frame: np.ndarray) -> Answer:
+    def __call__(self, frame: np.ndarray) -> Prediction:
         """Asks about one frame.
 
         Args:
@@ -51,10 +56,12 @@ class Runner:
         Raises:
             FrameError: it is no gray frame.
         """
-        frame = checked(frame)
-        image = fitted(frame, self.size)
+        frame = check_frame(frame)
+        image = resize_to_input(frame, self.size)
         outputs = self._both(image=image) if self._both else self._in_turn(image)
-        return answer(outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds)
+        return postprocess_output(
+            outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds
+        )
 
     def _in_turn(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._gate(image=image)

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.answer import Answer, answer, checked
-from nerveceg_tf.export.limits import Limits, limits_of
-from nerveceg_tf.export.measure import Ask, Tally, Timed, Verified
+from nerveceg_tf.export.limits import Limits, default_limits
+from nerveceg_tf.export.measure import ExportReport, MetricTally, PredictFn, TimedPredict
+from nerveceg_tf.export.prediction import Prediction, check_frame, postprocess_output
 from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
 from nerveceg_tf.export.tflite import GATE
 from nerveceg_tf.export.tflite import Runner as TFLiteRunner
@@ -22,14 +22,14 @@ from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.progress import track
 
 
-class Verifier:
+class ExportComparison:
     """Compares exports with the run that they were made of, frame by frame.
 
     Of a frame that all have been asked about only numbers are kept, so memory does not grow with
     the frames.
 
     Args:
-        run: the run; its cleaning is left out on both sides, as no export has it.
+        run: the run; its postprocessing is left out on both sides, as no export has it.
         frames: labelled frames, best such as the run never saw.
     """
 
@@ -37,16 +37,18 @@ class Verifier:
         self._frames, self._thresholds = frames, run.thresholds
         self._ask, self._name = _by_keras(run.model(), run.thresholds), str(run.path)
         self._megabytes = sum(megabytes(path) for path in run.path.glob("*.keras"))
-        self._run: Verified | None = None
+        self._run: ExportReport | None = None
 
     @property
-    def run(self) -> Verified:
+    def reference(self) -> ExportReport:
         """What was measured of the run, when it was asked last."""
         if self._run is None:
             self.verify_all([])
         return self._run
 
-    def verify(self, ask: Ask, path: Path, limits: Limits, name: str | None = None) -> Verified:
+    def verify(
+        self, ask: PredictFn, path: Path, limits: Limits, name: str | None = None
+    ) -> ExportReport:
         """Asks the run and an export about every frame, and holds the export's answers against the
         run's.
 
@@ -62,7 +64,7 @@ class Verifier:
         (found,) = self.verify_all([(ask, path, limits)])
         return replace(found, name=name) if name else found
 
-    def verify_all(self, exports: Sequence[tuple[Ask, Path, Limits]]) -> list[Verified]:
+    def verify_all(self, exports: Sequence[tuple[PredictFn, Path, Limits]]) -> list[ExportReport]:
         """The same of several exports, for each of which `verify` would ask the run anew; every
         frame is read once.
 
@@ -72,8 +74,8 @@ class Verifier:
         Raises:
             FrameError: a frame or mask is bad.
         """
-        timed = [Timed(self._ask), *(Timed(ask) for ask, _, _ in exports)]
-        tallies = [Tally(self._thresholds.presence) for _ in timed]
+        timed = [TimedPredict(self._ask), *(TimedPredict(ask) for ask, _, _ in exports)]
+        tallies = [MetricTally(self._thresholds.presence) for _ in timed]
         loaded = map_frames(_load, self._frames)
         for image, truth in track(loaded, "asking run and exports", len(self._frames)):
             ours = None
@@ -82,7 +84,7 @@ class Verifier:
                 ours = said if ours is None else ours  # the run is asked first
                 tally.add(said, ours, truth)
         measured = [
-            t.verified(name, size, model.took)
+            t.report(name, size, model.took)
             for t, model, (name, size) in zip(
                 tallies,
                 timed,
@@ -103,7 +105,7 @@ def verify(
     frames: Sequence[Frame],
     threads: int | None = None,
     **most: float,
-) -> list[Verified]:
+) -> list[ExportReport]:
     """Holds exports against the run that they were made of.
 
     Args:
@@ -121,17 +123,17 @@ def verify(
         FrameError: a frame or mask is bad.
     """
     opened = [open_export(path, threads) for path in exports]
-    verifier = Verifier(run, frames)
-    found = verifier.verify_all(
+    comparison = ExportComparison(run, frames)
+    found = comparison.verify_all(
         [
-            (ask, path, replace(limits_of(facts["precision"]), **most))
-            for path, (ask, facts) in zip(exports, opened, strict=True)
+            (ask, path, replace(default_limits(metadata["precision"]), **most))
+            for path, (ask, metadata) in zip(exports, opened, strict=True)
         ]
     )
-    return [verifier.run, *found]
+    return [comparison.reference, *found]
 
 
-def open_export(path: Path, threads: int | None = None) -> tuple[Ask, dict]:
+def open_export(path: Path, threads: int | None = None) -> tuple[PredictFn, dict]:
     """Opens an export of any format.
 
     Args:
@@ -139,7 +141,7 @@ def open_export(path: Path, threads: int | None = None) -> tuple[Ask, dict]:
         threads: of the interpreter; all cores by default.
 
     Returns:
-        A function that answers for a frame, and the export's facts.
+        A function that answers for a frame, and the export's metadata.
 
     Raises:
         ModelError: there is no export, it is damaged, or its runtime is not installed.
@@ -153,7 +155,7 @@ def open_export(path: Path, threads: int | None = None) -> tuple[Ask, dict]:
         runner = TFLiteRunner(path, threads)
     else:
         runner = SavedModelRunner(path)
-    return runner, runner.facts
+    return runner, runner.metadata
 
 
 def check_onnx() -> None:
@@ -178,18 +180,18 @@ def _load(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[np.ndarray, np.
     return image, read_mask(frame, image.shape)
 
 
-def _by_keras(model: NerveCeg, thresholds: Thresholds) -> Ask:
+def _by_keras(model: NerveCeg, thresholds: Thresholds) -> PredictFn:
     infer = tf.function(lambda image: model(image, training=False))
 
-    def ask(frame: np.ndarray) -> Answer:
-        outputs = infer(tf.constant(checked(frame)[None, ..., None]))
+    def ask(frame: np.ndarray) -> Prediction:
+        outputs = infer(tf.constant(check_frame(frame)[None, ..., None]))
         presence, mask = outputs["presence"].numpy()[0, 0], outputs["mask"].numpy()
-        return answer(presence, mask, frame.shape, thresholds)
+        return postprocess_output(presence, mask, frame.shape, thresholds)
 
     return ask
 
 
-def _broken(found: Verified, run: Verified, limits: Limits) -> list[str]:
+def _broken(found: ExportReport, run: ExportReport, limits: Limits) -> list[str]:
     broken = []
     for name, title in (("presence", "presence"), ("mask", "mask")):
         difference, most = getattr(found, f"{name}_difference"), getattr(limits, name)

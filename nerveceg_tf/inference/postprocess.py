@@ -7,9 +7,8 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import Run
-from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
+from nerveceg_tf.runs.protocol import TrainedRun
+from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
@@ -29,8 +28,8 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
 def keep_largest(mask: np.ndarray) -> np.ndarray:
     """Keeps the largest connected part."""
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    areas = facts[1:, cv2.CC_STAT_AREA]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = stats[1:, cv2.CC_STAT_AREA]
     return labels == 1 + areas.argmax() if len(areas) > 1 else mask
 
 
@@ -57,36 +56,32 @@ Each is given masks that draw something.
 """
 
 
-class MaskMaker:
+class MaskPostprocessor:
     """Turns a model's answer for a frame into the mask that the run stands for.
 
     Args:
         thresholds: the settings.
-        shapes: for the cleaning step `shape`.
+        shapes: for the postprocessing step `shape`.
     """
 
     def __init__(self, thresholds: Thresholds, shapes: ShapeModel | None = None):
         self.thresholds, self.shapes = thresholds, shapes
 
     @classmethod
-    def of(cls, run: Run | RunEnsemble) -> "MaskMaker":
-        """The one that applies a run's thresholds and cleaning.
+    def from_run(cls, run: TrainedRun) -> "MaskPostprocessor":
+        """The one that applies a run's thresholds and postprocessing.
 
         Raises:
             RunError: the run names a step that does not exist, or lacks the shapes for one.
         """
         thresholds = run.thresholds
-        unknown = set(thresholds.cleaning) - set(STEPS)
+        unknown = set(thresholds.postprocessing) - set(STEPS)
         if unknown:
             raise RunError(
-                f"{run.path}: thresholds.json names the cleaning {', '.join(sorted(unknown))};"
+                f"{run.path}: thresholds.json names the postprocessing {', '.join(sorted(unknown))};"
                 f" there are {', '.join(STEPS)}"
             )
-        if "shape" not in thresholds.cleaning:
-            return cls(thresholds)
-        # Those of an ensemble have equal ones, or it leaves the step out.
-        one = run if isinstance(run, Run) else run.runs[0]
-        return cls(thresholds, ShapeModel.load(one.path / SHAPES))
+        return cls(thresholds, run.shapes)
 
     def __call__(self, presence: float, probability: np.ndarray) -> np.ndarray:
         """The mask of a frame, bool `(height, width)`.
@@ -97,11 +92,11 @@ class MaskMaker:
         """
         if presence < self.thresholds.presence:
             return np.zeros(probability.shape, bool)
-        return self.clean(self.thresholds.drawn(probability))
+        return self.apply_steps(self.thresholds.binarize(probability))
 
-    def clean(self, mask: np.ndarray) -> np.ndarray:
-        """The mask after the cleaning steps."""
-        for step in self.thresholds.cleaning:
+    def apply_steps(self, mask: np.ndarray) -> np.ndarray:
+        """The mask after the postprocessing steps."""
+        for step in self.thresholds.postprocessing:
             if mask.any():
                 mask = STEPS[step](mask, self.shapes)
         return mask

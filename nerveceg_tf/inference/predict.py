@@ -13,16 +13,15 @@ import tensorflow as tf
 
 from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.inference.postprocess import MaskMaker
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.video import OverlayVideo, presence_curve
-from nerveceg_tf.models.ensemble import Averaged
-from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.models.ensemble import EnsembleModel
+from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.utils.overlay import overlay
 from nerveceg_tf.utils.progress import track
 
 
-class Prediction(NamedTuple):
+class FramePrediction(NamedTuple):
     """What the model says of one frame.
 
     Attributes:
@@ -40,14 +39,14 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: keras.Model | Averaged, frames: Sequence[Frame], batch_size: int = 8
-) -> Iterator[Prediction]:
+    model: keras.Model | EnsembleModel, frames: Sequence[Frame], batch_size: int = 8
+) -> Iterator[FramePrediction]:
     """Predicts frames in the order given, while a progress bar counts them.
 
     Frames are read in parallel, and those of one size that follow each other share a batch.
 
     Args:
-        model: `NerveCeg`, `Averaged` or `GateAlone`.
+        model: `NerveCeg`, `EnsembleModel` or `GateAlone`.
         frames: frames on disk; masks are not needed.
         batch_size: most frames per batch.
 
@@ -59,19 +58,19 @@ def predict(
     def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return model(tf.cast(images, tf.float32), training=False)
 
-    def run() -> Iterator[Prediction]:
+    def run() -> Iterator[FramePrediction]:
         loaded = map_frames(lambda frame, read: (frame, read()), frames)
         for batch in _batches(loaded, batch_size):
             outputs = infer(np.stack([image for _, image in batch])[..., None])
             presence = outputs["presence"].numpy()[:, 0]
             masks = outputs["mask"].numpy()[..., 0] if "mask" in outputs else [None] * len(batch)
             for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
-                yield Prediction(frame, image, float(p), mask)
+                yield FramePrediction(frame, image, float(p), mask)
 
     return track(run(), "predicting", len(frames))
 
 
-def predict_ungated(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator[Prediction]:
+def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FramePrediction]:
     """Predicts frames with a run whose gate lets everything pass, to score it with and without.
 
     Raises:
@@ -85,7 +84,7 @@ def predict_ungated(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator
 
 
 def write_predictions(
-    run: Run | RunEnsemble, frames: Sequence[Frame], folder: Path, *, truth: bool = False
+    run: TrainedRun, frames: Sequence[Frame], folder: Path, *, truth: bool = False
 ) -> None:
     """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
 
@@ -98,7 +97,7 @@ def write_predictions(
         folder: an empty folder.
         truth: draw the frames' own masks too, which they must have.
     """
-    model, make_mask = run.model(), MaskMaker.of(run)
+    model, postprocess = run.model(), MaskPostprocessor.from_run(run)
     for name in ("masks", "overlays") if "segmenter" in run.stages else ():
         (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
@@ -111,22 +110,27 @@ def write_predictions(
             if cine is None:
                 for prediction in group:
                     name = prediction.frame.name
-                    picture = _write_frame(prediction, make_mask, folder, rows, truth=truth)
+                    picture = _write_frame(prediction, postprocess, folder, rows, truth=truth)
                     if picture is not None:
                         _write_png(folder / "overlays" / f"{name}.png", picture)
             else:
-                _write_cine(cine, group, make_mask, folder, rows, truth=truth)
+                _write_cine(cine, group, postprocess, folder, rows, truth=truth)
 
 
 def _write_frame(
-    prediction: Prediction, make_mask: MaskMaker, folder: Path, rows: Any, *, truth: bool
+    prediction: FramePrediction,
+    postprocess: MaskPostprocessor,
+    folder: Path,
+    rows: Any,
+    *,
+    truth: bool,
 ) -> np.ndarray | None:
     """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
         rows.writerow((frame.name, f"{presence:.6f}", ""))
         return None
-    mask = make_mask(presence, probabilities)
+    mask = postprocess(presence, probabilities)
     _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
     rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
     return overlay(image, mask, presence, read_mask(frame, image.shape) if truth else None)
@@ -134,8 +138,8 @@ def _write_frame(
 
 def _write_cine(
     cine: Path,
-    predictions: Iterator[Prediction],
-    make_mask: MaskMaker,
+    predictions: Iterator[FramePrediction],
+    postprocess: MaskPostprocessor,
     folder: Path,
     rows: Any,
     *,
@@ -146,13 +150,13 @@ def _write_cine(
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
-            picture = _write_frame(prediction, make_mask, folder, rows, truth=truth)
+            picture = _write_frame(prediction, postprocess, folder, rows, truth=truth)
             if picture is not None:
                 video.add(picture)
     finally:
         video.close()
     presence_curve(
-        folder / f"{cine.stem}_presence.png", presence, make_mask.thresholds.presence, rate
+        folder / f"{cine.stem}_presence.png", presence, postprocess.thresholds.presence, rate
     )
 
 

@@ -9,10 +9,9 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import FrameError, RunError
-from nerveceg_tf.inference.postprocess import MaskMaker
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import predict
-from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import replacing
 
@@ -20,7 +19,7 @@ SIZE: Size = (420, 580)
 _HEADER = ["img", "pixels"]
 
 
-def write_submission(run: Run | RunEnsemble, frames: Sequence[Frame], out: Path) -> int:
+def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path) -> int:
     """Predicts frames and writes `img,pixels` rows in the order of their numbers.
 
     The file is read back and decoded before it takes its name, so that a broken one is never left.
@@ -55,14 +54,14 @@ def write_submission(run: Run | RunEnsemble, frames: Sequence[Frame], out: Path)
     return sum(bool(mask.any()) for mask in drawn.values())
 
 
-def _masks(run: Run | RunEnsemble, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
-    make_mask = MaskMaker.of(run)
+def _masks(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
+    postprocess = MaskPostprocessor.from_run(run)
     for frame, image, presence, probability in predict(run.model(), frames):
         if image.shape != SIZE:
             raise FrameError(
                 f"{frame.image}: is {image.shape[1]}x{image.shape[0]}; Kaggle's frames are 580x420"
             )
-        yield frame.name, make_mask(presence, probability)
+        yield frame.name, postprocess(presence, probability)
 
 
 def _check(path: Path, drawn: dict[str, np.ndarray]) -> None:

@@ -34,19 +34,18 @@ class Entry:
     weights: str
 
 
-def catalogue(gate_size: Size, segmenter_size: Size, width: int) -> Iterator[Entry]:
+def catalogue(gate_size: Size, segmenter_size: Size, base_filters: int) -> Iterator[Entry]:
     """Builds every gate and segmenter, one after the other, with random weights.
 
     Args:
         gate_size: height and width of the gates' input.
         segmenter_size: of the segmenters'.
-        width: channels of the segmenters' first level.
-
+        base_filters: channels of the segmenters' first level.
     """
     for name, build in GATES.items():
         gate = partial(build, size=gate_size, weights=None)
         yield _entry("gate", name, gate, _downloads(name))
-    shape = {"input_shape": (*segmenter_size, 1), "width": width}
+    shape = {"input_shape": (*segmenter_size, 1), "base_filters": base_filters}
 
     def shared() -> keras.Model:
         return split_shared(SharedGate(SEGMENTERS["unet"](**shape)))[0]

@@ -8,7 +8,7 @@ import numpy as np
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.gates.common import gate_input
 from nerveceg_tf.models.gates.efficientnet import EfficientNetGate
-from nerveceg_tf.models.pytorch.layer_weights import fill_layers
+from nerveceg_tf.models.pytorch.layer_weights import load_torch_weights
 from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 from nerveceg_tf.models.segmenters.attention_unet import AttentionUNet
 from nerveceg_tf.models.segmenters.r2_unet import R2AttentionUNet, R2UNet
@@ -69,7 +69,7 @@ def import_torch(
         model, names = _gate(state, size, name, str(path))
     else:
         model, names = _segmenter(state, size or (400, 400), recurrences, name, str(path))
-    fill_layers(model, state, names, str(path))
+    load_torch_weights(model, state, names, str(path))
     if state:
         raise ModelError(f"{path}: {next(iter(state))} is not known in {model.name}; {_KNOWN}")
     return model

@@ -54,7 +54,7 @@ class GatedSegmenter(keras.layers.Layer):
     ) -> tf.Tensor:
         if training:
             return self.segment(image, features, training=True)
-        return draw_passing(
+        return segment_passing(
             image,
             presence,
             self.threshold,
@@ -86,7 +86,7 @@ class GatedSegmenter(keras.layers.Layer):
         return cls(**_with_models(config, "draw"))
 
 
-def draw_passing(
+def segment_passing(
     image: tf.Tensor,
     presence: tf.Tensor,
     threshold: float | keras.Variable,
@@ -133,7 +133,7 @@ class NerveCeg(keras.Model):
         ModelError: a stage has no fixed input size, not 1 or 3 channels, or another output.
 
     Example:
-        >>> model = NerveCeg(EfficientNetLiteGate(size=(96, 128)), UNet((96, 128, 1), width=16))
+        >>> model = NerveCeg(EfficientNetLiteGate(size=(96, 128)), UNet((96, 128, 1), base_filters=16))
         >>> model.predict(frames)["mask"].shape == frames.shape
         True
 
@@ -150,7 +150,7 @@ class NerveCeg(keras.Model):
         name: str = "nerveceg",
         **kwargs,
     ):
-        gate, segmenter = uncompiled(gate), segmenter and uncompiled(segmenter)
+        gate, segmenter = strip_compile(gate), segmenter and strip_compile(segmenter)
         image = keras.Input((None, None, 1), name="image")
         fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
         if segmenter is None:
@@ -159,7 +159,7 @@ class NerveCeg(keras.Model):
             _check_output(gate, "gate", (1,), "one presence (batch, 1)")
             _check_output(segmenter, "segmenter", (*segmenter.input_shape[1:3], 1), "a mask")
             look = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
-            draw = _of_any_size(segmenter)
+            draw = _with_resizing(segmenter)
         presence, *features = look(fit_gate(image))
         gated = GatedSegmenter(draw, threshold, mask_threshold, name="mask")
         mask = gated(image, presence, features or [image])
@@ -187,22 +187,22 @@ class NerveCeg(keras.Model):
     def mask_threshold(self, value: float) -> None:
         self._gated.mask_threshold.assign(value)
 
-    def detect(self, image: tf.Tensor) -> tf.Tensor:
+    def predict_presence(self, image: tf.Tensor) -> tf.Tensor:
         """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
-        return self.look(image)[0]
+        return self.run_gate(image)[0]
 
     def segment(self, image: tf.Tensor, features: list[tf.Tensor] | None = None) -> tf.Tensor:
         """The segmenter alone, on every frame: mask probabilities in the images' own size.
 
         Args:
             image: `(batch, height, width, 1)`.
-            features: what `look` gave of the same images, to save its work.
+            features: what `run_gate` gave of the same images, to save its work.
         """
         if features is None and self.segmenter is None:
-            _, features = self.look(image)
+            _, features = self.run_gate(image)
         return self._gated.segment(image, features or [image])
 
-    def look(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The gate's part of the work.
 
         Returns:
@@ -248,14 +248,14 @@ def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
     Raises:
         ModelError: the gate has no fixed input size, not 1 or 3 channels, or another output.
     """
-    gate = uncompiled(gate)
+    gate = strip_compile(gate)
     _check_output(gate, "gate", (1,), "one presence (batch, 1)")
     image = keras.Input((None, None, 1), name="image")
     fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
     return keras.Model(image, {"presence": gate(fit_gate(image))}, name=name)
 
 
-def uncompiled(model: keras.Model) -> keras.Model:
+def strip_compile(model: keras.Model) -> keras.Model:
     """The same layers and weights without optimizer, loss and metrics.
 
     Keras would report a compiled stage's own loss and metrics as those of the model around it.
@@ -263,7 +263,7 @@ def uncompiled(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.output, name=model.name) if model.compiled else model
 
 
-def _of_any_size(segmenter: keras.Model) -> keras.Model:
+def _with_resizing(segmenter: keras.Model) -> keras.Model:
     """From a list that holds frames of any size to the first mask that the segmenter draws."""
     image = keras.Input((None, None, 1), name="image")
     masks = segmenter(Resize(*_fixed_input(segmenter, "segmenter"), name="fit_segmenter")(image))

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from nerveceg_tf.errors import RunError
 from nerveceg_tf.evaluation.calibration import Calibration, calibrate
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.utils.data_url import data_url
 
 
@@ -49,7 +48,7 @@ def gate_charts(scores: FrameScores) -> GateCharts | None:
 
 
 @dataclass(frozen=True)
-class SurfaceChart:
+class ThresholdChart:
     """Kaggle Dice over the thresholds of presence (to the right) and mask (upwards).
 
     Attributes:
@@ -67,28 +66,21 @@ class SurfaceChart:
     frames: int
 
 
-def surface_chart(run: Run) -> SurfaceChart | None:
-    """The surface that `tune` searched, at the smallest area that it chose; `None` before that."""
-    content = run.read("thresholds.json") if (run.path / "thresholds.json").is_file() else {}
-    surface = content.get("surface")
-    if not surface or len(surface["presence"]) < 2:
+def threshold_chart(run: TrainedRun) -> ThresholdChart | None:
+    """What `tune` searched, at the smallest area that it chose; `None` before `tune`.
+
+    Raises:
+        RunError: the file of the search is damaged.
+    """
+    search = run.threshold_search
+    if not search or len(search["presence"]) < 2:
         return None
-    axes = [np.array(surface[name]) for name in ("presence", "mask", "area")]
-    try:
-        frames, score = content["frames"], np.array(surface["score"], float)
-        if score.shape != tuple(map(len, axes)) or not score.size or not np.isfinite(score).all():
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise RunError(
-            f"{run.path / 'thresholds.json'}: is damaged (frames is missing, or surface.score is"
-            " not of its thresholds); nerveceg tune writes it anew"
-        ) from None
-    at = int(np.argmin(np.abs(axes[2] - content.get("area", 0.0))))
-    score = score[:, :, at].T[::-1]
+    at = int(np.argmin(np.abs(np.array(search["area"]) - run.thresholds.area)))
+    score = np.array(search["score"])[:, :, at].T[::-1]
     low, high = float(score.min()), float(score.max())
     shade = ((score - low) / (high - low or 1) * 255).astype(np.uint8)
     picture = data_url(cv2.applyColorMap(shade, cv2.COLORMAP_VIRIDIS), "png")
-    return SurfaceChart(picture, low, high, surface["area"][at], frames)
+    return ThresholdChart(picture, low, high, search["area"][at], search["frames"])
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:

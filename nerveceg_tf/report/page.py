@@ -10,30 +10,29 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from nerveceg_tf.choices import MOST_PICTURES
+from nerveceg_tf.choices import MAX_PICTURES
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import RunError
-from nerveceg_tf.evaluation.evaluate import FrameScorer, describe
+from nerveceg_tf.evaluation.evaluate import FrameScorer, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.frame_selection import REASONS, Part, select_part
-from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, labelled
-from nerveceg_tf.evaluation.postprocessing_search import keeping
+from nerveceg_tf.evaluation.frame_selection import REASONS, Subset, select_subset
+from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, with_ground_truth
+from nerveceg_tf.evaluation.postprocessing_search import collect_compressed
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
 from nerveceg_tf.inference.predict import predict_ungated
-from nerveceg_tf.report.charts import gate_charts, surface_chart
+from nerveceg_tf.report.charts import gate_charts, threshold_chart
 from nerveceg_tf.report.pictures import choose, pictures
-from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.utils.files import replacing
 
 
 def write_report(
-    run: Run | RunEnsemble,
+    run: TrainedRun,
     frames: Sequence[Frame],
     out: Path,
-    part: Part | None = None,
-    most: int = MOST_PICTURES,
+    subset: Subset | None = None,
+    max_frames: int = MAX_PICTURES,
     explain: str | None = None,
 ) -> dict:
     """Scores a run as `evaluate` does, and writes a page that needs no network.
@@ -43,39 +42,39 @@ def write_report(
 
     Args:
         run: a run with a segmenter, a gate, or both.
-        frames: labelled frames, as from `find_frames`.
+        frames: with_ground_truth frames, as from `find_frames`.
         out: the file to write.
-        part: which of the frames, as in `evaluate`.
-        most: how many frames get a picture. All are scored.
+        subset: which of the frames, as in `evaluate`.
+        max_frames: how many frames get a picture. All are scored.
         explain: a name in `nerveceg_tf.explain.METHODS`, whose maps can be laid over the frames.
 
     Returns:
         The scores that the page begins with.
 
     Raises:
-        RunError: no frame belongs to `part`, or several runs shall be explained.
+        RunError: no frame belongs to `subset`, or several runs shall be explained.
         ModelError: the method is unknown, or explains a stage that the run has not.
         FrameError: a frame or mask is bad.
     """
     explainer = _explainer(run, explain) if explain else None
-    frames, part, left_out = select_part(run, frames, part)
+    frames, subset, excluded = select_subset(run, frames, subset)
     scorer, kept = FrameScorer(run), []
-    answers = labelled(predict_ungated(run, frames))
-    counts = count_pixels(keeping(scorer.watching(answers), kept))
+    answers = with_ground_truth(predict_ungated(run, frames))
+    counts = count_pixels(collect_compressed(scorer.score_stream(answers), kept))
     scores = scorer.scores
-    summary = describe(scores, run.thresholds, part, left_out)
-    shown = choose(scores, most)
+    summary = summary_dict(scores, run.thresholds, subset, excluded)
+    shown = choose(scores, max_frames)
     drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown], explainer)
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
         temporary.write_text(
             page.render(
-                run=_name(run),
+                run=run.name,
                 scores=summary,
                 reasons=REASONS,
                 stages=scores.stages,
                 charts=gate_charts(scores),
-                surface=surface_chart(run) if isinstance(run, Run) else None,
+                surface=threshold_chart(run),
                 subjects=sorted(
                     summary["by_subject"],
                     key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
@@ -91,21 +90,14 @@ def write_report(
     return summary
 
 
-def _explainer(run: Run | RunEnsemble, method: str) -> Explainer:
-    if not isinstance(run, Run):
+def _explainer(run: TrainedRun, method: str) -> Explainer:
+    if run.augmented or len(run.members) > 1:
         raise RunError(f"--explain {method}: explains one run, without --tta; name one")
-    return Explainer.of(run, [method])
-
-
-def _name(run: Run | RunEnsemble) -> str:
-    if isinstance(run, Run):
-        return str(run.path)
-    names = " + ".join(str(member.path) for member in run.runs)
-    return f"{names}, each frame seen four times" if run.augmented else names
+    return Explainer.from_run(run.members[0], [method])
 
 
 def _data(
-    run: Run | RunEnsemble,
+    run: TrainedRun,
     scores: FrameScores,
     counts: FrameCounts,
     drawn: dict[int, dict[str, str]],

@@ -8,9 +8,9 @@ import numpy as np
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.postprocessing_search import Kept
+from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction
 from nerveceg_tf.explain.explainer import Explainer
-from nerveceg_tf.explain.heat import heat_over
+from nerveceg_tf.explain.heatmap import overlay_heatmap
 from nerveceg_tf.utils.data_url import data_url
 from nerveceg_tf.utils.progress import track
 
@@ -22,20 +22,22 @@ _STEP = 4
 """Levels of probability that are drawn as one. Scores are computed from pixel counts, with all."""
 
 
-def choose(scores: FrameScores, most: int) -> np.ndarray:
-    """Positions of the frames that get a picture: all of them, or half of `most` the worst ones and
+def choose(scores: FrameScores, max_frames: int) -> np.ndarray:
+    """Positions of the frames that get a picture: all of them, or half of `max_frames` the worst ones and
     half an even sample of the others."""
-    if len(scores) <= most:
+    if len(scores) <= max_frames:
         return np.arange(len(scores))
     badness = scores.dice if "segmenter" in scores.stages else scores.passed == scores.present
-    worst = np.argsort(badness, kind="stable")[: most // 2]
+    worst = np.argsort(badness, kind="stable")[: max_frames // 2]
     others = np.setdiff1d(np.arange(len(scores)), worst)
-    spread = others[np.linspace(0, len(others) - 1, most - len(worst)).round().astype(int)]
+    spread = others[np.linspace(0, len(others) - 1, max_frames - len(worst)).round().astype(int)]
     return np.sort(np.concatenate([worst, spread]))
 
 
 def pictures(
-    frames: Sequence[Frame], kept: Sequence[Kept], explainer: Explainer | None = None
+    frames: Sequence[Frame],
+    kept: Sequence[CompressedPrediction],
+    explainer: Explainer | None = None,
 ) -> list[dict[str, str]]:
     """For each frame two data URLs: `image`, and `answer`, whose red is the mask's probability in
     255ths, rounded down to a fourth one, and whose green is the true mask. With an explainer of one
@@ -45,15 +47,15 @@ def pictures(
         FrameError: a frame cannot be read.
     """
 
-    def draw(pair: tuple[Frame, Kept], image: np.ndarray) -> dict[str, str]:
-        level, truth = pair[1].unpacked()
+    def draw(pair: tuple[Frame, CompressedPrediction], image: np.ndarray) -> dict[str, str]:
+        level, truth = pair[1].unpack()
         level, truth = (_at_most(x, _ANSWER_WIDTH) for x in (level, truth * 255))
         drawn = level // _STEP * _STEP
         answer = np.dstack([np.zeros_like(drawn), (truth > 127) * np.uint8(255), drawn])
         explained = {}
         if explainer:
             (found,) = explainer(image[None, ..., None].astype(np.float32)).values()
-            picture = heat_over(image, found[0].mean(axis=-1))
+            picture = overlay_heatmap(image, found[0].mean(axis=-1))
             explained["why"] = data_url(_at_most(picture, _ANSWER_WIDTH), *_LOSSY)
         return {
             **explained,

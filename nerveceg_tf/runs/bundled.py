@@ -17,8 +17,8 @@ WEIGHTS = next(
 checkout."""
 
 
-def box_folder() -> Path:
-    """The folder of the nerve model in the box.
+def bundled_folder() -> Path:
+    """The folder of the nerve the bundled model.
 
     Raises:
         RunError: the package was installed without its weights.
@@ -28,8 +28,8 @@ def box_folder() -> Path:
     return WEIGHTS
 
 
-def box() -> "Run":
-    """The nerve model in the box.
+def bundled_run() -> "Run":
+    """The nerve the bundled model.
 
     Its `split.json` knows the bundled frames too, so that whatever scores it on them takes those
     whose scans it never saw.
@@ -39,4 +39,4 @@ def box() -> "Run":
     """
     from nerveceg_tf.runs.run import Run
 
-    return Run(box_folder())
+    return Run(bundled_folder())

@@ -7,7 +7,7 @@ from pathlib import Path
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.run import LEFT_OUT, PARTS, Run, load_model, stage_model
+from nerveceg_tf.runs.run import EXCLUDED, SUBSETS, Run, load_model, stage_model
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.files import replacing_folder
 
@@ -41,26 +41,26 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         stage: {"from": str(paths[stage]), **(run.description if run else {})}
         for stage, run in runs.items()
     }
-    splits = [run.read("split.json", *PARTS) for run in runs.values() if run]
+    splits = [run.read("split.json", *SUBSETS) for run in runs.values() if run]
     thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
-    if cleaning := thresholds["segmenter"].cleaning:
+    if postprocessing := thresholds["segmenter"].postprocessing:
         warnings.warn(
-            f"{segmenter}: its post-processing ({', '.join(cleaning)}) was chosen behind its own"
-            f" gate, so {out} has none; nerveceg tune --clean chooses it again",
+            f"{segmenter}: its post-processing ({', '.join(postprocessing)}) was chosen behind its own"
+            f" gate, so {out} has none; nerveceg tune --tune-postprocessing chooses it again",
             NervecegWarning,
             stacklevel=2,
         )
     # Everything is read by now: `out` may be one of the sources.
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
-        parts = (*PARTS, LEFT_OUT)
+        subsets = (*SUBSETS, EXCLUDED)
         known = {d: f for r in runs.values() if r for d, f in r.fingerprints.items()}
         if known:
             save_fingerprints(folder, known)
-        run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in parts})
+        run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in subsets})
         for stage, model in models.items():
             run.save(stage, model)
         run.thresholds = replace(
-            thresholds["segmenter"], presence=thresholds["gate"].presence, cleaning=()
+            thresholds["segmenter"], presence=thresholds["gate"].presence, postprocessing=()
         )
     return Run(out)

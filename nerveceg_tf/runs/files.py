@@ -17,7 +17,7 @@ class _Description(TypedDict, total=False):
     recipe: dict | None
     only: Literal["gate", "segmenter"] | None
     data: _Data
-    plan: str | None
+    fixes: str | None
     bad_frames: list[str]
     seconds: float
     finished: bool
@@ -34,7 +34,7 @@ class Training(TypedDict):
     recipe: dict
     only: Literal["gate", "segmenter"] | None
     data: _DataOfTraining
-    plan: str | None
+    fixes: str | None
     bad_frames: list[str]
     seconds: float
     finished: bool
@@ -48,7 +48,7 @@ class _Split(TypedDict):
     train: list[_Frame]
     validation: list[_Frame]
     held_out: list[_Frame]
-    left_out: NotRequired[list[_Frame]]
+    excluded: NotRequired[list[_Frame]]
 
 
 class _Choice(TypedDict):
@@ -57,7 +57,7 @@ class _Choice(TypedDict):
     area: NotRequired[Share]
 
 
-class _Surface(TypedDict):
+class _Grid(TypedDict):
     presence: list[float]
     mask: list[float]
     area: list[float]
@@ -65,10 +65,14 @@ class _Surface(TypedDict):
 
 
 class _Thresholds(_Choice):
-    cleaning: NotRequired[list[str]]
-    segmenter_alone: NotRequired[_Choice | None]
+    postprocessing: NotRequired[list[str]]
+    ungated_tuned: NotRequired[_Choice | None]
+    surface: NotRequired[_Grid]  # of version 0.1; now in threshold_search.json
     frames: NotRequired[int]
-    surface: NotRequired[_Surface]
+
+
+class _ThresholdSearch(_Grid):
+    frames: int
 
 
 class _Metrics(TypedDict, total=False):
@@ -79,6 +83,24 @@ KINDS = {
     "run.json": _Description,
     "split.json": _Split,
     "thresholds.json": _Thresholds,
+    "threshold_search.json": _ThresholdSearch,
     "metrics.json": _Metrics,
 }
 """By name of the file; others are any objects."""
+
+EARLIER_KEYS = {
+    "run.json": {"plan": "fixes"},
+    "split.json": {"left_out": "excluded"},
+    "thresholds.json": {
+        "cleaning": "postprocessing",
+        "segmenter_alone": "ungated_tuned",
+        "flat": "tolerance",
+    },
+    "metrics.json": {
+        "part": "subset",
+        "left_out": "excluded",
+        "best_area_dice": "ungated_tuned_dice",
+        "strongest_rival": "strongest_baseline",
+    },
+}
+"""For each file, what version 0.1 called some keys."""

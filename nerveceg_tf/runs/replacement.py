@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.utils.files import (
-    aside_of,
+    aside_path,
     check_free,
     holds_something,
     put_back,
@@ -29,7 +29,7 @@ REPLACES = "replaces"
 """The key, in its marker file, of the name of the folder whose place it is to take."""
 
 
-def new_of(path: Path) -> Path:
+def replacement_path(path: Path) -> Path:
     """Where that is made which is to take a folder's place."""
     return path.with_name(path.name + NEW)
 
@@ -48,7 +48,7 @@ def check_new(path: Path, marker: str, force: bool, go_on: str) -> None:
     """
     if path.name in ("", ".."):
         return  # which `check_free` refuses
-    new = new_of(path)
+    new = replacement_path(path)
     if replaced_by(new, marker) == path.name:
         if not force:
             raise RunError(
@@ -71,22 +71,22 @@ def begin(path: Path, marker: str, force: bool) -> tuple[Path, dict[str, str]]:
         force: whether such a folder may be replaced; what was begun to replace it goes.
 
     Returns:
-        An empty folder: `path`, or where an older one is there, `new_of(path)`; and what its marker
+        An empty folder: `path`, or where an older one is there, `replacement_path(path)`; and what its marker
         file, which is JSON, must hold for `finish`.
 
     Raises:
         RunError: as `check_free`.
     """
     check_free(path, marker, force)
-    new = new_of(path)
+    new = replacement_path(path)
     if force:
         put_back(path)
         check_new(path, marker, force, "")
         if replaced_by(new, marker) == path.name:
             # Half of it under its own name would pass for something else.
-            shutil.rmtree(aside_of(new), ignore_errors=True)
-            new.rename(aside_of(new))
-        shutil.rmtree(aside_of(new), ignore_errors=True)
+            shutil.rmtree(aside_path(new), ignore_errors=True)
+            new.rename(aside_path(new))
+        shutil.rmtree(aside_path(new), ignore_errors=True)
     old = holds_something(path)
     folder = new if old else path
     folder.mkdir(parents=True, exist_ok=True)

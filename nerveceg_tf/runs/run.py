@@ -19,24 +19,25 @@ import numpy as np
 
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
-from nerveceg_tf.models.two_stage import uncompiled
-from nerveceg_tf.runs.files import KINDS, Training
+from nerveceg_tf.models.two_stage import strip_compile
+from nerveceg_tf.runs.files import EARLIER_KEYS, KINDS, Training
 from nerveceg_tf.runs.fingerprints import load_fingerprints
 from nerveceg_tf.runs.replacement import begin, finish
+from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.checked_json import check, read_json
-from nerveceg_tf.utils.files import aside_of, replacing, write_json
+from nerveceg_tf.utils.files import aside_path, replacing, write_json
 
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
-PARTS = ("train", "validation", "held_out")
-LEFT_OUT = "left_out"
-"""Frames that a plan dropped: no part of the split, and nothing to score on."""
+SUBSETS = ("train", "validation", "held_out")
+EXCLUDED = "excluded"
+"""Frames that fixes dropped: in no subset of the split, and never scored."""
 
-
-_MEND = {
-    "thresholds.json": "nerveceg tune writes it anew",
-    "metrics.json": "nerveceg evaluate --json writes it anew",
+_REPAIRS = {
+    "thresholds.json": "run nerveceg tune again",
+    "threshold_search.json": "run nerveceg tune again",
+    "metrics.json": "run nerveceg evaluate --json again",
 }
 
 
@@ -50,22 +51,24 @@ class Run:
         RunError: there is no run there.
     """
 
+    augmented = False
+
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._parsed: tuple | None = None
+        self._parsed: tuple[tuple, dict] | None = None
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
         if not self.path.exists():
-            aside = aside_of(self.path)
-            mend = f"rename {aside} back" if aside.exists() else "make a run with nerveceg train"
-            raise RunError(f"{self.path}: is not there; {mend}")
+            aside = aside_path(self.path)
+            advice = f"rename {aside} back" if aside.exists() else "make a run with nerveceg train"
+            raise RunError(f"{self.path}: is not there; {advice}")
         if not (self.path / "run.json").is_file():
-            mend = {
+            advice = {
                 ".keras": "join it with another by nerveceg combine",
                 ".pt": "bring it over with nerveceg import-torch",
                 ".pth": "bring it over with nerveceg import-torch",
             }.get(self.path.suffix, "make one with nerveceg train")
-            raise RunError(f"{self.path}: is no run (it has no run.json); {mend}")
+            raise RunError(f"{self.path}: is no run (it has no run.json); {advice}")
 
     @classmethod
     def create(cls, path: Path | str, description: dict[str, Any], force: bool = False) -> "Run":
@@ -75,7 +78,7 @@ class Run:
             path: the folder to make; it must not hold anything unless `force`.
             description: what `run.json` says, beside the versions of the software.
             force: let the new run take the place of one that is there, once it is finished. Until
-                then it is beside it, as `nerveceg_tf.runs.replacement.new_of` names it.
+                then it is beside it, as `nerveceg_tf.runs.replacement.replacement_path` names it.
 
         Raises:
             RunError: `path` is in the way.
@@ -103,10 +106,10 @@ class Run:
         try:
             check(description, Training)
         except ValueError as error:
-            raise self.of_another_version(error) from None
+            raise self.version_error(error) from None
         return description
 
-    def of_another_version(self, reason: ValueError) -> RunError:
+    def version_error(self, reason: ValueError) -> RunError:
         """The error that `run.json` does not hold what a training of this version needs."""
         begun_with = self.description.get("versions", {}).get("nerveceg_tf", "unknown")
         return RunError(
@@ -133,9 +136,9 @@ class Run:
             )
         return folder
 
-    def describe(self, **facts: Any) -> None:
+    def update_metadata(self, **values: Any) -> None:
         """Adds to `run.json`."""
-        self.write("run.json", {**self.description, **facts})
+        self.write("run.json", {**self.description, **values})
 
     def finish(self) -> "Run":
         """Says in `run.json` that the training is finished, and takes the place of the run that it
@@ -147,7 +150,7 @@ class Run:
         Raises:
             RunError: that place cannot be taken.
         """
-        self.describe(finished=True)
+        self.update_metadata(finished=True)
         return Run(finish(self.path, "run.json"))
 
     @property
@@ -205,55 +208,102 @@ class Run:
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer."""
         with replacing(self._file(stage)) as temporary:
-            uncompiled(model).save(temporary)
+            strip_compile(model).save(temporary)
 
     @property
     def thresholds(self) -> Thresholds:
-        """The run's thresholds, or the defaults where none were tuned."""
-        return self._both_thresholds()[0]
-
-    def _both_thresholds(self) -> tuple[Thresholds, Thresholds | None]:
-        """Those of the run, and of its segmenter alone; the file is parsed once for each state that
-        it is in, since it holds all that was searched."""
-        path = self.path / "thresholds.json"
-        if not path.is_file():
-            return Thresholds(), None
-        seen = _state(path)
-        if self._parsed is None or self._parsed[0] != seen:
-            content = self.read("thresholds.json")
-            alone = content.get("segmenter_alone")
-            alone = alone and replace(self._thresholds(alone), presence=0.0)
-            self._parsed = seen, (self._thresholds(content), alone)
-        return self._parsed[1]
-
-    def _thresholds(self, content: dict) -> Thresholds:
-        numbers = content["presence"], content["mask"], content.get("area", 0.0)
-        return Thresholds(*map(float, numbers), tuple(content.get("cleaning", ())))
-
-    @property
-    def segmenter_alone(self) -> Thresholds | None:
-        """The best thresholds for the segmenter without the gate; `None` where none were tuned."""
-        return self._both_thresholds()[1]
+        """The run's thresholds, or the defaults if none were tuned."""
+        content = self._tuned()
+        return _thresholds(content) if content else Thresholds()
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
         self.write("thresholds.json", asdict(value))
+        (self.path / "threshold_search.json").unlink(missing_ok=True)  # not of these
+
+    @property
+    def ungated_tuned(self) -> Thresholds | None:
+        """The best thresholds for the segmenter without the gate; `None` if none were tuned."""
+        content = self._tuned().get("ungated_tuned")
+        return content and replace(_thresholds(content), presence=0.0)
+
+    def _tuned(self) -> dict[str, Any]:
+        """The content of `thresholds.json`, parsed once for each state of the file; empty if there
+        is none."""
+        path = self.path / "thresholds.json"
+        if not path.is_file():
+            return {}
+        status = path.stat()
+        state = status.st_mtime_ns, status.st_size, status.st_ino
+        if self._parsed is None or self._parsed[0] != state:
+            self._parsed = state, self.read(path.name)
+        return self._parsed[1]
+
+    @property
+    def threshold_search(self) -> dict[str, Any] | None:
+        """What `tune` searched: lists of thresholds `presence`, `mask` and `area`, the Kaggle Dice
+        `score` of each combination, and the number of `frames`; `None` before `tune`.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        name = "threshold_search.json"
+        if (self.path / name).is_file():
+            search = self.read(name)
+        else:
+            name = "thresholds.json"  # where version 0.1 kept it
+            content = self._tuned()
+            if "surface" not in content:
+                return None
+            search = {**content["surface"], "frames": content.get("frames")}
+        try:
+            score = np.array(search["score"], float)
+        except (TypeError, ValueError):
+            score = np.array(np.nan)
+        axes = tuple(len(search[axis]) for axis in ("presence", "mask", "area"))
+        if search["frames"] is None or score.shape != axes or not np.isfinite(score).all():
+            raise RunError(
+                f"{self.path / name}: is damaged (frames is missing, or score does not match its"
+                f" thresholds); {_REPAIRS[name]}"
+            )
+        return search
+
+    @property
+    def shapes(self) -> ShapeModel | None:
+        """The shapes of nerves for the postprocessing step `shape`; `None` without that step.
+
+        Raises:
+            RunError: the step is chosen, and its file is missing or damaged.
+        """
+        if "shape" not in self.thresholds.postprocessing:
+            return None
+        return ShapeModel.load(self.path / SHAPES)
 
     def forget_damaged_thresholds(self) -> None:
         """Removes a `thresholds.json` that cannot be read, so that it can be made anew."""
         try:
-            _ = self.thresholds, self.segmenter_alone
+            _ = self.thresholds, self.ungated_tuned
         except RunError:
             (self.path / "thresholds.json").unlink()
 
+    @property
+    def name(self) -> str:
+        """What to call the run: its folder."""
+        return str(self.path)
+
+    @property
+    def members(self) -> tuple["Run", ...]:
+        """The run itself; of an ensemble, all its runs."""
+        return (self,)
+
     @cached_property
-    def parts(self) -> dict[str, str]:
+    def subsets(self) -> dict[str, str]:
         """Fingerprint of each frame that the run knows, to `train`, `validation`, `held_out` or
         `left_out`."""
-        split = self.read("split.json", *PARTS)
+        split = self.read("split.json", *SUBSETS)
         # The last wins: a frame that any stage was trained on counts as trained on.
-        order = (LEFT_OUT, *reversed(PARTS))
-        return {f["digest"]: part for part in order for f in split.get(part, ())}
+        order = (EXCLUDED, *reversed(SUBSETS))
+        return {f["digest"]: subset for subset in order for f in split.get(subset, ())}
 
     @cached_property
     def fingerprints(self) -> dict[str, np.ndarray]:
@@ -268,13 +318,15 @@ class Run:
             RunError: it is missing or damaged, or lacks one of `keys`.
         """
         try:
-            content = read_json(self.path / name, KINDS.get(name, dict))
+            content = read_json(self.path / name, KINDS.get(name, dict), EARLIER_KEYS.get(name))
             for key in keys:
                 if key not in content:
                     raise ValueError(f"{key} is missing")
         except ValueError as error:
-            mend = _MEND.get(name, "train again")
-            raise RunError(f"{self.path / name}: is missing or damaged ({error}); {mend}") from None
+            advice = _REPAIRS.get(name, "train again")
+            raise RunError(
+                f"{self.path / name}: is missing or damaged ({error}); {advice}"
+            ) from None
         return content
 
     def write(self, name: str, content: Any) -> None:
@@ -282,14 +334,13 @@ class Run:
         write_json(self.path / name, content)
 
 
-def _state(path: Path) -> tuple:
-    """Changes whenever the file is written."""
-    state = path.stat()
-    return state.st_mtime_ns, state.st_size, state.st_ino
+def _thresholds(content: dict) -> Thresholds:
+    numbers = content["presence"], content["mask"], content.get("area", 0.0)
+    return Thresholds(*map(float, numbers), tuple(content.get("postprocessing", ())))
 
 
 def stage_model(model: keras.Model, stage: str) -> keras.Model:
-    """The part of a `SharedGate` model that is one stage, or the model if it is but one stage."""
+    """The subset of a `SharedGate` model that is one stage, or the model if it is but one stage."""
     if not isinstance(model.output, dict):
         return model
     return keras.Model(model.inputs[0], model.output[STAGE_OUTPUTS[stage]], name=stage)

@@ -52,7 +52,7 @@ class ShapeModel:
                 return cls(content["mean"], content["components"])
         except (OSError, ValueError, KeyError):
             raise RunError(
-                f"{path}: is missing or damaged; write it by nerveceg tune --clean"
+                f"{path}: is missing or damaged; write it by nerveceg tune --tune-postprocessing"
             ) from None
 
     def equals(self, other: "ShapeModel") -> bool:

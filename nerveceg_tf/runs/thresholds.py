@@ -16,7 +16,7 @@ class Thresholds:
         presence: presence below it gives an empty mask.
         mask: probability from which a pixel counts as nerve.
         area: smallest share of the frame that a mask covers; less is taken for an empty mask.
-        cleaning: names of steps in `inference.postprocess.STEPS` that mend the mask afterwards.
+        postprocessing: names of steps in `inference.postprocess.STEPS` that mend the mask afterwards.
 
     Raises:
         ValueError: a number is not from 0 to 1.
@@ -25,7 +25,7 @@ class Thresholds:
     presence: float = 0.5
     mask: float = 0.5
     area: float = 0.0
-    cleaning: tuple[str, ...] = ()
+    postprocessing: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name in ("presence", "mask", "area"):
@@ -33,10 +33,10 @@ class Thresholds:
             if not 0 <= value <= 1:
                 raise ValueError(f"threshold of {name}: is {value}; pass a number from 0 to 1")
 
-    def drawn(self, probability: np.ndarray) -> np.ndarray:
+    def binarize(self, probability: np.ndarray) -> np.ndarray:
         """The mask that a frame's probabilities `(height, width)` make, bool of that shape, before
-        the gate and before cleaning."""
-        mask = levels(probability) >= level_of(self.mask)
+        the gate and before postprocessing."""
+        mask = levels(probability) >= threshold_level(self.mask)
         return mask if mask.mean() >= self.area else np.zeros_like(mask)
 
 
@@ -45,6 +45,6 @@ def levels(probability: np.ndarray) -> np.ndarray:
     return np.clip(probability * (LEVELS - 1), 0, LEVELS - 1).astype(np.uint8)
 
 
-def level_of(mask: float) -> int:
+def threshold_level(mask: float) -> int:
     """The level from which a pixel counts as nerve at a mask threshold."""
     return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))

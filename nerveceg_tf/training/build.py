@@ -4,7 +4,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import keras
 import tensorflow as tf
@@ -13,7 +12,7 @@ from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableEr
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
-from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.recipe import GateConfig, Recipe, SegmenterConfig
 
 
 def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Model], Recipe]:
@@ -30,40 +29,43 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
     Raises:
         ModelError: a name, a size or an option does not fit.
     """
-    shared = recipe.gate == SHARED and only != "segmenter"
+    segmenter_config, freeze_epochs = recipe.segmenter, recipe.optimizer.freeze_epochs
+    shared = recipe.gate.name == SHARED and only != "segmenter"
     if shared and only:
         raise ModelError(
             f"--only {only}: a shared gate is trained with its segmenter; leave --only out, or name"
             " another --gate"
         )
-    foreign = recipe.segmenter.startswith("pretrained_") and recipe.encoder not in (
-        None,
-        *LITE_SIZES,
-    )
+    encoder = segmenter_config.encoder
+    foreign = segmenter_config.name.startswith("pretrained_") and encoder not in (None, *LITE_SIZES)
     if shared and foreign:
         raise ModelError(
-            f"--encoder {recipe.encoder}: a shared gate needs an encoder of this package; pass"
+            f"--encoder {encoder}: a shared gate needs an encoder of this package; pass"
             f" --encoder lite0, or another gate than {SHARED}"
         )
-    if shared and recipe.prune:
-        raise ModelError(f"--prune {recipe.prune}: cannot be had with a shared gate; leave one out")
-    if recipe.freeze and foreign and only != "gate":
+    if shared and segmenter_config.prune:
         raise ModelError(
-            f"--freeze {recipe.freeze}: needs an encoder of this package; pass --encoder lite0, or"
-            " --freeze 0"
+            f"--prune {segmenter_config.prune}: does not work with a shared gate; leave one out"
         )
-    if recipe.loss not in LOSSES:
-        raise ModelError(f"--loss {recipe.loss}: choose one of {', '.join(LOSSES)}")
-    recipe = replace(recipe, mixed_precision=_precision(recipe.mixed_precision))
+    if freeze_epochs and foreign and only != "gate":
+        raise ModelError(
+            f"--freeze-epochs {freeze_epochs}: needs an encoder of this package; pass --encoder lite0, or"
+            " --freeze-epochs 0"
+        )
+    if segmenter_config.loss not in LOSSES:
+        raise ModelError(f"--loss {segmenter_config.loss}: choose one of {', '.join(LOSSES)}")
+    precision = _precision(recipe.optimizer.mixed_precision)
+    found: dict[str, object] = {"mixed_precision": precision}
     models = {}
-    with _computing_in(recipe.mixed_precision):
+    with _computing_in(precision):
         if only != "segmenter" and not shared:
-            models["gate"], recipe = _gate(recipe)
+            models["gate"], found["gate_weights"] = _gate(recipe.gate)
         if only != "gate":
-            segmenter, recipe = _segmenter(recipe)
+            segmenter, options = _segmenter(recipe.segmenter)
+            found |= options
             stage = "shared" if shared else "segmenter"
             models[stage] = SharedGate(segmenter) if shared else segmenter
-    return models, recipe
+    return models, recipe.with_options(**found)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -109,45 +111,46 @@ def _computing_in(mixed_precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _gate(recipe: Recipe) -> tuple[keras.Model, Recipe]:
-    if recipe.gate not in GATES:
-        raise ModelError(f"--gate {recipe.gate}: choose one of {', '.join([*GATES, SHARED])}")
-    gate, weights = _with_weights(
+def _gate(config: GateConfig) -> tuple[keras.Model, str]:
+    """The gate, and where its weights come from."""
+    if config.name not in GATES:
+        raise ModelError(f"--gate {config.name}: choose one of {', '.join([*GATES, SHARED])}")
+    return _with_weights(
         "gate",
-        recipe.gate_weights,
-        lambda weights: GATES[recipe.gate](size=recipe.gate_size, weights=weights),
+        config.weights,
+        lambda weights: GATES[config.name](size=config.size, weights=weights),
     )
-    return gate, replace(recipe, gate_weights=weights)
 
 
-def _segmenter(recipe: Recipe) -> tuple[keras.Model, Recipe]:
-    name = recipe.segmenter
+def _segmenter(config: SegmenterConfig) -> tuple[keras.Model, dict[str, object]]:
+    """The segmenter, and the options that building it decided."""
+    name = config.name
     if name not in SEGMENTERS:
         raise ModelError(f"--segmenter {name}: choose one of {', '.join(SEGMENTERS)}")
     build = SEGMENTERS[name]
     known = inspect.signature(build).parameters
-    options = {"input_shape": (*recipe.segmenter_size, 1), "width": recipe.width}
-    if recipe.deep_supervision or recipe.prune:
+    arguments = {"input_shape": (*config.size, 1), "base_filters": config.base_filters}
+    decided: dict[str, object] = {}
+    if config.deep_supervision or config.prune:
         if "deep_supervision" not in known:
             raise ModelError(
-                f"--segmenter {name}: draws at one depth only; --deep-supervision and --prune need"
-                " unet_plus_plus"
+                f"--segmenter {name}: has a mask at one depth only; --deep-supervision and --prune"
+                " need unet_plus_plus"
             )
-        options["deep_supervision"] = True
-        recipe = replace(recipe, deep_supervision=True)
+        arguments["deep_supervision"] = decided["deep_supervision"] = True
     if "encoder" not in known:
-        if recipe.encoder is not None:
+        if config.encoder is not None:
             raise ModelError(
                 f"--segmenter {name}: has its own encoder; --encoder needs one of"
                 f" {', '.join(n for n in SEGMENTERS if n.startswith('pretrained_'))}"
             )
-        return build(**options), recipe
-    if recipe.encoder is not None:
-        options["encoder"] = recipe.encoder
-    segmenter, weights = _with_weights(
-        "encoder", recipe.encoder_weights, lambda weights: build(weights=weights, **options)
+        return build(**arguments), decided
+    if config.encoder is not None:
+        arguments["encoder"] = config.encoder
+    segmenter, decided["encoder_weights"] = _with_weights(
+        "encoder", config.encoder_weights, lambda weights: build(weights=weights, **arguments)
     )
-    return segmenter, replace(recipe, encoder_weights=weights)
+    return segmenter, decided
 
 
 def _with_weights(

@@ -43,7 +43,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.stop()
 
 
-class Schedule(keras.callbacks.Callback):
+class WarmupCosineDecay(keras.callbacks.Callback):
     """The learning rate of each step: a linear warm-up, then cosine to 0, or steady.
 
     Keras' own schedule objects are worked out in the graph, once for every weight that decays,
@@ -52,25 +52,30 @@ class Schedule(keras.callbacks.Callback):
     Args:
         peak: the largest rate.
         steps: how many steps the training has.
-        warm_up: share of them in which the rate rises.
-        falls: whether it falls afterwards.
+        warmup_fraction: part of them in which the rate rises, 0..1.
+        decay: whether it falls to 0 afterwards.
         step: the first step that will be done, counted from 0.
     """
 
     def __init__(
-        self, peak: float, steps: int, warm_up: float = 0.05, falls: bool = True, step: int = 0
+        self,
+        peak: float,
+        steps: int,
+        warmup_fraction: float = 0.05,
+        decay: bool = True,
+        step: int = 0,
     ):
         super().__init__()
-        self.peak, self.steps, self.falls, self.step = peak, steps, falls, step
-        self.warm_up = max(1, int(steps * warm_up))
+        self.peak, self.steps, self.decay, self.step = peak, steps, decay, step
+        self.warmup_steps = max(1, int(steps * warmup_fraction))
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        if step < self.warm_up:
-            return self.peak * (0.1 + 0.9 * step / self.warm_up)
-        if not self.falls:
+        if step < self.warmup_steps:
+            return self.peak * (0.1 + 0.9 * step / self.warmup_steps)
+        if not self.decay:
             return self.peak
-        done = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
         return self.peak * (1 + math.cos(math.pi * done)) / 2
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
@@ -86,12 +91,12 @@ class StopOnNaN(keras.callbacks.Callback):
 
     Args:
         stage: what is trained.
-        mend: the option that lowers its learning rate.
+        learning_rate_option: the option that lowers its learning rate.
     """
 
-    def __init__(self, stage: str, mend: str):
+    def __init__(self, stage: str, learning_rate_option: str):
         super().__init__()
-        self.stage, self.mend, self.epoch = stage, mend, 0
+        self.stage, self.learning_rate_option, self.epoch = stage, learning_rate_option, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
@@ -102,24 +107,24 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
         for name, value in (logs or {}).items():
-            self._check(_said(name), value)
+            self._check(_label(name), value)
 
     def _check(self, name: str, value: float, step: str = "") -> None:
         value = float(value)
         if not math.isfinite(value):
             raise TrainingError(
                 f"the {self.stage}'s {name} became {value} in epoch {self.epoch}{step};"
-                f" train again with a lower {self.mend}"
+                f" train again with a lower {self.learning_rate_option}"
             )
 
 
-def _said(name: str) -> str:
+def _label(name: str) -> str:
     """What a value of Keras' logs is, in words."""
     where = "validation " if name.startswith("val_") else ""
     return where + name.removeprefix("val_").replace("_", " ")
 
 
-class Score(keras.callbacks.Callback):
+class ValidationScore(keras.callbacks.Callback):
     """Adds `val_score`, the mean of the validation scores that choose the epoch, to the logs.
 
     Args:

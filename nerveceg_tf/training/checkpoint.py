@@ -24,14 +24,14 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         patience: epochs without a better `val_score` after which the training ends; `None` for
             never.
-        patient_from: the epoch that is the first to be counted.
+        start_from_epoch: the epoch that is the first to be counted.
         epoch: how many epochs are done.
     """
 
     def __init__(self, path: Path):
         super().__init__()
         self.path, self.epoch = path, 0
-        self.patience, self.patient_from = None, 0
+        self.patience, self.start_from_epoch = None, 0
         self.best_epoch, self.best_score, self.best = -1, -np.inf, []
         self._arrays = self._read() if path.is_file() else None
 
@@ -80,7 +80,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.best_epoch, self.best_score = epoch, score
             self.best = self.model.get_weights()
             return
-        waited = epoch - max(self.best_epoch, self.patient_from - 1)
+        waited = epoch - max(self.best_epoch, self.start_from_epoch - 1)
         if self.patience and waited >= self.patience:
             self.model.stop_training = True
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.data.datasets import FrameSet, read_frames
+from nerveceg_tf.data.fixes import find_fixed_frames
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.plan import find_planned
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.utils.files import check_writable
 
@@ -22,17 +22,17 @@ class TrainingData:
         folder: where from.
         frames: the frames that could be read, at the sizes of the models.
         bad: the errors of those that could not.
-        dropped: frames that a plan left out.
-        together: positions of pairs of frames that a plan keeps on one side.
-        plan: the plan, if there was one.
+        dropped: frames that a fixes left out.
+        linked_pairs: positions of pairs of frames that a fixes keeps on one side.
+        fixes: the fixes, if there was one.
     """
 
     folder: Path
     frames: FrameSet
     bad: list[FrameError]
     dropped: list[Frame]
-    together: list[tuple[int, int]]
-    plan: Path | None
+    linked_pairs: list[tuple[int, int]]
+    fixes: Path | None
 
     @property
     def fingerprint(self) -> str:
@@ -44,7 +44,7 @@ def read_data(
     folder: Path | str,
     models: dict[str, keras.Model],
     skip_bad: bool = False,
-    plan: Path | None = None,
+    fixes: Path | None = None,
     cache: Path | None = None,
 ) -> TrainingData:
     """Reads a folder at the sizes that models take; the arguments are those of `train`."""
@@ -53,9 +53,9 @@ def read_data(
         if cache.is_file():
             raise RunError(f"--cache {cache}: is a file; name a folder")
     sizes = {model.input_shape[1:3] for model in models.values()}
-    found, dropped, together = find_planned(folder, plan)
+    found, dropped, linked_pairs = find_fixed_frames(folder, fixes)
     frames, bad = read_frames(found, sizes, skip_bad, cache)
-    return TrainingData(Path(folder), frames, bad, dropped, _positions(together, frames), plan)
+    return TrainingData(Path(folder), frames, bad, dropped, _positions(linked_pairs, frames), fixes)
 
 
 def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:

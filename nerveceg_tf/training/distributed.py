@@ -33,7 +33,7 @@ def strategy() -> tf.distribute.Strategy:
     Raises:
         TrainingError: `TF_CONFIG` is not what TensorFlow asks for, or it is too late.
     """
-    workers = place()[1]
+    workers = worker_rank()[1]
     if workers > 1:
         # For as long as it takes, and deaf to all signals but SIGKILL.
         console.print(f"waiting until all {workers} workers of TF_CONFIG are there")
@@ -56,28 +56,28 @@ def strategy() -> tf.distribute.Strategy:
 
 def is_chief() -> bool:
     """Whether this process is the worker that writes the run."""
-    return place()[0] == 0
+    return worker_rank()[0] == 0
 
 
-def own_folder(run: Path, go_on: bool = False) -> Path:
+def worker_output_dir(run: Path, copy_existing: bool = False) -> Path:
     """Where this process writes a run: the first worker to its folder, the others to temporary ones
     that go when they end.
 
     Args:
         run: the run's folder, the same on all hosts.
-        go_on: whether what it holds is needed.
+        copy_existing: whether what it holds is needed.
     """
     if is_chief():
         return run
     temporary = Path(tempfile.mkdtemp(prefix="nerveceg-worker-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     own = temporary / "run"  # whatever its name, so that it takes the place of no other run
-    if go_on:
+    if copy_existing:
         shutil.copytree(run, own, ignore=shutil.ignore_patterns("logs"))
     return own
 
 
-def place() -> tuple[int, int]:
+def worker_rank() -> tuple[int, int]:
     """The number of this worker, and of how many, by `TF_CONFIG`.
 
     Raises:
@@ -184,7 +184,7 @@ def _whole_batch_statistics(model: keras.Model) -> Iterator[None]:
 
 
 @contextmanager
-def noticing_lost_workers() -> Iterator[None]:
+def report_lost_worker() -> Iterator[None]:
     """Says in one line that another worker is gone, wherever in a training it was missed.
 
     Raises:
@@ -193,7 +193,7 @@ def noticing_lost_workers() -> Iterator[None]:
     try:
         yield
     except _LOST as error:
-        if place()[1] == 1 or not _tells_of_a_worker(error):
+        if worker_rank()[1] == 1 or not _tells_of_a_worker(error):
             raise
         raise TrainingError(
             f"a worker was lost ({_first_line(error)}), and the training cannot go on without it;"

@@ -1,4 +1,4 @@
-"""Averaged weights in use, with batch statistics that fit them."""
+"""EnsembleModel weights in use, with batch statistics that fit them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _LEFT = 0.05
 """The share of the old statistics that is left in the new ones."""
 
 
-class SwapAverage(keras.callbacks.Callback):
+class SwapEMA(keras.callbacks.Callback):
     """Puts the moving average of the weights into the model wherever it is scored or kept.
 
     It takes them out at the beginning of an epoch. The optimizer is a `FlatAdamW`.
@@ -22,7 +22,7 @@ class SwapAverage(keras.callbacks.Callback):
 
     def _swap(self, into: bool) -> None:
         if into != self._is_in:
-            self.model.optimizer.swap_average()
+            self.model.optimizer.swap_ema()
             self._is_in = into
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -38,7 +38,7 @@ class SwapAverage(keras.callbacks.Callback):
         self._swap(into=False)
 
 
-class OwnStatistics(keras.callbacks.Callback):
+class EMABatchNorm(keras.callbacks.Callback):
     """Measures the statistics of batch normalisation anew wherever averaged weights are in use.
 
     Those that a training keeps are of its weights as they are. While the learning rate is high

@@ -26,7 +26,7 @@ class FlatAdamW(keras.optimizers.Optimizer):
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
         epsilon: keeps the division finite.
-        global_clipnorm: longest gradient, over all weights together, that is applied as it is;
+        global_clipnorm: longest gradient, over all weights linked_pairs, that is applied as it is;
             `None` for any.
         average_momentum: decay of the weights' moving average, 0..1.
         name: the optimizer's name.
@@ -75,13 +75,13 @@ class FlatAdamW(keras.optimizers.Optimizer):
             for name in ("first_moment", "second_moment", "average")
         )
 
-    def swap_average(self) -> None:
+    def swap_ema(self) -> None:
         """Exchanges the weights with their averages, and when called again back."""
         # TensorFlow's own variables: Keras' cost several operations each, at every epoch.
         weights = [v.value for v in self._trainable_variables]
         averages = np.split(self._average.value.numpy(), np.cumsum(self._sizes())[:-1])
-        together = np.concatenate([w.numpy().ravel() for w in weights])
-        self._average.value.assign(together, read_value=False)
+        linked_pairs = np.concatenate([w.numpy().ravel() for w in weights])
+        self._average.value.assign(linked_pairs, read_value=False)
         for weight, average in zip(weights, averages, strict=True):
             weight.assign(average.reshape(weight.shape), read_value=False)
 

@@ -23,7 +23,7 @@ def draw_curves(history: Path, out: Path) -> None:
         ):
             for name in wanted:
                 if name in values:
-                    axes.plot(*zip(*values[name], strict=True), label=_said(name), marker=".")
+                    axes.plot(*zip(*values[name], strict=True), label=_label(name), marker=".")
             axes.set(title=f"{stage}: {title}", xlabel="epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
@@ -33,7 +33,7 @@ def draw_curves(history: Path, out: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _said(name: str) -> str:
+def _label(name: str) -> str:
     value = name.removeprefix("val_")
     where = "validation" if name.startswith("val_") else "training"
     return where if value == "loss" else f"{where} {value.replace('_', ' ').replace('auc', 'AUC')}"

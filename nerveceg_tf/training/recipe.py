@@ -1,161 +1,326 @@
-"""How a run is trained, as data."""
+"""How a run is trained, as data: one part each for the gate, the segmenter, the optimizer and the
+frames.
+
+Every field of a part is also an option, under the name by which the command line and `run.json`
+know it: `Recipe().with_options(gate_size=(160, 160))` is `nerveceg train --gate-size 160x160`.
+"""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
-from nerveceg_tf.choices import SHARED
+from nerveceg_tf.choices import GATE_NAMES, LOSS_NAMES, SEGMENTER_NAMES, SHARED
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import check
 
 
+def _option(default: Any, help: str, name: str | None = None, **bounds: float) -> Any:
+    """A field with the help of its option, the option's name where it is another, and its bounds
+    (`min`, `max`)."""
+    return field(default=default, metadata={"help": help, "option": name, "bounds": bounds})
+
+
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a training does, beside the frames.
+class GateConfig:
+    """The gate of a recipe.
 
     Attributes:
-        gate: a name in `GATES`, or `"shared"`: a head on the segmenter's bottleneck.
-        segmenter: a name in `SEGMENTERS`.
-        gate_size: height and width of the gate's input.
-        segmenter_size: height and width of the segmenter's input.
-        gate_weights: `"imagenet"`, `"noisy-student"`, `"none"`, a file, or `"auto"`: ImageNet's
-            where they can be had.
-        width: channels of the segmenter's first level.
-        encoder: of a pretrained segmenter; `None` for its default.
-        encoder_weights: `"imagenet"`, `"none"` or `"auto"`, for such an encoder.
-        deep_supervision: train U-Net++ on the masks of all its depths.
-        prune: keep U-Net++ down to this depth alone, 1 to 4, the best epoch at that depth.
-        loss: of the mask, a name in `LOSSES`.
-        label_smoothing: how far presence's labels are moved from 0 and 1 towards .5, 0..1.
-        epochs: passes over the frames, for each stage.
-        freeze: how many of them leave a pretrained encoder as it is, at a steady rate; an encoder
-            with random weights learns from the first.
-        patience: epochs without a better score after which a stage ends; `None` for never.
-        batch_size: frames per step.
-        gate_learning_rate: peak of the gate's schedule (linear warm-up, then cosine to 0).
-        segmenter_learning_rate: peak of the segmenter's.
-        warm_up: share of the steps in which the rate rises.
-        weight_decay: of AdamW, for both.
-        clip_norm: longest gradient that is applied as it is; `None` for any.
-        average: share of the steps over which weights are averaged; the average is what is
-            validated and kept, for both.
-        mixed_precision: compute in bfloat16 and keep the weights in float32: `"on"`, `"off"`, or
-            `"auto"`: on GPUs that have bfloat16 (NVIDIA's since Ampere).
-        augment: how many times as far as by default frames are moved and their gain changed.
-        balance: draw frames such that classes, and subjects within each, are even.
-        segment_on: train the segmenter on frames with a `"nerve"`, or on `"all"`.
-        validation: share of the frames, in whole subjects, to choose the best epoch on.
-        seed: of weights, shuffling, augmentation and the choice of validation subjects.
+        name: a name in `GATES`, or `"shared"`: a head on the segmenter's bottleneck.
+        size: height and width of its input, in pixels.
+        weights: `"imagenet"`, `"noisy-student"`, `"none"`, a file, or `"auto"`: ImageNet weights
+            if they are available.
+        learning_rate: peak of its schedule (linear warm-up, then cosine decay to 0).
+        label_smoothing: how far the labels of presence move from 0 and 1 towards .5, 0..1.
     """
 
-    gate: str = "b4"
-    segmenter: str = "unet"
-    gate_size: Size = (380, 380)
-    segmenter_size: Size = (192, 256)
-    gate_weights: str = "auto"
-    width: int = 64
-    encoder: str | None = None
-    encoder_weights: str = "auto"
-    deep_supervision: bool = False
-    prune: int | None = None
-    loss: str = "bce-dice"
-    label_smoothing: float = 0.0
-    epochs: int = 20
-    freeze: int = 0
-    patience: int | None = None
-    batch_size: int = 8
-    gate_learning_rate: float = 5e-4
-    segmenter_learning_rate: float = 1e-3
-    warm_up: float = 0.05
-    weight_decay: float = 1e-4
-    clip_norm: float | None = None
-    average: float = 0.05
-    mixed_precision: str = "auto"
-    augment: float = 1.0
-    balance: bool = False
-    segment_on: Literal["nerve", "all"] = "nerve"
-    validation: float = 0.2
-    seed: int = 0
+    name: str = _option("b4", f"One of {', '.join([*GATE_NAMES, SHARED])}.", "gate")
+    size: Size = _option((380, 380), "Input size of the gate.", "gate_size")
+    weights: str = _option(
+        "auto",
+        "imagenet, noisy-student, none, a file, or auto: imagenet if available.",
+        "gate_weights",
+    )
+    learning_rate: float = _option(
+        5e-4, "Peak learning rate of the gate.", "gate_learning_rate", min=0
+    )
+    label_smoothing: float = _option(0.0, "Smoothing of the gate's labels.", min=0, max=0.5)
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """The segmenter of a recipe.
+
+    Attributes:
+        name: a name in `SEGMENTERS`.
+        size: height and width of its input, in pixels.
+        base_filters: channels of its first level.
+        encoder: encoder of a pretrained segmenter; `None` for its default.
+        encoder_weights: `"imagenet"`, `"none"` or `"auto"`, for such an encoder.
+        deep_supervision: train U-Net++ on the masks of all its depths.
+        prune: keep U-Net++ down to this depth only, 1 to 4, from the best epoch at that depth.
+        loss: loss of the mask, a name in `LOSSES`.
+        learning_rate: peak of its schedule.
+        frames: train it on the frames with a `"nerve"`, or on `"all"`.
+    """
+
+    name: str = _option("unet", f"One of {', '.join(SEGMENTER_NAMES)}.", "segmenter")
+    size: Size = _option((192, 256), "Input size of the segmenter.", "segmenter_size")
+    base_filters: int = _option(64, "Channels of the segmenter's first level.", min=1)
+    encoder: str | None = _option(
+        None, "Encoder of a pretrained_… segmenter: lite0 to lite2, or one of segmentation_models."
+    )
+    encoder_weights: str = _option("auto", "imagenet, none, or auto: imagenet if available.")
+    deep_supervision: bool = _option(False, "Train unet_plus_plus at all its depths.")
+    prune: int | None = _option(
+        None, "Keep a deeply supervised unet_plus_plus to this depth.", min=1, max=4
+    )
+    loss: str = _option("bce-dice", f"Loss of the mask: {', '.join(LOSS_NAMES)}.")
+    learning_rate: float = _option(
+        1e-3, "Peak learning rate of the segmenter.", "segmenter_learning_rate", min=0
+    )
+    frames: Literal["nerve", "all"] = _option(
+        "nerve", "Frames to train the segmenter on: nerve or all.", "segmenter_frames"
+    )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How both stages are optimized.
+
+    Attributes:
+        epochs: passes over the frames, for each stage.
+        freeze_epochs: how many of them leave a pretrained encoder unchanged, at a constant
+            learning rate. An encoder with random weights is trained from the first epoch.
+        patience: epochs without a better score after which a stage ends; `None` for never.
+        batch_size: frames per step.
+        warmup_fraction: part of the steps in which the learning rate rises, 0..1.
+        weight_decay: weight decay of AdamW.
+        clip_norm: largest norm of the gradient; a longer one is scaled down. `None` for no limit.
+        ema_fraction: part of the steps over which weights are averaged, 0..1. The average is
+            what is validated and kept.
+        mixed_precision: compute in bfloat16 and keep the weights in float32: `"on"`, `"off"`, or
+            `"auto"`: on GPUs that have bfloat16 (NVIDIA Ampere and later).
+    """
+
+    epochs: int = _option(20, "Epochs of each stage.", min=1)
+    freeze_epochs: int = _option(0, "How many of them leave a pretrained encoder unchanged.", min=0)
+    patience: int | None = _option(
+        None, "Epochs without a better score after which a stage ends.", min=1
+    )
+    batch_size: int = _option(8, "Frames per step.", min=1)
+    warmup_fraction: float = _option(
+        0.05, "Part of the steps in which the learning rate rises.", min=0, max=1
+    )
+    weight_decay: float = _option(1e-4, "Weight decay of AdamW.", min=0)
+    clip_norm: float | None = _option(None, "Largest norm of the gradient.", min=1e-6)
+    ema_fraction: float = _option(
+        0.05, "Part of the steps over which weights are averaged.", min=0, max=1
+    )
+    mixed_precision: Literal["on", "off", "auto"] = _option(
+        "auto", "Compute in bfloat16: on, off, or auto: on a GPU that has it."
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How frames are augmented, drawn and split.
+
+    Attributes:
+        augment_strength: scales how far frames are moved and their gain is changed; 1 is the
+            default, 0 is off (except for mirroring).
+        balance: draw frames so that classes, and subjects within each class, are equally frequent.
+        validation_fraction: part of the frames, in whole subjects, on which the best epoch is
+            chosen, above 0 and below 1.
+        seed: seed of weights, shuffling, augmentation and the choice of validation subjects.
+    """
+
+    augment_strength: float = _option(
+        1.0, "How far frames are moved, relative to the default.", min=0, max=4
+    )
+    balance: bool = _option(False, "Draw classes and subjects equally often.")
+    validation_fraction: float = _option(
+        0.2, "Part of the frames on which epochs are chosen.", min=0.01, max=0.9
+    )
+    seed: int = _option(0, "Seed of weights, order and split.", min=0, max=2**32 - 1)
+
+
+class Option(NamedTuple):
+    """One option of a recipe.
+
+    Attributes:
+        part: the field of `Recipe` that holds it.
+        field: the field of that part.
+        kind: type of its value.
+        help: one line for the command line.
+        bounds: `min` and `max`, where it has them.
+    """
+
+    part: str
+    field: str
+    kind: Any
+    help: str
+    bounds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training does, except for the frames.
+
+    Attributes:
+        gate: which gate, and how it is trained.
+        segmenter: which segmenter, and how it is trained.
+        optimizer: how both are optimized.
+        data: how frames are augmented, drawn and split.
+
+    Example:
+        >>> recipe = Recipe.from_options(gate="lite0", segmenter_size=(96, 128), epochs=5)
+        >>> recipe.segmenter.size
+        (96, 128)
+    """
+
+    gate: GateConfig = GateConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    data: DataConfig = DataConfig()
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """The default recipe with some options changed; see `with_options`."""
+        return cls().with_options(**options)
+
+    def with_options(self, **options: Any) -> Self:
+        """A copy with some options changed.
+
+        Args:
+            options: values by the names of the command line, such as `gate_size=(160, 160)`.
+
+        Raises:
+            TypeError: there is no such option.
+        """
+        changed: dict[str, dict[str, Any]] = {}
+        for name, value in options.items():
+            if name not in OPTIONS:
+                raise TypeError(f"no recipe option is named {name}; there are {', '.join(OPTIONS)}")
+            changed.setdefault(OPTIONS[name].part, {})[OPTIONS[name].field] = value
+        parts = {part: replace(getattr(self, part), **values) for part, values in changed.items()}
+        return replace(self, **parts)
+
+    def options(self) -> dict[str, Any]:
+        """All values by the names of their options."""
+        return {name: getattr(getattr(self, o.part), o.field) for name, o in OPTIONS.items()}
 
     def pretrained(self, stage: str) -> bool:
-        """Whether a stage begins with weights that have seen other pictures.
+        """Whether a stage starts from weights that were trained on other images.
 
         Args:
             stage: `"gate"`, `"segmenter"`, or `"shared"`.
         """
         if stage == "gate":
-            return self.gate_weights != "none"
-        return self.segmenter.startswith("pretrained_") and self.encoder_weights != "none"
+            return self.gate.weights != "none"
+        segmenter = self.segmenter
+        return segmenter.name.startswith("pretrained_") and segmenter.encoder_weights != "none"
 
 
-OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")
-"""What says nothing of a gate that is a head on its segmenter."""
+def _options_of(part: str, config: type) -> dict[str, Option]:
+    kinds = get_type_hints(config)
+    return {
+        f.metadata["option"] or f.name: Option(
+            part, f.name, kinds[f.name], f.metadata["help"], f.metadata["bounds"]
+        )
+        for f in fields(config)
+    }
+
+
+OPTIONS: dict[str, Option] = {
+    **_options_of("gate", GateConfig),
+    **_options_of("segmenter", SegmenterConfig),
+    **_options_of("optimizer", OptimizerConfig),
+    **_options_of("data", DataConfig),
+}
+"""Every option of a recipe by its name."""
+
+SEPARATE_GATE_OPTIONS = ("gate_size", "gate_weights", "gate_learning_rate")
+"""Options without effect on a gate that is a head on its segmenter."""
 
 
 def without_effect(stages: Collection[str]) -> set[str]:
-    """The values of a recipe that concern none of the models that are trained.
+    """The options that concern none of the models that are trained.
 
     Args:
         stages: `"gate"`, `"segmenter"`, both, or `"shared"` alone.
     """
-    of_stage = {
-        "gate": {"gate", "label_smoothing", *OF_A_SEPARATE_GATE},
-        "segmenter": {"segmenter", "encoder", "encoder_weights", "deep_supervision", "prune"}
-        | {"segmenter_size", "segmenter_learning_rate", "segment_on", "width", "loss"},
-    }
     if "shared" in stages:
-        return set(OF_A_SEPARATE_GATE)
-    return set().union(*(of_stage[stage] for stage in of_stage.keys() - set(stages)))
+        return set(SEPARATE_GATE_OPTIONS)
+    idle = {"gate", "segmenter"} - set(stages)
+    return {name for name, option in OPTIONS.items() if option.part in idle}
 
 
-def recall_recipe(content: dict[str, Any], only: str | None) -> Recipe:
-    """The recipe that a run was begun with.
+_EARLIER_NAMES = {
+    "width": "base_filters",
+    "freeze": "freeze_epochs",
+    "warm_up": "warmup_fraction",
+    "average": "ema_fraction",
+    "augment": "augment_strength",
+    "validation": "validation_fraction",
+    "segment_on": "segmenter_frames",
+}
+"""How files of version 0.1 name some options."""
+
+
+def with_current_names(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as a file of any version names them, under today's names."""
+    return {_EARLIER_NAMES.get(name, name): value for name, value in options.items()}
+
+
+def load_recipe(content: dict[str, Any], only: str | None) -> Recipe:
+    """The recipe that a run was started with.
 
     Args:
-        content: what its `run.json` says; values that concern nothing that is trained may be left
-            out.
+        content: `recipe` of its `run.json`, under today's names or those of version 0.1. Options
+            that concern nothing that is trained may be missing.
         only: `"gate"`, `"segmenter"`, or `None` for both.
 
     Raises:
-        ValueError: it is of another version, or damaged; with the key.
+        ValueError: it is from another version, or damaged; the message names the key.
     """
-    kinds = get_type_hints(Recipe)
-    for name in content.keys() - kinds.keys():
+    content = with_current_names(content)
+    for name in content.keys() - OPTIONS.keys():
         raise ValueError(f"recipe.{name} is not known")
     shared = content.get("gate") == SHARED and only != "segmenter"
     stages = ["shared"] if shared else [only] if only else ["gate", "segmenter"]
-    for name in kinds.keys() - content.keys() - without_effect(stages):
+    for name in OPTIONS.keys() - content.keys() - without_effect(stages):
         raise ValueError(f"recipe.{name} is missing")
     for name, value in content.items():
-        check(value, kinds[name], f"recipe.{name}")
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+        check(value, OPTIONS[name].kind, f"recipe.{name}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    return Recipe.from_options(**values)
 
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "fast": (
         "small enough for two cores",
-        Recipe(
+        Recipe.from_options(
             gate="lite0",
             gate_size=(160, 160),
             segmenter="pretrained_unet",
             segmenter_size=(96, 128),
-            width=8,
+            base_filters=8,
             epochs=10,
-            freeze=1,
+            freeze_epochs=1,
             clip_norm=1.0,
             mixed_precision="off",
         ),
     ),
     "edge": (
         "one Lite0 encoder for both stages, made for int8 on small devices",
-        Recipe(
+        Recipe.from_options(
             gate="shared",
             segmenter="pretrained_unet",
             segmenter_size=(192, 256),
-            width=8,
-            segment_on="all",
+            base_filters=8,
+            segmenter_frames="all",
             epochs=20,
-            freeze=1,
+            freeze_epochs=1,
             label_smoothing=0.05,
             clip_norm=1.0,
             mixed_precision="off",
@@ -163,14 +328,14 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "accurate": (
         "B4 gate and Attention U-Net, for a GPU",
-        Recipe(
+        Recipe.from_options(
             segmenter="attention_unet",
             segmenter_size=(320, 448),
-            width=48,
-            segment_on="all",
+            base_filters=48,
+            segmenter_frames="all",
             epochs=60,
             patience=20,
-            freeze=2,
+            freeze_epochs=2,
             batch_size=16,
             label_smoothing=0.05,
             clip_norm=1.0,
@@ -178,8 +343,8 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         ),
     ),
     "original": (
-        "what NerveCeg's paper describes, mended: B4 and U-Net at 400x400, Tversky loss",
-        Recipe(
+        "the method of the NerveCeg paper, corrected: B4 and U-Net at 400x400, Tversky loss",
+        Recipe.from_options(
             gate_size=(400, 400),
             segmenter_size=(400, 400),
             loss="tversky",

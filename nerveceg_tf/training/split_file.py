@@ -12,22 +12,22 @@ from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.frame import Frame, digest, map_frames
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import FrameError, SubjectError
-from nerveceg_tf.runs.run import LEFT_OUT, PARTS
+from nerveceg_tf.runs.run import EXCLUDED, SUBSETS
 
 
-def describe_split(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> dict:
-    """The content of `split.json`: for each part its frames by name, subject and pixels.
+def split_to_json(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> dict:
+    """The content of `split.json`: for each subset its frames by name, subject and pixels.
 
     Args:
         split: the parts.
         frames: the frames they are of.
-        dropped: frames that a plan left out, which are no part and must not pass for unseen.
+        dropped: frames that a fixes left out, which are no subset and must not pass for unseen.
     """
     parts = {
-        part: [_entry(frames.frames[i], frames.digests[i]) for i in getattr(split, part)]
-        for part in PARTS
+        subset: [_entry(frames.frames[i], frames.digests[i]) for i in getattr(split, subset)]
+        for subset in SUBSETS
     }
-    return {**parts, LEFT_OUT: [_entry(f, d) for f, d in map_frames(_digest_if_any, dropped) if d]}
+    return {**parts, EXCLUDED: [_entry(f, d) for f, d in map_frames(_digest_if_any, dropped) if d]}
 
 
 def known_frames(split: Split, frames: FrameSet) -> dict[str, np.ndarray]:
@@ -47,7 +47,7 @@ def _digest_if_any(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[Frame,
         return frame, None  # it was dropped because it cannot be read, and cannot be scored either
 
 
-def recall_split(path: Path, frames: FrameSet) -> Split:
+def load_split(path: Path, frames: FrameSet) -> Split:
     """Divides frames as a `split.json` does. Frames are known by their pixels.
 
     Frames that it lists and that are not there are left alone.
@@ -57,13 +57,13 @@ def recall_split(path: Path, frames: FrameSet) -> Split:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        # Where equal frames are on two sides, the later part wins: what was held out stays so.
-        known = {f["digest"]: part for part in PARTS for f in content[part]}
+        # Where equal frames are on two sides, the later subset wins: what was held out stays so.
+        known = {f["digest"]: subset for subset in SUBSETS for f in content[subset]}
     except OSError as error:
         raise SubjectError(f"--split {path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
         raise SubjectError(
-            f"--split {path}: is no split.json of a run, with {', '.join(PARTS)}"
+            f"--split {path}: is no split.json of a run, with {', '.join(SUBSETS)}"
         ) from None
     unknown = [i for i, digest in enumerate(frames.digests) if digest not in known]
     if unknown:
@@ -74,13 +74,13 @@ def recall_split(path: Path, frames: FrameSet) -> Split:
             + "; take them out of the data, or make a new split"
         )
     sides = np.array([known[digest] for digest in frames.digests])
-    parts = {part: np.flatnonzero(sides == part) for part in PARTS}
+    parts = {subset: np.flatnonzero(sides == subset) for subset in SUBSETS}
     if not len(parts["train"]):
         raise SubjectError(f"--split {path}: leaves no frame of the data to train on")
     return Split(**parts)
 
 
-def equal_frames(frames: FrameSet) -> list[tuple[int, int]]:
+def duplicate_pairs(frames: FrameSet) -> list[tuple[int, int]]:
     """Positions of pairs of frames that are equal in every pixel."""
     at = defaultdict(list)
     for position, pixels in enumerate(frames.digests):

@@ -10,31 +10,37 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.augment import AUGMENTATION
-from nerveceg_tf.data.datasets import FrameSet, gate_dataset, segmenter_dataset, two_stage_dataset
+from nerveceg_tf.data.datasets import FrameSet, make_dataset
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.metrics import NerveDice
 from nerveceg_tf.runs.run import Run
-from nerveceg_tf.training.callbacks import History, ProgressBar, Schedule, Score, StopOnNaN
+from nerveceg_tf.training.callbacks import (
+    History,
+    ProgressBar,
+    StopOnNaN,
+    ValidationScore,
+    WarmupCosineDecay,
+)
 from nerveceg_tf.training.checkpoint import Checkpoint
 from nerveceg_tf.training.distributed import fit_on_replicas
-from nerveceg_tf.training.ema_batch_norm import OwnStatistics, SwapAverage
+from nerveceg_tf.training.ema_batch_norm import EMABatchNorm, SwapEMA
 from nerveceg_tf.training.flat_adamw import FlatAdamW
 from nerveceg_tf.training.fused_batch_norm import fused_batch_norm
 from nerveceg_tf.training.learning_curves import draw_curves
-from nerveceg_tf.training.recipe import Recipe
-from nerveceg_tf.training.tensorboard import Events
+from nerveceg_tf.training.recipe import OptimizerConfig, Recipe
+from nerveceg_tf.training.tensorboard import TensorBoardLogger
 
 _BATCHES_LOOKED_AT = 8
 """For the statistics of averaged weights: enough for stable ones, few beside an epoch."""
 
 
-def checkpoint_of(run: Run, stage: str) -> Checkpoint:
+def checkpoint_for(run: Run, stage: str) -> Checkpoint:
     """Where a stage's training left off, if it did."""
     return Checkpoint(run.path / f"{stage}.checkpoint.npz")
 
 
-def fit(
+def train_stage(
     run: Run, stage: str, model: keras.Model, train: FrameSet, validation: FrameSet, recipe: Recipe
 ) -> None:
     """Trains a gate, a segmenter, or a `SharedGate` that is both, and leaves its best epoch.
@@ -59,7 +65,7 @@ def fit(
     devices = model.distribute_strategy
     with devices.scope():
         trained = keras.Model(model.inputs[0], outputs, name=model.name)
-    checkpoint = checkpoint_of(run, stage)
+    checkpoint = checkpoint_for(run, stage)
     scored = _can_be_scored(outputs, validation)
     if len(validation) and not scored:
         warnings.warn(
@@ -68,48 +74,50 @@ def fit(
             NervecegWarning,
             stacklevel=3,
         )
-    if "presence" not in outputs and recipe.segment_on == "nerve":
-        train = train.take(np.flatnonzero(train.present))
-    steps = math.ceil(len(train) / recipe.batch_size)
+    if "presence" not in outputs and recipe.segmenter.frames == "nerve":
+        train = train.select(np.flatnonzero(train.present))
+    optimizer = recipe.optimizer
+    steps = math.ceil(len(train) / optimizer.batch_size)
     gate_only = list(outputs) == ["presence"]
-    rate = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
-    progress = ProgressBar(stage, recipe.epochs * steps, checkpoint.epoch * steps)
+    rate = recipe.gate.learning_rate if gate_only else recipe.segmenter.learning_rate
+    rate_option = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
+    progress = ProgressBar(stage, optimizer.epochs * steps, checkpoint.epoch * steps)
     lasting = [
-        *([Score(_decisive(outputs, recipe))] if scored else []),
+        *([ValidationScore(_decisive(outputs, recipe))] if scored else []),
         progress,
-        StopOnNaN(stage, f"--{rate.replace('_', '-')}"),
+        StopOnNaN(stage, f"--{rate_option.replace('_', '-')}"),
         History(run.path / "history.csv", stage, checkpoint.epoch),
     ]
-    events = Events(run.path / "logs" / stage, validation)
+    tensorboard = TensorBoardLogger(run.path / "logs" / stage, validation)
     looked_at = _dataset(_some(train, recipe), trained, recipe, range(1))
     try:
         for phase in _phases(stage, trained, recipe):
             if checkpoint.epoch >= phase.last:
                 continue
             first = max(phase.first, checkpoint.epoch)
-            checkpoint.patience = None if phase.frozen else recipe.patience
-            checkpoint.patient_from = phase.first
+            checkpoint.patience = None if phase.frozen else optimizer.patience
+            checkpoint.start_from_epoch = phase.first
             for layer in phase.frozen or trained.layers:
                 layer.trainable = not phase.frozen
             with devices.scope():
                 trained.compile(
-                    _optimizer(steps * recipe.epochs, recipe),
+                    _optimizer(steps * optimizer.epochs, optimizer),
                     {name: _loss(name, recipe) for name in outputs},
                     metrics={name: [_metric(name)] for name in outputs},
                 )
                 trained.optimizer.build(trained.trainable_variables)
                 _build_scores(trained, looked_at.element_spec)
             checkpoint.restore(trained)
-            schedule = Schedule(
-                getattr(recipe, rate),
+            schedule = WarmupCosineDecay(
+                rate,
                 steps * (phase.last - phase.first),
-                recipe.warm_up,
-                falls=not phase.frozen,
+                optimizer.warmup_fraction,
+                decay=not phase.frozen,
                 step=steps * (first - phase.first),
             )
             # Those that look at the model come behind those that put its averages in.
-            averaged = [SwapAverage(), OwnStatistics(looked_at)]
-            callbacks = [schedule, *lasting, *averaged, events, checkpoint]
+            averaged = [SwapEMA(), EMABatchNorm(looked_at)]
+            callbacks = [schedule, *lasting, *averaged, tensorboard, checkpoint]
             batches = _dataset(train, trained, recipe, range(first, phase.last))
             scores = _dataset(validation, trained, recipe) if scored else None
             if devices.num_replicas_in_sync > 1:
@@ -134,9 +142,10 @@ def fit(
 
 def _some(frames: FrameSet, recipe: Recipe) -> FrameSet:
     """Frames for a few whole batches: in one of few frames, statistics are not to be trusted."""
-    batches = max(1, min(_BATCHES_LOOKED_AT, len(frames) // recipe.batch_size))
-    drawn = np.random.default_rng(recipe.seed).permutation(len(frames))
-    return frames.take(drawn[: batches * recipe.batch_size])
+    batch_size = recipe.optimizer.batch_size
+    batches = max(1, min(_BATCHES_LOOKED_AT, len(frames) // batch_size))
+    drawn = np.random.default_rng(recipe.data.seed).permutation(len(frames))
+    return frames.select(drawn[: batches * batch_size])
 
 
 class _Phase(NamedTuple):
@@ -147,12 +156,13 @@ class _Phase(NamedTuple):
 
 def _phases(stage: str, model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
     """Epochs in which a pretrained encoder is left as it is, and those in which all learns."""
-    freeze = min(recipe.freeze, recipe.epochs) if recipe.pretrained(stage) else 0
+    epochs = recipe.optimizer.epochs
+    freeze = min(recipe.optimizer.freeze_epochs, epochs) if recipe.pretrained(stage) else 0
     if freeze:
         features = model.get_layer("pool" if stage == "gate" else "bottleneck").input
         yield _Phase(0, freeze, keras.Model(model.inputs[0], features).layers)
-    if freeze < recipe.epochs:
-        yield _Phase(freeze, recipe.epochs, [])
+    if freeze < epochs:
+        yield _Phase(freeze, epochs, [])
 
 
 def _named(model: keras.Model) -> dict:
@@ -165,8 +175,8 @@ def _is_gate(output: str) -> bool:
 
 def _loss(output: str, recipe: Recipe) -> keras.losses.Loss:
     if _is_gate(output):
-        return keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
-    return LOSSES[recipe.loss]()
+        return keras.losses.BinaryCrossentropy(label_smoothing=recipe.gate.label_smoothing)
+    return LOSSES[recipe.segmenter.loss]()
 
 
 def _metric(output: str) -> keras.metrics.Metric:
@@ -175,7 +185,8 @@ def _metric(output: str) -> keras.metrics.Metric:
 
 def _decisive(outputs: dict, recipe: Recipe) -> list[str]:
     """Keras' names of the validation scores that choose the epoch."""
-    mask = "mask" if recipe.prune in (None, 4) else f"mask_l{recipe.prune}"
+    depth = recipe.segmenter.prune
+    mask = "mask" if depth in (None, 4) else f"mask_l{depth}"
     names = {"presence": "presence_auc", mask: f"{mask}_nerve_dice"}
     found = [score for output, score in names.items() if output in outputs]
     return found if len(outputs) > 1 else [found[0].removeprefix(f"{next(iter(outputs))}_")]
@@ -193,28 +204,33 @@ def _dataset(
     training epochs, or in order."""
     size, names = model.input_shape[1:3], list(model.output)
     training = epochs is not None
-    options = {"batch_size": recipe.batch_size, "training": training, "seed": recipe.seed}
-    options |= {"balanced": recipe.balance, "epochs": epochs}
-    options["augmentation"] = AUGMENTATION.times(recipe.augment)
+    options = {
+        "batch_size": recipe.optimizer.batch_size,
+        "training": training,
+        "seed": recipe.data.seed,
+        "balanced": recipe.data.balance,
+        "epochs": epochs,
+        "augmentation": AUGMENTATION.times(recipe.data.augment_strength),
+    }
     if names == ["presence"]:
-        dataset = gate_dataset(frames, size, **options)
+        dataset = make_dataset(frames, size, "presence", **options)
         return dataset.map(lambda x, y: (x, {"presence": y}))
     if "presence" not in names:
-        only = "all" if training else "nerve"  # `fit` has chosen the training frames
-        dataset = segmenter_dataset(frames, size, only=only, **options)
+        # `train_stage` has chosen the training frames.
+        dataset = make_dataset(frames, size, "mask", nerve_only=not training, **options)
         return dataset.map(lambda x, y: (x, dict.fromkeys(names, y)))
 
     def prepare(image: tf.Tensor, target: dict) -> tuple[tf.Tensor, dict, dict]:
         presence, mask = target["presence"], target["mask"]
         everywhere = tf.ones_like(presence[:, 0])
-        drawn = presence[:, 0] if recipe.segment_on == "nerve" else everywhere
+        drawn = presence[:, 0] if recipe.segmenter.frames == "nerve" else everywhere
         return (
             image,
             {name: presence if _is_gate(name) else mask for name in names},
             {name: everywhere if _is_gate(name) else drawn for name in names},
         )
 
-    return two_stage_dataset(frames, size, **options).map(prepare)
+    return make_dataset(frames, size, "both", **options).map(prepare)
 
 
 def _build_scores(model: keras.Model, batch: tuple) -> None:
@@ -235,10 +251,10 @@ def _build_scores(model: keras.Model, batch: tuple) -> None:
     model.reset_metrics()
 
 
-def _optimizer(steps: int, recipe: Recipe) -> FlatAdamW:
-    momentum = max(0.0, 1 - 1 / max(1.0, recipe.average * steps))
+def _optimizer(steps: int, config: OptimizerConfig) -> FlatAdamW:
+    momentum = max(0.0, 1 - 1 / max(1.0, config.ema_fraction * steps))
     return FlatAdamW(
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=recipe.clip_norm,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm,
         average_momentum=momentum,
     )

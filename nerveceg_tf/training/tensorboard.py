@@ -17,10 +17,10 @@ from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.errors import TrainingError
 from nerveceg_tf.utils.overlay import overlay
 
-_MOST = 4
+_MAX_EXAMPLES = 4
 
 
-class Events(keras.callbacks.Callback):
+class TensorBoardLogger(keras.callbacks.Callback):
     """Writes scalars and example overlays after every epoch.
 
     Args:
@@ -32,8 +32,8 @@ class Events(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.writer = folder, None
         nerve = np.flatnonzero(validation.present)
-        chosen = nerve[np.linspace(0, len(nerve) - 1, min(_MOST, len(nerve))).astype(int)]
-        self.examples = validation.take(chosen)
+        chosen = nerve[np.linspace(0, len(nerve) - 1, min(_MAX_EXAMPLES, len(nerve))).astype(int)]
+        self.examples = validation.select(chosen)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         values = [

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Collection
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -22,25 +21,25 @@ from nerveceg_tf.errors import (
 from nerveceg_tf.models import prune
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, telling_where
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
-from nerveceg_tf.training.distributed import noticing_lost_workers, own_folder, strategy
-from nerveceg_tf.training.recipe import Recipe, recall_recipe, without_effect
+from nerveceg_tf.training.distributed import report_lost_worker, strategy, worker_output_dir
+from nerveceg_tf.training.recipe import Recipe, load_recipe, without_effect
 from nerveceg_tf.training.split_file import (
-    describe_split,
-    equal_frames,
+    duplicate_pairs,
     known_frames,
-    recall_split,
+    load_split,
+    split_to_json,
 )
-from nerveceg_tf.training.stage import checkpoint_of, fit
+from nerveceg_tf.training.stage import checkpoint_for, train_stage
 from nerveceg_tf.utils.files import check_free
 
 _GO_ON = "nerveceg train --resume {}"
 
 
-@noticing_lost_workers()
+@report_lost_worker()
 def train(
     data: Path | str,
     out: Path | str,
@@ -49,7 +48,7 @@ def train(
     hold_out: Collection[str] = (),
     skip_bad: bool = False,
     force: bool = False,
-    plan: Path | None = None,
+    fixes: Path | None = None,
     split: Path | None = None,
     cache: Path | None = None,
 ) -> tuple[Run, FrameSet, list[FrameError]]:
@@ -67,7 +66,7 @@ def train(
         skip_bad: leave bad frames out rather than stop.
         force: replace a run that is at `out`, once the new one is trained. Until then that is at
             `out` with `.new` behind its name, and `resume` goes on with it.
-        plan: how to mend the frames, as `nerveceg audit --fix` wrote it.
+        fixes: how to mend the frames, as `nerveceg audit --fixes` wrote it.
         split: the `split.json` of an earlier run, to divide the frames as it did.
         cache: folder to keep decoded frames in, for the next training.
 
@@ -79,24 +78,24 @@ def train(
     """
     out = Path(out)
     _check_out(out, force)
-    out = own_folder(out)
+    out = worker_output_dir(out)
     strategy()  # waits for the other workers, who could not know if this one failed before
     find_frames(data)  # fails before weights are downloaded
     if split and not split.is_file():
         raise RunError(f"--split {split}: is not there; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
-    found = read_data(data, models, skip_bad, plan, cache)
+    found = read_data(data, models, skip_bad, fixes, cache)
     if split:
-        parts = recall_split(split, found.frames)
-        _warn_if_apart(parts, found.together, found.frames)
+        parts = load_split(split, found.frames)
+        _warn_if_apart(parts, found.linked_pairs, found.frames)
     else:
         parts = split_by_subject(
             found.frames.frames,
             found.frames.present,
-            recipe.validation,
+            recipe.data.validation_fraction,
             hold_out,
-            recipe.seed,
-            [*found.together, *equal_frames(found.frames)],
+            recipe.data.seed,
+            [*found.linked_pairs, *duplicate_pairs(found.frames)],
         )
     return train_on(found, parts, out, models, recipe, force), found.frames, found.bad
 
@@ -105,7 +104,7 @@ def build_seeded(recipe: Recipe, only: str | None) -> tuple[dict[str, keras.Mode
     """`build` on all devices, after the recipe's seed, so that it always starts from the same
     weights."""
     devices = strategy()  # before anything else of TensorFlow
-    keras.utils.set_random_seed(recipe.seed)
+    keras.utils.set_random_seed(recipe.data.seed)
     with devices.scope():
         return build(recipe, only)
 
@@ -137,7 +136,7 @@ def train_on(
             "frames": len(data.frames),
             "fingerprint": data.fingerprint,
         },
-        "plan": str(data.plan) if data.plan else None,
+        "fixes": str(data.fixes) if data.fixes else None,
         "bad_frames": [str(error) for error in data.bad],
         "seconds": 0.0,
         "finished": False,
@@ -145,7 +144,7 @@ def train_on(
     run = Run.create(out, description, force)
     with telling_where(run.path, "run.json", _GO_ON):
         save_fingerprints(run.path, known_frames(split, data.frames))
-        run.write("split.json", describe_split(split, data.frames, data.dropped))
+        run.write("split.json", split_to_json(split, data.frames, data.dropped))
         return train_stages(run, data, split, models, recipe)
 
 
@@ -165,26 +164,27 @@ def train_stages(
         The run, in the place of the one that it replaces, if it replaces one.
     """
     before, started = run.training["seconds"], time.time()
-    train_set, validation_set = (data.frames.take(p) for p in (split.train, split.validation))
+    train_set, validation_set = (data.frames.select(p) for p in (split.train, split.validation))
     for stage, model in models.items():
         if not run.has(stage):
             try:
-                fit(run, stage, model, train_set, validation_set, recipe)
+                train_stage(run, stage, model, train_set, validation_set, recipe)
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 raise TrainingError(
                     f"{stage}: does not fit into memory; pass a smaller --batch-size or size"
                 ) from None
             finally:
-                run.describe(seconds=round(before + time.time() - started, 1))
-            kept = prune(model, recipe.prune) if recipe.prune and stage != "gate" else model
+                run.update_metadata(seconds=round(before + time.time() - started, 1))
+            depth = None if stage == "gate" else recipe.segmenter.prune
+            kept = prune(model, depth) if depth else model
             run.save(stage, in_float32(kept))
-        checkpoint_of(run, stage).path.unlink(missing_ok=True)
+        checkpoint_for(run, stage).path.unlink(missing_ok=True)
     if not run.description["finished"]:
         run.thresholds = Thresholds()
     return run.finish()
 
 
-@noticing_lost_workers()
+@report_lost_worker()
 def resume(
     path: Path | str, data: Path | str | None = None, cache: Path | None = None
 ) -> tuple[Run, FrameSet, list[FrameError]]:
@@ -216,20 +216,20 @@ def resume(
         raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
     description = run.training
     try:
-        recipe = recall_recipe(description["recipe"], description["only"])
+        recipe = load_recipe(description["recipe"], description["only"])
     except ValueError as error:
-        raise run.of_another_version(error) from None
-    run = Run(own_folder(run.path, go_on=True))
+        raise run.version_error(error) from None
+    run = Run(worker_output_dir(run.path, copy_existing=True))
     models, recipe = build_seeded(recipe, description["only"])
-    plan = description["plan"] and Path(description["plan"])
+    fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
-    found = read_data(data or run.data, models, skip_bad, plan, cache)
+    found = read_data(data or run.data, models, skip_bad, fixes, cache)
     if found.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
             f"--resume {path}: {found.folder} holds other frames than it was begun with; train a"
             " new run"
         )
-    split = recall_split(run.path / "split.json", found.frames)
+    split = load_split(run.path / "split.json", found.frames)
     with telling_where(run.path, "run.json", _GO_ON):
         run = train_stages(run, found, split, models, recipe)
     return run, found.frames, found.bad
@@ -247,13 +247,13 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
-    side = {i: part for part in PARTS for i in getattr(split, part).tolist()}
+    side = {i: part for part in SUBSETS for i in getattr(split, part).tolist()}
     apart = [(a, b) for a, b in pairs if side[a] != side[b]]
     if apart:
         names = " and ".join(frames.frames[i].name for i in apart[0])
         warnings.warn(
             f"the split puts {names}, which show one scan, on two sides ({len(apart)} such pairs in"
-            " the plan); scores may be too good",
+            " the fixes); scores may be too good",
             NervecegWarning,
             stacklevel=3,
         )
@@ -282,4 +282,4 @@ def check_labels(
 
 def _used(recipe: Recipe, stages: Collection[str]) -> dict:
     dropped = without_effect(stages)
-    return {name: value for name, value in asdict(recipe).items() if name not in dropped}
+    return {name: value for name, value in recipe.options().items() if name not in dropped}

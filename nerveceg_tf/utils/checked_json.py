@@ -7,6 +7,7 @@ library alone.
 
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -27,12 +28,13 @@ _WORDS = {
 }
 
 
-def read_json(path: Path, kind: Any) -> Any:
+def read_json(path: Path, kind: Any, earlier_keys: Mapping[str, str] | None = None) -> Any:
     """Reads a JSON file.
 
     Args:
         path: the file.
         kind: what it must hold.
+        earlier_keys: from keys of an earlier version to those of today, at the top level.
 
     Raises:
         ValueError: it does not; with the reason, in words that may stand in parentheses.
@@ -43,6 +45,8 @@ def read_json(path: Path, kind: Any) -> Any:
         raise ValueError(error.strerror) from None
     except ValueError:
         raise ValueError("it is no JSON") from None
+    if earlier_keys and isinstance(content, dict):
+        content = {earlier_keys.get(key, key): value for key, value in content.items()}
     check(content, kind)
     return content
 
@@ -63,7 +67,7 @@ def check(value: Any, kind: Any, name: str = "its content") -> None:
     if kind is Any:
         return
     if not _fits(value, kind):
-        raise ValueError(f"{name} is not {_said(kind)}")
+        raise ValueError(f"{name} is not {_describe(kind)}")
     if is_typeddict(kind):
         hints = _hints(kind)
         within = "" if name == "its content" else f"{name}."
@@ -107,10 +111,10 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _said(kind: Any) -> str:
+def _describe(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in _UNIONS:
-        return " or ".join(map(_said, inner))
+        return " or ".join(map(_describe, inner))
     if origin is Literal:
         return " or ".join(map(repr, inner))
     if origin is list:

@@ -63,9 +63,9 @@ def take_place(new: Path, path: Path) -> None:
 
     The old folder is renamed aside, the new one gets its name, and then the old one is deleted.
     Where that fails, the old one gets its name back. A process that is killed on the way leaves one
-    of the two under the name, or the old one as `aside_of` names it.
+    of the two under the name, or the old one as `aside_path` names it.
     """
-    aside = aside_of(path)
+    aside = aside_path(path)
     try:
         if path.exists():
             path.rename(aside)
@@ -86,7 +86,7 @@ def take_place(new: Path, path: Path) -> None:
 def put_back(path: Path) -> None:
     """Ends what a process left that was killed in `take_place`: the old folder gets its name back,
     or goes where the new one has it."""
-    aside = aside_of(path)
+    aside = aside_path(path)
     if not aside.exists():
         return
     if holds_something(path):
@@ -97,7 +97,7 @@ def put_back(path: Path) -> None:
     aside.rename(path)
 
 
-def aside_of(path: Path) -> Path:
+def aside_path(path: Path) -> Path:
     """Where a folder lies while another takes its place."""
     return path.with_name(path.name + ASIDE)
 
@@ -121,7 +121,7 @@ def check_free(path: Path, marker: str, force: bool) -> None:
     if path.exists() and not path.is_dir():
         raise RunError(f"--out {path}: is a file; name a folder")
     if not holds_something(path):
-        aside = aside_of(path)
+        aside = aside_path(path)
         if aside.exists() and not force:
             raise RunError(
                 f"--out {path}: was about to be replaced, and what it held is in {aside}; rename"

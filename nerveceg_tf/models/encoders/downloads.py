@@ -8,7 +8,7 @@ from nerveceg_tf.errors import WeightsUnavailableError
 
 
 @contextmanager
-def short_download(weights: object, what: str, instead: str) -> Iterator[None]:
+def download_guard(weights: object, what: str, instead: str) -> Iterator[None]:
     """Gives up soon where there is no network, and says what to pass instead.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.errors import WeightsUnavailableError
-from nerveceg_tf.models.pytorch.layer_weights import fill_layers
+from nerveceg_tf.models.pytorch.layer_weights import load_torch_weights
 from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 
 LITE_SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
@@ -27,7 +27,7 @@ _STAGES = (
 )
 
 
-def mobile_features(x, variant: str = "lite0") -> list:
+def efficientnet_lite_features(x, variant: str = "lite0") -> list:
     """EfficientNet-Lite without its head.
 
     Args:
@@ -52,14 +52,14 @@ def mobile_features(x, variant: str = "lite0") -> list:
 
 
 def load_imagenet(model: keras.Model, variant: str) -> None:
-    """Fills the layers of `mobile_features` in a model with ImageNet weights.
+    """Fills the layers of `efficientnet_lite_features` in a model with ImageNet weights.
 
     Raises:
         WeightsUnavailableError: the package with the weights is not installed.
         ModelError: it holds others than expected.
     """
     source = _package_file(variant)
-    fill_layers(model, read_state_dict(source), _torch_names(variant), str(source))
+    load_torch_weights(model, read_state_dict(source), _torch_names(variant), str(source))
 
 
 def _package_file(variant: str) -> Path:
@@ -82,14 +82,14 @@ def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
         # Lite deepens neither the first nor the last stage, and widens neither stem nor top.
         (
             *shape,
-            _eights(filters * width),
+            _round_filters(filters * width),
             repeats if i in (0, last) else math.ceil(repeats * depth),
         )
         for i, (*shape, filters, repeats) in enumerate(_STAGES)
     ]
 
 
-def _eights(filters: float) -> int:
+def _round_filters(filters: float) -> int:
     """The nearest multiple of 8, or the next one where that would lose over a tenth."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * filters else rounded + 8

@@ -5,8 +5,12 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.encoders.downloads import short_download
-from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.encoders.downloads import download_guard
+from nerveceg_tf.models.encoders.efficientnet_lite import (
+    LITE_SIZES,
+    efficientnet_lite_features,
+    load_imagenet,
+)
 from nerveceg_tf.models.gates.common import gate_input, load_weights, presence_head
 from nerveceg_tf.models.gates.noisy_student import load_noisy_student
 from nerveceg_tf.size import Size
@@ -59,7 +63,7 @@ def EfficientNetGate(
         f"--gate-weights none (in Python: weights=None), or fetch efficientnet{variant}_notop.h5"
         " elsewhere and pass it (--gate-weights FILE)"
     )
-    with short_download(fetched, f"gate {variant}", instead):
+    with download_guard(fetched, f"gate {variant}", instead):
         backbone = build(
             include_top=False,
             weights="imagenet" if weights == "imagenet" else None,
@@ -117,7 +121,7 @@ def EfficientNetLiteGate(
     height, width = size or (LITE_SIZES[variant],) * 2
     image, rgb = gate_input(height, width)
     scaled = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(rgb)
-    features = mobile_features(scaled, variant)[-1]
+    features = efficientnet_lite_features(scaled, variant)[-1]
     gate = keras.Model(
         image, presence_head(features, dropout), name=name or f"efficientnet_{variant}"
     )

@@ -33,7 +33,7 @@ def SharedGate(
         ModelError: the segmenter has no such layer.
 
     Example:
-        >>> model = NerveCeg(SharedGate(UNet((96, 128, 1), width=16)))
+        >>> model = NerveCeg(SharedGate(UNet((96, 128, 1), base_filters=16)))
         >>> model.output_shape["presence"]
         (None, 1)
 

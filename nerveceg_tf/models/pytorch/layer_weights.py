@@ -17,7 +17,7 @@ _KERNEL_AXES = {
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-def fill_layers(
+def load_torch_weights(
     model: keras.Model,
     state: dict[str, np.ndarray],
     names: Iterable[tuple[str, str]],

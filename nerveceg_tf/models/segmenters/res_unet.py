@@ -7,18 +7,18 @@ from nerveceg_tf.models import blocks
 
 def ResUNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "res_unet",
 ) -> keras.Model:
     """A U of pre-activation residual units, three halvings deep.
 
-    Strided convolutions halve, nearest-neighbour upsampling doubles; with the default width
+    Strided convolutions halve, nearest-neighbour upsampling doubles; with the default base_filters
     8.2 million parameters, a quarter of `UNet`'s.
 
     Args:
         input_shape: height and width, multiples of 8, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         gray_range: what gray 0..255 is scaled to.
         name: the model's name.
 
@@ -29,7 +29,7 @@ def ResUNet(
         ModelError: a side is not a multiple of 8.
 
     Example:
-        >>> ResUNet((96, 128, 1), width=16).output_shape
+        >>> ResUNet((96, 128, 1), base_filters=16).output_shape
         (None, 96, 128, 1)
 
     Reference:
@@ -41,14 +41,18 @@ def ResUNet(
     for level in range(3):
         # The very first convolution sees gray values, which need no activation before it.
         x = _residual(
-            x, width << level, f"down_{level + 1}", strides=min(2, level + 1), activate=level > 0
+            x,
+            base_filters << level,
+            f"down_{level + 1}",
+            strides=min(2, level + 1),
+            activate=level > 0,
         )
         skips.append(x)
-    x = blocks.bottleneck(_residual(x, width << 3, "bottom", strides=2))
+    x = blocks.bottleneck(_residual(x, base_filters << 3, "bottom", strides=2))
     for level in reversed(range(3)):
         x = keras.layers.UpSampling2D(interpolation="nearest", name=f"up_{level + 1}")(x)
         x = keras.layers.Concatenate(name=f"skip_{level + 1}")([skips[level], x])
-        x = _residual(x, width << level, f"merge_{level + 1}")
+        x = _residual(x, base_filters << level, f"merge_{level + 1}")
     return keras.Model(image, blocks.mask_head(x), name=name)
 
 

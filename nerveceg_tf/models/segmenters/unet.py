@@ -7,18 +7,18 @@ from nerveceg_tf.models.segmenters.unet_builder import u_shaped
 
 def UNet(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "unet",
 ) -> keras.Model:
     """U-Net with the layers and channel widths of the original NerveCeg.
 
-    Four halvings, `width` channels at full size and `16 * width` at the bottom; with the default
-    width and one input channel, 34.5 million parameters.
+    Four halvings, `base_filters` channels at full size and `16 * base_filters` at the bottom; with the default
+    base_filters and one input channel, 34.5 million parameters.
 
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
         name: the model's name.
 
@@ -30,11 +30,11 @@ def UNet(
         ModelError: a side is not a multiple of 16.
 
     Example:
-        >>> UNet((96, 128, 1), width=16).output_shape
+        >>> UNet((96, 128, 1), base_filters=16).output_shape
         (None, 96, 128, 1)
 
     Reference:
         Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation
         (MICCAI 2015), https://arxiv.org/abs/1505.04597
     """
-    return u_shaped(input_shape, width, name, gray_range=gray_range)
+    return u_shaped(input_shape, base_filters, name, gray_range=gray_range)

@@ -11,7 +11,7 @@ STRIDE = 16
 
 def u_shaped(
     input_shape: tuple[int, int, int],
-    width: int,
+    base_filters: int,
     name: str,
     convolve: Callable = blocks.double_conv,
     attend: Callable | None = None,
@@ -21,7 +21,7 @@ def u_shaped(
 
     Args:
         input_shape: height and width, multiples of 16, and channels.
-        width: channels of the first level; each further level has twice as many.
+        base_filters: channels of the first level; each further level has twice as many.
         name: the model's name.
         convolve: `(x, filters, name)` to features of the same size, once on each side of a level.
         attend: `(skip, gating, name)` to the skip's features, weighted; `None` leaves them be.
@@ -37,14 +37,14 @@ def u_shaped(
     image, x = blocks.frame_input(input_shape, STRIDE, gray_range)
     skips = []
     for level in range(4):
-        x = convolve(x, width << level, f"down_{level + 1}")
+        x = convolve(x, base_filters << level, f"down_{level + 1}")
         skips.append(x)
         x = blocks.down(x, f"pool_{level + 1}")
-    x = blocks.bottleneck(convolve(x, width << 4, "bottom"))
+    x = blocks.bottleneck(convolve(x, base_filters << 4, "bottom"))
     for level in reversed(range(4)):
-        skip, x = skips[level], blocks.up(x, width << level, f"up_{level + 1}")
+        skip, x = skips[level], blocks.up(x, base_filters << level, f"up_{level + 1}")
         if attend is not None:
             skip = attend(skip, x, f"attention_{level + 1}")
         x = keras.layers.Concatenate(name=f"skip_{level + 1}")([skip, x])
-        x = convolve(x, width << level, f"merge_{level + 1}")
+        x = convolve(x, base_filters << level, f"merge_{level + 1}")
     return keras.Model(image, blocks.mask_head(x), name=name)

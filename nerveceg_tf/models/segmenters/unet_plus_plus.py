@@ -10,7 +10,7 @@ _HEADS = {4: "mask", 3: "mask_l3", 2: "mask_l2", 1: "mask_l1"}
 
 def UNetPlusPlus(
     input_shape: tuple[int, int, int] = (384, 384, 1),
-    width: int = 64,
+    base_filters: int = 64,
     deep_supervision: bool = False,
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "unet_plus_plus",
@@ -23,7 +23,7 @@ def UNetPlusPlus(
 
     Args:
         input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        width: channels of the first level.
+        base_filters: channels of the first level.
         deep_supervision: give the masks of all four depths.
         gray_range: what gray 0..255 is scaled to.
         name: the model's name.
@@ -37,7 +37,7 @@ def UNetPlusPlus(
         ModelError: a side is not a multiple of 16.
 
     Example:
-        >>> model = UNetPlusPlus((96, 128, 1), width=16, deep_supervision=True)
+        >>> model = UNetPlusPlus((96, 128, 1), base_filters=16, deep_supervision=True)
         >>> model.output_names
         ['mask', 'mask_l3', 'mask_l2', 'mask_l1']
 
@@ -50,14 +50,14 @@ def UNetPlusPlus(
     for level, row in enumerate(rows):
         if level:
             x = blocks.down(x, f"pool_{level}")
-        x = blocks.double_conv(x, width << level, f"node_{level}_0")
+        x = blocks.double_conv(x, base_filters << level, f"node_{level}_0")
         row.append(x if level < 4 else blocks.bottleneck(x))
     for step in range(1, 5):
         for level in range(5 - step):
             node = f"node_{level}_{step}"
-            below = blocks.up(rows[level + 1][step - 1], width << level, f"{node}_up")
+            below = blocks.up(rows[level + 1][step - 1], base_filters << level, f"{node}_up")
             x = keras.layers.Concatenate(name=f"{node}_join")([*rows[level], below])
-            rows[level].append(blocks.double_conv(x, width << level, node))
+            rows[level].append(blocks.double_conv(x, base_filters << level, node))
     if not deep_supervision:
         return keras.Model(image, blocks.mask_head(rows[0][4]), name=name)
     masks = [blocks.mask_head(rows[0][depth], head) for depth, head in _HEADS.items()]
@@ -78,7 +78,7 @@ def prune(model: keras.Model, level: int) -> keras.Model:
         ModelError: the model has not the masks of all depths, or there is no such level.
 
     Example:
-        >>> model = UNetPlusPlus((96, 128, 1), width=16, deep_supervision=True)
+        >>> model = UNetPlusPlus((96, 128, 1), base_filters=16, deep_supervision=True)
         >>> prune(model, 2).count_params() < model.count_params()
         True
     """

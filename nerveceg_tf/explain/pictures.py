@@ -8,8 +8,8 @@ import numpy as np
 
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.explain.explainer import Explainer
-from nerveceg_tf.explain.heat import heat_over
-from nerveceg_tf.explain.logits import presence_of
+from nerveceg_tf.explain.heatmap import overlay_heatmap
+from nerveceg_tf.explain.logits import gate_presence
 from nerveceg_tf.explain.methods import METHODS
 from nerveceg_tf.utils.files import write_json
 from nerveceg_tf.utils.progress import track
@@ -33,12 +33,12 @@ def write_explanations(explainer: Explainer, frames: Sequence[Frame], folder: Pa
         batch = image[None, ..., None].astype(np.float32)
         maps = {name: found[0] for name, found in explainer(batch).items()}
         np.savez_compressed(folder / "maps" / f"{frame.name}.npz", **maps)
-        presence[frame.name] = None if gate is None else float(presence_of(gate, batch)[0])
+        presence[frame.name] = None if gate is None else float(gate_presence(gate, batch)[0])
         said = "frame" if gate is None else f"presence {presence[frame.name]:.3f}"
         tiles = [_tile(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), said)]
         for name, found in maps.items():
             # The four levels of attention are one picture.
-            tiles.append(_tile(heat_over(image, found.mean(axis=-1)), METHODS[name].title))
+            tiles.append(_tile(overlay_heatmap(image, found.mean(axis=-1)), METHODS[name].title))
         panel = cv2.imencode(".png", np.hstack(tiles))[1]
         (folder / f"{frame.name}.png").write_bytes(panel.tobytes())
     content = {"methods": explainer.methods, "layer": explainer.layer, "presence": presence}

@@ -13,12 +13,12 @@ import pytest
 from bounds import assert_same_answer
 
 from nerveceg_tf.data.bundled import SAMPLES
-from nerveceg_tf.evaluation.frame_selection import frames_by_part
-from nerveceg_tf.evaluation.mask_metrics import dice_of
+from nerveceg_tf.evaluation.frame_selection import frames_by_subset
+from nerveceg_tf.evaluation.mask_metrics import dice_score
 from nerveceg_tf.export.tflite import Runner
 from nerveceg_tf.inference.predict import predict_ungated
-from nerveceg_tf.runs import bundled as box_module
-from nerveceg_tf.runs.bundled import WEIGHTS, box
+from nerveceg_tf.runs import bundled as bundled_module
+from nerveceg_tf.runs.bundled import WEIGHTS, bundled_run
 
 PROJECT = Path(__file__).parents[1]
 
@@ -36,28 +36,28 @@ def test_the_weights_are_small_and_their_card_says_what_they_are():
 
 
 def test_it_knows_every_bundled_frame_and_no_group_is_on_both_sides(samples):
-    split = box().read("split.json")
+    split = bundled_run().read("split.json")
     groups = {part: {frame["subject"] for frame in split[part]} for part in split}
     for part in ("validation", "held_out"):
         assert groups[part]
         assert not groups["train"] & groups[part]
     bundled = [f for part in split.values() for f in part if f["name"].startswith("train/")]
     assert len(bundled) == len(samples)
-    unseen = frames_by_part(box(), samples)["unseen"]
+    unseen = frames_by_subset(bundled_run(), samples)["unseen"]
     assert 10 <= len(unseen) < len(samples) / 4
 
 
 @pytest.fixture(scope="module")
 def unseen(samples):
     """The bundled frames of scans that it never saw."""
-    return frames_by_part(box(), samples)["unseen"]
+    return frames_by_subset(bundled_run(), samples)["unseen"]
 
 
 @pytest.fixture(scope="module")
 def said(loaded_once, unseen, few):
     """What it says of those, and of eight others, by name."""
     frames = {frame.name: frame for frame in (*unseen, *few)}
-    return {p.frame.name: p for p in predict_ungated(box(), list(frames.values()))}
+    return {p.frame.name: p for p in predict_ungated(bundled_run(), list(frames.values()))}
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -73,9 +73,9 @@ def test_every_command_that_asks_a_run_asks_it_where_none_is_named(
     scores = tmp_path / "scores.json"
     code, out, _ = nerveceg("evaluate", SAMPLES, "--json", scores)
     assert code == 0
-    assert "The model in the box" in out
+    assert "The bundled model" in out
     found = json.loads(scores.read_text("utf-8"))
-    assert (found["part"], found["frames"]) == ("unseen", len(unseen))
+    assert (found["subset"], found["frames"]) == ("unseen", len(unseen))
     # As the README has it, but for a pixel here and there, and for the order of one pair of frames.
     assert found["kaggle_dice"] == pytest.approx(0.601, abs=0.005)
     assert found["gate_auc"] == pytest.approx(0.857, abs=1.5 / found["nerve_frames"] ** 2)
@@ -88,7 +88,7 @@ def test_its_folder_is_said_so_that_it_can_be_named(nerveceg):
 
 
 def test_a_package_without_its_weights_says_so(nerveceg, monkeypatch, kaggle, tmp_path):
-    monkeypatch.setattr(box_module, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(bundled_module, "WEIGHTS", tmp_path / "weights")
     code, _, err = nerveceg("predict", kaggle / "train", "--out", tmp_path / "out")
     assert code == 2
     (line,) = err.splitlines()
@@ -97,15 +97,15 @@ def test_a_package_without_its_weights_says_so(nerveceg, monkeypatch, kaggle, tm
 
 def test_the_int8_export_says_what_the_model_says(said):
     """Eight bits cost a presence some hundredths, and a mask a narrow rim."""
-    runner, model = Runner(WEIGHTS / "int8.tflite"), box().thresholds
-    assert replace(runner.thresholds, cleaning=()) == model
+    runner, model = Runner(WEIGHTS / "int8.tflite"), bundled_run().thresholds
+    assert replace(runner.thresholds, postprocessing=()) == model
     apart, overlap = [], []
     for prediction in said.values():
         answer = runner(prediction.image)
         apart.append(abs(answer.presence - prediction.presence))
         if answer.presence >= model.presence:
-            drawn = model.drawn(prediction.mask)
-            overlap.append(dice_of(drawn, answer.mask_binary))
+            drawn = model.binarize(prediction.mask)
+            overlap.append(dice_score(drawn, answer.mask_binary))
         else:
             assert not answer.mask_binary.any()
     assert np.median(apart) < 0.05
@@ -122,7 +122,7 @@ def test_a_wheel_holds_the_weights_and_finds_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    say = "from nerveceg_tf.runs.bundled import box; print(box().path)"
+    say = "from nerveceg_tf.runs.bundled import bundled_run; print(bundled_run().path)"
     found = subprocess.run(
         [sys.executable, "-c", say], cwd=tmp_path / "installed", capture_output=True, text=True
     )

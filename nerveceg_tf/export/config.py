@@ -9,7 +9,7 @@ from nerveceg_tf.size import Size
 _NOT_STATED = "not stated; that of the frames which the weights were trained on applies too"
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """What `--format` takes."""
 
     savedmodel = "savedmodel"
@@ -27,7 +27,7 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True)
-class Form:
+class ExportConfig:
     """What is to be written.
 
     Attributes:
@@ -41,7 +41,7 @@ class Form:
         licence: of the weights, as text.
     """
 
-    format: Format
+    format: ExportFormat
     precision: Precision = Precision.float32
     split: bool = False
     frame_size: Size | None = None
@@ -50,7 +50,9 @@ class Form:
     licence: str = _NOT_STATED
 
     def __post_init__(self):
-        if self.format != Format.tflite and (self.split or self.precision != Precision.float32):
+        if self.format != ExportFormat.tflite and (
+            self.split or self.precision != Precision.float32
+        ):
             raise ModelError(f"--format {self.format}: --precision and --split are for tflite")
-        if self.format == Format.savedmodel and self.frame_size:
+        if self.format == ExportFormat.savedmodel and self.frame_size:
             raise ModelError("--format savedmodel: takes frames of any size; omit --frame-size")

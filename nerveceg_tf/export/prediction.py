@@ -10,7 +10,7 @@ from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a model says of one frame.
 
     Attributes:
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
     mask_binary: np.ndarray
 
 
-def checked(frame: np.ndarray) -> np.ndarray:
+def check_frame(frame: np.ndarray) -> np.ndarray:
     """A frame as float32 `(height, width)`.
 
     Args:
@@ -47,12 +47,14 @@ def checked(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-def fitted(frame: np.ndarray, size: Size) -> np.ndarray:
+def resize_to_input(frame: np.ndarray, size: Size) -> np.ndarray:
     """The frame as a model for frames of one size takes it, float32 `(1, *size, 1)`."""
     return (frame if frame.shape == size else resize(frame, size))[None, ..., None]
 
 
-def answer(presence: float, mask: np.ndarray, size: Size, thresholds: Thresholds) -> Answer:
+def postprocess_output(
+    presence: float, mask: np.ndarray, size: Size, thresholds: Thresholds
+) -> Prediction:
     """A model's outputs in the size of the frame that was asked about.
 
     Args:
@@ -64,5 +66,5 @@ def answer(presence: float, mask: np.ndarray, size: Size, thresholds: Thresholds
     mask = mask[0, ..., 0]
     mask = mask if mask.shape == size else resize(mask, size)
     passed = presence >= thresholds.presence
-    drawn = thresholds.drawn(mask) if passed else np.zeros(size, bool)
-    return Answer(float(presence), mask, drawn.astype(np.uint8))
+    drawn = thresholds.binarize(mask) if passed else np.zeros(size, bool)
+    return Prediction(float(presence), mask, drawn.astype(np.uint8))

@@ -1,10 +1,10 @@
 """Proposes a fix for everything that an audit found."""
 
 from nerveceg_tf.audit.audit import Audit, Finding
-from nerveceg_tf.data.plan import Step
+from nerveceg_tf.data.fixes import Fix
 
 
-def make_plan(audit: Audit) -> list[Step]:
+def suggest_fixes(audit: Audit) -> list[Fix]:
     """Proposes how to mend each finding.
 
     - A frame that cannot be used is dropped, as is the second of two equal frames.
@@ -12,14 +12,14 @@ def make_plan(audit: Audit) -> list[Step]:
       every pixel it is dropped instead, since it would teach nothing more.
     - Two that both have a nerve, but in different places, are both dropped: nobody knows which is
       right.
-    - Subjects that share a scan are kept together.
+    - Subjects that share a scan are kept linked_pairs.
     """
-    drops: dict[str, Step] = {}
-    copies: dict[str, list[Step]] = {}
-    together: list[Step] = []
+    drops: dict[str, Fix] = {}
+    copies: dict[str, list[Fix]] = {}
+    linked_pairs: list[Fix] = []
 
     def drop(name: str, finding: Finding) -> None:
-        drops.setdefault(name, Step(name, "drop", reason=f"{finding.kind}: {finding.detail}"))
+        drops.setdefault(name, Fix(name, "drop", reason=f"{finding.kind}: {finding.detail}"))
 
     for finding in audit.findings:
         reason = f"{finding.kind}: {finding.detail}"
@@ -28,7 +28,9 @@ def make_plan(audit: Audit) -> list[Step]:
         elif finding.kind == "duplicate":
             drop(finding.names[1], finding)
         elif finding.kind == "leak":
-            together.append(Step(finding.names[0], "keep_together", finding.names[1], 0, 0, reason))
+            linked_pairs.append(
+                Fix(finding.names[0], "keep_together", finding.names[1], 0, 0, reason)
+            )
         elif finding.kind == "contradiction":
             one, other = finding.names
             if audit.present[one] == audit.present[other]:
@@ -42,7 +44,7 @@ def make_plan(audit: Audit) -> list[Step]:
             if finding.exact:
                 drop(empty, finding)
             else:
-                step = Step(empty, "copy_mask", source, down, right, reason)
+                step = Fix(empty, "copy_mask", source, down, right, reason)
                 copies.setdefault(empty, []).append(step)
     kept = []
     for name, steps in copies.items():
@@ -53,6 +55,6 @@ def make_plan(audit: Audit) -> list[Step]:
             kept.append(step)
         else:
             reason = f"{steps[0].reason}; {steps[0].source} is dropped"
-            drops[name] = Step(name, "drop", reason=reason)
-    left = [step for step in together if not {step.name, step.source} & drops.keys()]
+            drops[name] = Fix(name, "drop", reason=reason)
+    left = [step for step in linked_pairs if not {step.name, step.source} & drops.keys()]
     return [*drops.values(), *kept, *left]

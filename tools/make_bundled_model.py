@@ -27,7 +27,7 @@ from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.data.near_duplicates import fingerprint
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.run import PARTS, Run
+from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.utils.files import replacing, write_json
 
 KEPT = "metrics.json", "history.csv"
@@ -78,10 +78,12 @@ def main() -> None:
     args = parser.parse_args()
     run = Run(args.run)
     scored_with = run.read("metrics.json")["thresholds"]
-    if {**scored_with, "cleaning": tuple(scored_with["cleaning"])} != asdict(run.thresholds):
+    if {**scored_with, "postprocessing": tuple(scored_with["postprocessing"])} != asdict(
+        run.thresholds
+    ):
         raise SystemExit(f"{run.path}: its metrics.json is older than its thresholds; evaluate it")
-    split = run.read("split.json", *PARTS)
-    part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in PARTS for f in split[part]}
+    split = run.read("split.json", *SUBSETS)
+    part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in SUBSETS for f in split[part]}
     scans = {scan.name: shrunk(scan) for scan in read_scans(args.source)}
     fingerprints = dict(run.fingerprints)
     for folder in ("train", "test"):
