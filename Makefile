@@ -32,6 +32,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+	$(BIN)/mypy
 
 # Typer writes the page of commands from the commands themselves. A wrong link or name is an error.
 docs: .venv/installed-docs

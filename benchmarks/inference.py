@@ -103,7 +103,7 @@ def _print(medians: dict[tuple, float], pair: str, frames: int) -> None:
             ratios[1] = "-"
         cells = (f"{positive:.0%}", str(batch), f"{rate:.2f}", f"{1000 / rate:.1f}")
         table.add_row(name, *cells, *ratios)
-    Console(base_filters=130).print(table)
+    Console(width=130).print(table)
 
 
 def _processor() -> str:

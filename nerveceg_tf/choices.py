@@ -1,11 +1,18 @@
-"""What the command line lets a user choose, by name alone: its help need not wait for Keras.
+"""The names that a user can choose from. The help of the command line needs them without Keras.
 
-What each name stands for is in a dictionary of its own: `models.GATES`, `models.SEGMENTERS`,
+The objects behind the names are in dictionaries: `models.GATES`, `models.SEGMENTERS`,
 `losses.LOSSES`, `explain.METHODS`.
 """
 
+from typing import Literal
+
+Stage = Literal["gate", "segmenter"]
+
+Subset = Literal["unseen", "validation", "train"]
+"""What a run may know of a frame."""
+
 SHARED = "shared"
-"""The gate that is made of a segmenter, by `SharedGate`."""
+"""The gate that is built from a segmenter, by `SharedGate`."""
 
 GATE_NAMES = (
     *(f"b{n}" for n in range(8)),
@@ -26,4 +33,4 @@ METHOD_NAMES = (
 )
 
 MAX_PICTURES = 300
-"""Frames with a picture in a report, unless asked otherwise."""
+"""Default number of frames with an image in a report."""

@@ -1,4 +1,4 @@
-"""The whole way on bundled frames: predict and score, by the bundled model or a new one."""
+"""The demo: predicts and scores the bundled frames, with the bundled model or a new one."""
 
 from pathlib import Path
 
@@ -26,13 +26,17 @@ HOLD_OUT = tuple(str(subject) for subject in range(1, 13))
 
 
 def demo(out: Path) -> dict:
-    """Predicts and scores the bundled frames of scans that the bundled model never saw.
+    """Predicts and scores the bundled frames of scans that were held out of the model's training.
 
     Args:
-        out: folder for `metrics.json` and `predictions/`; an earlier demo there is replaced.
+        out: folder for `metrics.json` and `predictions/`. The results of an earlier demo are
+            replaced.
 
     Returns:
-        The scores, as of `evaluate`.
+        The scores, as from `evaluate`.
+
+    Raises:
+        RunError: `out` cannot be written, or contains other files.
     """
     _check(out)
     return _predict_and_score(bundled_run(), out)
@@ -42,11 +46,15 @@ def train_demo(out: Path, epochs: int = RECIPE.optimizer.epochs) -> dict:
     """Trains on some of the bundled frames, and predicts and scores the others.
 
     Args:
-        out: as above, and for `run/`.
-        epochs: passes over the frames, for each stage.
+        out: folder for `run/`, `metrics.json` and `predictions/`. The results of an earlier demo
+            are replaced.
+        epochs: number of epochs of each stage, 1 or more.
 
     Returns:
-        The scores, as of `evaluate`.
+        The scores, as from `evaluate`.
+
+    Raises:
+        RunError: `out` cannot be written, or contains other files.
     """
     _check(out)
     recipe = RECIPE.with_options(epochs=epochs)

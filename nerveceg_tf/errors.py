@@ -1,31 +1,35 @@
-"""The errors that a user can cause and mend."""
+"""The errors that a user can cause and fix.
+
+Errors about a wrong value are also `ValueError`s, as users of Keras expect.
+"""
 
 
 class NervecegError(Exception):
-    """One line that names the file or option at fault and how to mend it.
+    """One line that names the file or argument at fault and how to fix it.
 
-    The command line prints it without a traceback and exits with code 2.
+    Messages write arguments as `name=VALUE`. The command line prints a message without a traceback,
+    with its own options in place of arguments, and exits with code 2.
     """
 
 
 class NervecegWarning(UserWarning):
-    """Something that a user should know of a result; the command line prints it as a note."""
+    """Something that a user should know about a result; the command line prints it as a note."""
 
 
-class FrameError(NervecegError):
+class FrameError(NervecegError, ValueError):
     """A frame or mask that cannot be used."""
 
 
-class LayoutError(NervecegError):
+class LayoutError(NervecegError, ValueError):
     """A folder whose frames and masks cannot be paired."""
 
 
-class SubjectError(NervecegError):
-    """A split that the subjects at hand do not allow."""
+class SubjectError(NervecegError, ValueError):
+    """A split that is not possible with these subjects."""
 
 
-class ModelError(NervecegError):
-    """A model that cannot be built, loaded or combined as asked."""
+class ModelError(NervecegError, ValueError):
+    """A model that cannot be built, loaded or combined with these arguments."""
 
 
 class WeightsUnavailableError(ModelError):
@@ -33,11 +37,11 @@ class WeightsUnavailableError(ModelError):
 
 
 class TrainingError(NervecegError):
-    """A training that cannot go on."""
+    """A training that cannot continue; not a `ValueError`, because no argument is wrong."""
 
 
-class RunError(NervecegError):
-    """A run folder that is missing, incomplete or in the way."""
+class RunError(NervecegError, ValueError):
+    """A run folder that is missing or incomplete, or an output that cannot be written."""
 
 
 class ServingError(NervecegError):

@@ -1,7 +1,8 @@
-"""Losses on mask probabilities that mean something on frames without a nerve too.
+"""Losses on mask probabilities that also work on frames without a nerve.
 
-`keras.losses.Dice` and `Tversky` give 1 for an empty mask that was predicted empty, so that the
-more than half of all frames without a nerve teach nothing. Here that case gives 0.
+`keras.losses.Dice` and `keras.losses.Tversky` are 1 for an empty mask that was predicted empty. So
+they learn nothing from frames without a nerve, which are more than half of all. Here, that case is
+0.
 """
 
 import keras
@@ -9,7 +10,7 @@ from keras import ops
 
 
 class _OverlapLoss(keras.losses.Loss):
-    """Shared by all: one value per frame, sums over the frame's pixels."""
+    """The base class: one value per frame, from sums over the pixels of the frame."""
 
     def __init__(self, smooth: float, name: str, **kwargs):
         super().__init__(name=name, **kwargs)
@@ -25,16 +26,21 @@ class BCEDice(_OverlapLoss):
 
     `(1 - dice_weight) * BCE + dice_weight * (1 - (2 * sum(t * p) + s) / (sum(t) + sum(p) + s))`
 
-    An empty mask predicted empty costs 0; drawing `k` pixels into it costs up to `k / (k + s)` in
-    the Dice part.
+    An empty mask that is predicted empty costs 0. Predicting `k` pixels of nerve in it costs up to
+    `k / (k + s)` in the Dice part.
 
     Args:
         dice_weight: share of the Dice part, 0..1.
-        smooth: `s`, in pixels.
+        smooth: `s`, in pixels, above 0.
         name: the loss's name.
 
     Shape:
         `y_true` (0 or 1) and `y_pred` (probabilities): `(batch, height, width, 1)`.
+
+    Example:
+        >>> empty = keras.ops.zeros((1, 4, 4, 1))
+        >>> round(float(BCEDice()(empty, empty)), 3)
+        0.0
     """
 
     def __init__(
@@ -46,8 +52,8 @@ class BCEDice(_OverlapLoss):
     def call(self, y_true, y_pred):
         y_true = ops.cast(y_true, y_pred.dtype)
         bce = ops.mean(ops.binary_crossentropy(y_true, y_pred), axis=(1, 2, 3))
-        overlap, truth, drawn = _sums(y_true, y_pred)
-        dice = (2 * overlap + self.smooth) / (truth + drawn + self.smooth)
+        overlap, truth, predicted = _sums(y_true, y_pred)
+        dice = (2 * overlap + self.smooth) / (truth + predicted + self.smooth)
         return (1 - self.dice_weight) * bce + self.dice_weight * (1 - dice)
 
     def get_config(self) -> dict:
@@ -61,8 +67,9 @@ class Tversky(_OverlapLoss):
     `1 - (TP + s) / (TP + alpha * FN + (1 - alpha) * FP + s)`
 
     Args:
-        alpha: weight of missed nerve against false nerve, 0..1; 0.5 gives Dice.
-        smooth: `s`, in pixels; makes an empty mask predicted empty cost 0.
+        alpha: weight of missed nerve pixels, 0..1; false nerve pixels get `1 - alpha`. With 0.5 it
+            is the Dice loss.
+        smooth: `s`, in pixels, above 0. With it, an empty mask that is predicted empty costs 0.
         name: the loss's name.
 
     Shape:
@@ -77,8 +84,8 @@ class Tversky(_OverlapLoss):
         self.alpha = alpha
 
     def call(self, y_true, y_pred):
-        overlap, truth, drawn = _sums(ops.cast(y_true, y_pred.dtype), y_pred)
-        missed, false = truth - overlap, drawn - overlap
+        overlap, truth, predicted = _sums(ops.cast(y_true, y_pred.dtype), y_pred)
+        missed, false = truth - overlap, predicted - overlap
         weighted = self.alpha * missed + (1 - self.alpha) * false
         return 1 - (overlap + self.smooth) / (overlap + weighted + self.smooth)
 
@@ -92,7 +99,8 @@ class FocalTversky(Tversky):
 
     Args:
         alpha: as in `Tversky`.
-        gamma: below 1 it turns attention to frames that are nearly right, above 1 to hard ones.
+        gamma: the exponent, above 0. Below 1, frames that are nearly right get more weight; above
+            1, difficult frames.
         smooth: as in `Tversky`.
         name: the loss's name.
 
@@ -100,8 +108,8 @@ class FocalTversky(Tversky):
         as in `Tversky`.
 
     Reference:
-        Abraham, Khan (ISBI 2019), https://arxiv.org/abs/1810.07842; their exponent is 1 / gamma
-        with gamma = 4 / 3, which is 0.75 here.
+        Abraham, Khan (ISBI 2019), https://arxiv.org/abs/1810.07842. Their exponent is 1 / gamma
+        with gamma = 4 / 3, which is gamma = 0.75 here.
     """
 
     def __init__(
@@ -116,7 +124,7 @@ class FocalTversky(Tversky):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        # The slope of x ** 0.75 is infinite at 0, where an empty frame that is right would sit.
+        # The gradient of x ** 0.75 is infinite at 0, the loss of an empty frame predicted empty.
         return ops.power(ops.maximum(super().call(y_true, y_pred), 1e-7), self.gamma)
 
     def get_config(self) -> dict:
@@ -128,10 +136,10 @@ LOSSES: dict[str, type[keras.losses.Loss]] = {
     "tversky": Tversky,
     "focal-tversky": FocalTversky,
 }
-"""The command line's names of the losses."""
+"""The losses by name."""
 
 
 def _sums(y_true, y_pred) -> tuple:
-    """Per frame: overlap, true area and predicted area."""
+    """Overlap, true area and predicted area of each frame, in pixels."""
     axes = (1, 2, 3)
     return ops.sum(y_true * y_pred, axes), ops.sum(y_true, axes), ops.sum(y_pred, axes)

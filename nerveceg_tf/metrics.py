@@ -1,14 +1,14 @@
-"""Dice scores as Keras metrics, averaged over frames and not over batches."""
+"""Dice scores as Keras metrics: means over frames, not over batches."""
 
 import keras
 from keras import ops
 
 
 class _FrameDice(keras.metrics.Mean):
-    """The mean over frames of the Dice score of binarised masks.
+    """The mean over frames of the Dice score of binary masks.
 
     Args:
-        threshold: probability from which a pixel counts as nerve.
+        threshold: probability, 0..1, from which a pixel counts as nerve.
         name: the metric's name.
 
     Shape:
@@ -20,12 +20,12 @@ class _FrameDice(keras.metrics.Mean):
         self.threshold = threshold
 
     def _dice(self, y_true, y_pred) -> tuple:
-        """Per frame: Dice, with 1 where both masks are empty, and whether there is a nerve."""
+        """Dice of each frame, 1 if both masks are empty, and whether the frame has a nerve."""
         truth = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
-        drawn = ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
+        predicted = ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
         axes = (1, 2, 3)
-        overlap = ops.sum(truth * drawn, axes)
-        total = ops.sum(truth, axes) + ops.sum(drawn, axes)
+        overlap = ops.sum(truth * predicted, axes)
+        total = ops.sum(truth, axes) + ops.sum(predicted, axes)
         dice = ops.where(total > 0, 2 * overlap / ops.maximum(total, 1.0), 1.0)
         return dice, ops.any(truth > 0, axes)
 
@@ -35,7 +35,18 @@ class _FrameDice(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class KaggleDice(_FrameDice):
-    """Kaggle's score: Dice per frame, 1 for empty against empty, averaged over all frames."""
+    """Kaggle's score: the mean of Dice over all frames. Dice of two empty masks is 1.
+
+    Args:
+        threshold: probability, 0..1, from which a pixel counts as nerve.
+        name: the metric's name.
+
+    Example:
+        >>> metric = KaggleDice()
+        >>> metric.update_state(keras.ops.zeros((1, 4, 4, 1)), keras.ops.zeros((1, 4, 4, 1)))
+        >>> float(metric.result())
+        1.0
+    """
 
     def __init__(self, threshold: float = 0.5, name: str = "kaggle_dice", **kwargs):
         super().__init__(threshold, name, **kwargs)
@@ -47,7 +58,18 @@ class KaggleDice(_FrameDice):
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class NerveDice(_FrameDice):
-    """Dice per frame, averaged over the frames that hold a nerve; 0 while there was none."""
+    """The mean of Dice over the frames with a nerve. It is 0 without such frames.
+
+    Args:
+        threshold: probability, 0..1, from which a pixel counts as nerve.
+        name: the metric's name.
+
+    Example:
+        >>> metric = NerveDice()
+        >>> metric.update_state(keras.ops.ones((1, 4, 4, 1)), keras.ops.ones((1, 4, 4, 1)))
+        >>> float(metric.result())
+        1.0
+    """
 
     def __init__(self, threshold: float = 0.5, name: str = "nerve_dice", **kwargs):
         super().__init__(threshold, name, **kwargs)

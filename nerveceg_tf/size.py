@@ -1,4 +1,4 @@
-"""How a size is written, for what must start without NumPy and OpenCV."""
+"""The type of a size, for modules that must not import NumPy and OpenCV."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""

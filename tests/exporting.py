@@ -1,4 +1,4 @@
-"""A run with weights by chance whose gate lets half of the frames pass, to export in seconds."""
+"""A run with random weights whose gate lets half of the frames pass, to export in seconds."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def make_run(
     shared: bool = False,
     build: Callable[..., keras.Model] = tiny_segmenter,
 ) -> Run:
-    """A run that knows each second frame as trained on, the others as validation."""
+    """A run with every second frame as training frame, and the others as validation frames."""
     keras.utils.set_random_seed(3)
     images = [read_image(frame.image) for frame in frames]
     segmenter = build((*SIZE, 1), base_filters=2)
@@ -43,7 +43,7 @@ def make_run(
     else:
         stages = {"gate": tiny_gate(), "segmenter": segmenter}
     _let_half_pass(next(iter(stages.values())), NerveCeg(*stages.values()), images)
-    _let_draw(segmenter, images)
+    _center_masks(segmenter, images)
     run = Run.create(path, {"data": {"folder": str(data), "frames": len(frames)}, "recipe": None})
     entries = [
         {"name": f.name, "subject": f.subject, "digest": digest(i)}
@@ -61,11 +61,11 @@ def _let_half_pass(gate: keras.Model, model: NerveCeg, images: list[np.ndarray])
     head.set_weights([head.get_weights()[0], np.zeros(1)])
 
     def logits() -> np.ndarray:
-        said = [
+        presences = [
             float(model.predict_presence(i[None, ..., None].astype(np.float32))[0, 0])
             for i in images
         ]
-        return np.log(said) - np.log1p(-np.array(said))
+        return np.log(presences) - np.log1p(-np.array(presences))
 
     spread = logits()
     kernel = head.get_weights()[0] * 2 / spread.std()
@@ -73,7 +73,7 @@ def _let_half_pass(gate: keras.Model, model: NerveCeg, images: list[np.ndarray])
     head.set_weights([kernel, np.array([-between(logits(), len(images) // 2)])])
 
 
-def _let_draw(segmenter: keras.Model, images: list[np.ndarray]) -> None:
+def _center_masks(segmenter: keras.Model, images: list[np.ndarray]) -> None:
     """Puts 0 between the quartiles of the last logits, so that masks are neither empty nor full."""
     head = segmenter.get_layer("mask")
     kernel, bias = head.get_weights()

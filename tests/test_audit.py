@@ -1,4 +1,4 @@
-"""The audit finds what was planted, and little else; its plan mends it; nothing is changed."""
+"""The audit finds the planted errors and little else; its fixes repair them; no file changes."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 from planting import plant
 from test_cine import write_pages
 
-from nerveceg_tf.audit.audit import KINDS, Audit, Finding, audit
+from nerveceg_tf.audit.audit import KINDS, Audit, Finding, audit_frames
 from nerveceg_tf.audit.page import audit_page
 from nerveceg_tf.audit.suggest import suggest_fixes
 from nerveceg_tf.data.bundled import SAMPLES
@@ -32,7 +32,7 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(planted):
-    return audit(planted.folder)
+    return audit_frames(planted.folder)
 
 
 def test_everything_planted_is_found_and_nothing_else(planted, found):
@@ -43,7 +43,7 @@ def test_everything_planted_is_found_and_nothing_else(planted, found):
 
 
 def test_the_bundled_frames_are_clean():
-    assert audit(SAMPLES).findings == ()
+    assert audit_frames(SAMPLES).findings == ()
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_the_bundled_frames_are_clean():
 def test_on_a_large_set_all_is_found_and_what_else_is_found_is_true(shared_data, tmp_path):
     """Of what was not planted, everything but four pairs is equal in almost every pixel."""
     planted = plant(shared_data / "kaggle-uns", tmp_path / "data", 24, 40, 10)
-    found = audit(planted.folder)
+    found = audit_frames(planted.folder)
     assert pairs(found, "duplicate") >= planted.duplicates
     assert pairs(found, "contradiction") >= planted.contradictions
     assert pairs(found, "leak") >= planted.leaks
@@ -100,7 +100,7 @@ def test_files_that_cannot_be_used_are_findings(kaggle):
     small = cv2.imread(str(images[4]), -1)[:-4]
     cv2.imwrite(str(images[4]), small)
     cv2.imwrite(str(train / f"{images[4].stem}_mask.tif"), np.zeros_like(small))
-    found = audit(kaggle)
+    found = audit_frames(kaggle)
     unusable = {finding.names[0] for finding in found.of_kind("unreadable")}
     assert unusable == {images[i].stem for i in (0, 2, 3)}
     (unpaired,) = found.of_kind("unpaired")
@@ -109,7 +109,7 @@ def test_files_that_cannot_be_used_are_findings(kaggle):
     assert odd.names == (images[4].stem,)
 
 
-def test_the_plan_mends_what_was_found(planted, found, tmp_path):
+def test_the_fixes_repair_the_findings(planted, found, tmp_path):
     write_fixes(tmp_path / "plan.csv", suggest_fixes(found))
     steps = read_fixes(tmp_path / "plan.csv")
     assert steps == suggest_fixes(found)
@@ -119,16 +119,16 @@ def test_the_plan_mends_what_was_found(planted, found, tmp_path):
         assert len(duplicate & names) == 1
     assert {frozenset(pair) for pair in linked_pairs} == planted.leaks
     assert {frame.name for frame in dropped} == found.frames.keys() - names
-    mended = {frame.name: frame for frame in frames}
+    fixed = {frame.name: frame for frame in frames}
     for number in range(12):
         pair = next(p for p in planted.contradictions if f"twin_{number}" in p)
         if number % 2:
             assert not pair & names  # both have a nerve, and nobody knows which is right
             continue
         (source,) = pair - {f"twin_{number}"}
-        twin = mended[f"twin_{number}"]
+        twin = fixed[f"twin_{number}"]
         shape = read_image(twin.image).shape
-        copied, original = (read_mask(f, shape) for f in (twin, mended[source]))
+        copied, original = (read_mask(f, shape) for f in (twin, fixed[source]))
         assert copied.any()
         down, right = twin.mask_shift
         back = np.roll(copied, (-down, -right), (0, 1))
@@ -172,7 +172,7 @@ def test_names_are_escaped_in_the_page(kaggle):
     image = next(p for p in train.iterdir() if "_mask" not in p.name)
     for suffix in ("", "_mask"):
         shutil.copy(train / f"{image.stem}{suffix}.tif", train / f"<b>x{suffix}.tif")
-    page = audit_page(audit(kaggle))
+    page = audit_page(audit_frames(kaggle))
     assert "&lt;b&gt;x" in page
     assert "<b>x" not in page
 
@@ -180,10 +180,10 @@ def test_names_are_escaped_in_the_page(kaggle):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1_1,remove,,0,0,", "line 2: action remove; write one of drop"),
-        ("1_1,copy_mask,,0,0,", "line 2: copy_mask needs a name"),
-        ("1_1,drop,,a,0,", "line 2: down and right must be whole pixels"),
-        ("1_1,copy_mask,1_2,0,99999,", "line 2: down and right must be whole pixels, at most"),
+        ("1_1,remove,,0,0,", "line 2: unknown action remove; use one of drop"),
+        ("1_1,copy_mask,,0,0,", "line 2: copy_mask needs a name and a source"),
+        ("1_1,drop,,a,0,", "line 2: down and right must be whole numbers"),
+        ("1_1,copy_mask,1_2,0,99999,", r"line 2: down and right .* -500\.\.500"),
     ],
 )
 def test_wrong_rows_of_a_plan_are_named(tmp_path, row, message):
@@ -199,16 +199,19 @@ def test_other_wrong_plans_are_named(tmp_path, samples):
     (tmp_path / "plan.csv").write_text("name,action\n")
     with pytest.raises(LayoutError, match="has no column 'source' and no column 'down'"):
         read_fixes(tmp_path / "plan.csv")
-    with pytest.raises(LayoutError, match="drop 99_99: the data holds no frame 99_99"):
+    with pytest.raises(LayoutError, match="drop 99_99: the data has no frame 99_99"):
         apply_fixes(samples, [Fix("99_99", "drop")])
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([("1_1", "drop"), ("1_2", "copy_mask", "1_1")], "its source 1_1 is changed by the plan"),
-        ([("1_1", "drop"), ("1_1", "copy_mask", "1_2")], "1_1: is there twice"),
-        ([("1_1", "copy_mask", "1_2"), ("1_1", "copy_mask", "2_1")], "1_1: is there twice"),
+        ([("1_1", "drop"), ("1_2", "copy_mask", "1_1")], "its source 1_1 is changed by the fixes"),
+        ([("1_1", "drop"), ("1_1", "copy_mask", "1_2")], "1_1: another row changes this"),
+        (
+            [("1_1", "copy_mask", "1_2"), ("1_1", "copy_mask", "2_1")],
+            "1_1: another row changes this",
+        ),
         ([("1_1", "copy_mask", "1_2"), ("1_2", "copy_mask", "2_1")], "source 1_2 is changed"),
         ([("1_1", "copy_mask", "1_1")], "1_1: is its own source"),
         ([("1_1", "keep_together", "1_1")], "1_1: is its own source"),
@@ -243,7 +246,7 @@ def test_many_equal_frames_are_one_finding_each(samples, tmp_path):
     for number in range(12):
         for path, suffix in ((samples[0].image, ""), (samples[0].mask, "_mask")):
             shutil.copy(path, tmp_path / f"1_{number}{suffix}.tif")
-    assert len(audit(tmp_path).findings) == 11
+    assert len(audit_frames(tmp_path).findings) == 11
 
 
 def test_what_cannot_be_paired_at_all_is_listed_too(tmp_path, gray):
@@ -251,6 +254,6 @@ def test_what_cannot_be_paired_at_all_is_listed_too(tmp_path, gray):
         (tmp_path / part).mkdir()
     write_pages(tmp_path / "images" / "s.tif", [gray, gray])
     cv2.imwrite(str(tmp_path / "masks" / "s.png"), gray * 0)
-    found = audit(tmp_path)
+    found = audit_frames(tmp_path)
     assert not found.subjects
     assert "s_0000" in found.of_kind("unpaired")[0].detail

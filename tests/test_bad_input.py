@@ -111,9 +111,9 @@ def folder(image, mask):
 
 
 IMAGE_FAULTS = {
-    truncated: "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out",
-    empty: "the file is empty; fetch it again",
-    text: "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out",
+    truncated: "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it",
+    empty: "the file is empty; copy it again",
+    text: "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it",
     one_pixel: "is 1x1; a frame has at least 16x16 pixels",
     enormous: "a frame has at most 8192x8192 pixels: crop or shrink it",
     too_wide: "is 9000x16; a frame has at most 8192x8192 pixels: crop or shrink it",
@@ -135,8 +135,8 @@ def mask_with_grays(image, mask):
 
 MASK_FAULTS = {
     mask_cut: "is truncated or not a TIFF",
-    mask_of_another_size: "; make them equal",
-    mask_with_grays: "a mask has 0 and one other: threshold it, and save it as PNG or TIFF",
+    mask_of_another_size: "; save the mask in the frame's size",
+    mask_with_grays: "a mask has 0 and one other value: threshold it, and save it as PNG or TIFF",
 }
 
 
@@ -189,7 +189,9 @@ def test_a_row_past_the_frame_names_the_frame(kaggle, run, refused, tmp_path):
         ("evaluate", run, kaggle),
     ):
         (line,) = refused(*arguments)
-        assert line.startswith(f"{image}: its row of run lengths runs to pixel 243699, but a ")
+        assert line.startswith(
+            f"{image}: the row with its run-length mask ends at pixel 243699, but a "
+        )
         assert line.endswith("it was written for another frame size")
 
 
@@ -213,7 +215,7 @@ def test_a_folder_without_frames_is_named(run, refused, tmp_path):
         ("evaluate", run, nothing),
     ):
         (line,) = refused(*arguments)
-        assert line.startswith(f"{nothing}: holds no frames")
+        assert line.startswith(f"{nothing}: contains no frames")
 
 
 def test_a_missing_folder_is_named(run, refused, tmp_path):
@@ -253,11 +255,11 @@ def test_bad_frames_are_left_out_on_demand_and_listed(kaggle, call, tmp_path):
     out = tmp_path / "run"
     code, lines = call("train", kaggle, "--out", out, *gate, *TINY, "--skip-bad")
     assert code == 0
-    (line,) = (line for line in lines if line.startswith("left out: "))
-    assert line.startswith(f"left out: {image}: is truncated")
+    (line,) = (line for line in lines if line.startswith("excluded: "))
+    assert line.startswith(f"excluded: {image}: is truncated")
     run = Run(out)
     assert run.stages == ("gate", "segmenter")
-    assert run.description["bad_frames"] == [line.removeprefix("left out: ")]
+    assert run.description["bad_frames"] == [line.removeprefix("excluded: ")]
     assert run.description["data"]["frames"] == 7
     split = json.loads((out / "split.json").read_text())
     names = [frame["name"] for part in split.values() for frame in part]
@@ -277,7 +279,10 @@ def test_training_where_no_frame_holds_a_nerve_is_refused(kaggle, refused, tmp_p
     for frame in find_frames(kaggle):
         cv2.imwrite(str(frame.mask), np.zeros(read_image(frame.image).shape, np.uint8))
     (line,) = refused("train", kaggle, "--out", tmp_path / "out", *QUICK)
-    assert line == f"{kaggle}: no training frame holds a nerve; there is nothing to segment"
+    assert line == (
+        f"{kaggle}: no training frame has a nerve, so no segmenter can be trained; add frames with"
+        " a nerve"
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,7 +297,7 @@ def test_training_where_no_frame_holds_a_nerve_is_refused(kaggle, refused, tmp_p
         ),
         (
             ("--gate", "lite0", "--gate-weights", "nowhere.h5"),
-            "nowhere.h5: there is no such weights file",
+            "gate weights nowhere.h5: file not found",
         ),
         (("--hold-out", "1-3,nobody"), "hold-out subject "),
     ],
@@ -331,7 +336,9 @@ def test_what_is_in_the_way_of_the_output_is_kept(kaggle, run, refused, tmp_path
     ):
         for force in ((), ("--force",)):
             (line,) = refused(*command, "--out", thesis, *force)
-            assert line == f"--out {thesis}: holds other files (no {marker}); name another folder"
+            assert (
+                line == f"--out {thesis}: contains other files (no {marker}); name another folder"
+            )
             (line,) = refused(*command, "--out", thesis / "chapter_1.txt", *force)
             assert line.endswith("chapter_1.txt: is a file; name a folder")
     (line,) = refused("train", kaggle, *QUICK, "--out", run)
@@ -341,8 +348,8 @@ def test_what_is_in_the_way_of_the_output_is_kept(kaggle, run, refused, tmp_path
 def test_a_missing_run_is_named(kaggle, run, refused, tmp_path):
     nowhere = tmp_path / "nowhere"
     messages = {
-        nowhere: "is not there; make a run with nerveceg train",
-        kaggle: "is no run (it has no run.json); make one with nerveceg train",
+        nowhere: "not found; make a run with nerveceg train",
+        kaggle: "is not a run folder (it has no run.json); make one with nerveceg train",
     }
     for missing, message in messages.items():
         for arguments in (
@@ -369,7 +376,7 @@ def test_names_may_hold_what_is_markup_elsewhere(kaggle, refused, tmp_path):
     for frame in find_frames(odd)[:1]:
         empty(frame.image, None)
         (line,) = refused("train", odd, "--out", tmp_path / "out", *QUICK)
-        assert line == f"{frame.image}: the file is empty; fetch it again"
+        assert line == f"{frame.image}: the file is empty; copy it again"
 
 
 @pytest.mark.usefixtures("eagerly")

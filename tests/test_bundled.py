@@ -92,7 +92,7 @@ def test_a_package_without_its_weights_says_so(nerveceg, monkeypatch, kaggle, tm
     code, _, err = nerveceg("predict", kaggle / "train", "--out", tmp_path / "out")
     assert code == 2
     (line,) = err.splitlines()
-    assert line.endswith("holds no model; install the package anew, or name a RUN")
+    assert line.endswith("has no model; install the package again, or name a RUN")
 
 
 def test_the_int8_export_says_what_the_model_says(said):

@@ -181,8 +181,8 @@ class TestDicom:
         ("tags", "message"),
         [
             ({"Rows": 60000}, "a frame has at most 8192x8192"),
-            ({"Rows": 0}, "is a DICOM without a picture"),
-            ({"NumberOfFrames": 10**7}, "says that it holds 10000000 frames"),
+            ({"Rows": 0}, "is a DICOM without an image"),
+            ({"NumberOfFrames": 10**7}, "declares 10000000 frames"),
             ({"PhotometricInterpretation": "NONSENSE"}, "frame 0: cannot be decoded"),
             ({"BitsAllocated": 13}, "frame 0: cannot be decoded"),
         ],

@@ -69,8 +69,8 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
 
     code, printed, err = call(out)
     assert code == 0, err
-    assert "fold 1 of 2: was finished before" in err
-    assert "fold 2 of 2: was finished before" not in err
+    assert "fold 1 of 2: already finished" in err
+    assert "fold 2 of 2: already finished" not in err
     assert models() == trained_at
     assert "each frame scored by a run that never saw its subject" in " ".join(printed.split())
     result = json.loads((out / "metrics.json").read_text())
@@ -88,10 +88,10 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
         assert not trained & {f["subject"] for f in split["held_out"]}
 
     code, _, err = call(out, "--seed", "3")
-    assert (code, "was begun with another recipe" in err) == (2, True)
+    assert (code, "was started with another recipe" in err) == (2, True)
     assert (out / "metrics.json").exists()
     code, _, err = nerveceg("report", out, "--out", tmp_path / "r.html")
-    assert (code, "holds folds; name one of them" in err) == (2, True)
+    assert (code, "contains folds; name one fold" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_a_fold_that_cannot_be_trained_is_named_before_any_is(nerveceg, few, tin
     options = (*tiny, "--only", "segmenter", "--cv", "3")
     code, _, err = nerveceg("train", data, "--out", out, *options[6:])
     assert code == 2
-    assert re.search(r"data: fold \d of 3: no training frame holds a nerve; there is", err), err
+    assert re.search(r"data: fold \d of 3: no training frame has a nerve, so no seg", err), err
     assert not out.exists()

@@ -175,7 +175,7 @@ def test_of_a_file_that_is_cut_off_the_frames_before_are_used(name, share, whole
         read_image(path, FRAMES)
     (note,) = (str(note.message) for note in noted)
     declared = re.match(
-        rf"{re.escape(str(path))}: is cut off: it declares (\d+) frames( or more)?, of which"
+        rf"{re.escape(str(path))}: is truncated: it declares (\d+) frames( or more)?, but only"
         rf" {len(frames)} can be decoded; ",
         note,
     )
@@ -189,7 +189,7 @@ def test_of_a_file_that_is_cut_off_the_frames_before_are_used(name, share, whole
 def test_of_pages_whose_directories_are_at_the_end_the_first_is_left(whole, tmp_path):
     content, expected = whole["together.tif"]
     (tmp_path / "a.tif").write_bytes(content[: len(content) // 2])
-    with pytest.warns(NervecegWarning, match="declares 2 frames or more, of which 1 can be"):
+    with pytest.warns(NervecegWarning, match="declares 2 frames or more, but only 1 can be"):
         (frame,) = find_images(tmp_path / "a.tif")
     assert frame.name == "a_0000"
     assert_frames([read_image(frame.image, frame.index)], expected[:1])
@@ -208,7 +208,7 @@ def test_a_dicom_may_declare_more_frames_than_it_holds(name, sweep, tmp_path):
         dataset["PixelData"].is_undefined_length = True
     dataset.DataSetTrailingPadding = bytes(len(dataset.PixelData))  # which is no frame
     dataset.save_as(path)
-    with pytest.warns(NervecegWarning, match="declares 12 frames, of which 5 can be decoded"):
+    with pytest.warns(NervecegWarning, match="declares 12 frames, but only 5 can be decoded"):
         assert count_frames(path) == 5
     images = np.stack(list(read_cine(path))).astype(float)
     assert np.abs(images - sweep[:5]).mean() < 3
@@ -218,7 +218,7 @@ def test_a_dicom_may_declare_more_frames_than_it_holds(name, sweep, tmp_path):
 def test_a_file_without_one_whole_frame_is_an_error(name, whole, tmp_path):
     content = whole[name][0]
     (tmp_path / name).write_bytes(content[: len(content) // 20])
-    with pytest.raises(FrameError, match=f"{name}: is cut off in its first frame; fetch it again"):
+    with pytest.raises(FrameError, match=f"{name}: is truncated in its first frame; copy it again"):
         count_frames(tmp_path / name)
 
 
@@ -432,7 +432,7 @@ def test_masks_and_rows_of_frames_that_are_cut_off_are_passed_over(
 ):
     content, _ = whole[name]
     path = folder_of(tmp_path, sweep, name, content[: 2 * len(content) // 3], masks)
-    with pytest.warns(NervecegWarning, match="is cut off") as noted:
+    with pytest.warns(NervecegWarning, match="is truncated") as noted:
         frames = find_frames(tmp_path)
     assert len(noted) == 1
     assert 3 < len(frames) < FRAMES
@@ -457,7 +457,7 @@ def test_where_masks_are_cut_off_the_frames_without_one_are_named(whole, sweep, 
     masks = tmp_path / "masks" / "rle.tif"
     masks.write_bytes(masks.read_bytes()[: masks.stat().st_size // 2])
     errors = []
-    with pytest.warns(NervecegWarning, match="masks/rle.tif: is cut off"):
+    with pytest.warns(NervecegWarning, match="masks/rle.tif: is truncated"):
         frames = find_frames(tmp_path, errors.append)
     assert len(frames) + len(errors) == FRAMES
     for number, error in enumerate(errors, start=len(frames)):

@@ -101,7 +101,7 @@ def test_a_run_that_is_whole_is_read(run, until_built):
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [
         (("data",), [], "data is not an object"),
         (("data", "folder"), 5, "data.folder is not text or null"),
@@ -117,18 +117,18 @@ def test_a_run_that_is_whole_is_read(run, until_built):
         (("recipe",), "fast", "recipe is not an object or null"),
     ],
 )
-def test_a_wrong_value_in_run_json_is_named_to_whoever_reads_it(run, at, value, said):
+def test_a_wrong_value_in_run_json_is_named_to_whoever_reads_it(run, at, value, message):
     (run / "run.json").write_text(json.dumps(changed(RUN, at, value)))
     for read in (read_all, resume):
         with pytest.raises(RunError) as caught:
             read(run)
         assert str(caught.value) == (
-            f"{run / 'run.json'}: is missing or damaged ({said}); train again"
+            f"{run / 'run.json'}: is missing or damaged ({message}); train again"
         )
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [
         *(((key,), GONE, f"{key} is missing") for key in RUN if key not in ("versions",)),
         (("data", "fingerprint"), GONE, "data.fingerprint is missing"),
@@ -145,12 +145,12 @@ def test_a_wrong_value_in_run_json_is_named_to_whoever_reads_it(run, at, value, 
         (("recipe", "augment_strength"), float("nan"), "recipe.augment_strength is not a number"),
     ],
 )
-def test_what_a_resumed_training_lacks_is_named(run, until_built, at, value, said):
+def test_what_a_resumed_training_lacks_is_named(run, until_built, at, value, message):
     (run / "run.json").write_text(json.dumps(changed(RUN, at, value)))
     with pytest.raises(RunError) as caught:
         resume(run)
     line = str(caught.value)
-    assert line.startswith(f"{run / 'run.json'}: {said}; go on with the version that it was begun")
+    assert line.startswith(f"{run / 'run.json'}: {message}; resume with the version that it was st")
     assert "(9.9, this is " in line
     assert line.endswith("or train a new run")
 
@@ -170,7 +170,7 @@ def test_values_of_what_is_not_trained_may_be_left_out():
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "at", "value", "said"),
+    ("name", "content", "at", "value", "message"),
     [
         *(("split", SPLIT, (k,), GONE, f"{k} is missing") for k in list(SPLIT)[:3]),
         *(("split", SPLIT, (k,), "x", f"{k} is not a list") for k in SPLIT),
@@ -212,15 +212,15 @@ def test_values_of_what_is_not_trained_may_be_left_out():
         ("threshold_search", SEARCH, ("score",), [[0.1], [0.2]], "score does not match"),
     ],
 )
-def test_a_damaged_value_is_named_by_file_and_key(run, name, content, at, value, said):
+def test_a_damaged_value_is_named_by_file_and_key(run, name, content, at, value, message):
     (run / "run.json").write_text(json.dumps({**RUN, "finished": True}))
     (run / f"{name}.json").write_text(json.dumps(changed(content, at, value)))
     with pytest.raises(RunError) as caught:
         read_all(run)
     line = str(caught.value)
     assert line.startswith(f"{run / name}.json: is ")
-    assert f"{said}" in line
-    assert line.endswith("train again" if name == "split" else "run nerveceg tune again")
+    assert f"{message}" in line
+    assert line.endswith("train again" if name == "split" else "write it again with tune(run)")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"run"', b"\xff\xfe"])
@@ -237,7 +237,7 @@ def test_what_is_no_json_object_is_named(run, name, text):
 )
 def test_a_split_that_is_damaged_is_none_to_train_by(run, at, value):
     (run / "split.json").write_text(json.dumps(changed(SPLIT, at, value)))
-    with pytest.raises(NervecegError, match=r"split\.json: is no split\.json of a run"):
+    with pytest.raises(NervecegError, match=r"split\.json: is not the split\.json of a run"):
         load_split(run / "split.json", None)
 
 
@@ -245,7 +245,7 @@ HISTORY = "stage,epoch,name,value\ngate,1,loss,0.5\ngate,2,loss,nan\n"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("epoch,", "", r"epoch is missing"),
         ("stage,", "stages,", r"stage is missing"),
@@ -257,7 +257,7 @@ HISTORY = "stage,epoch,name,value\ngate,1,loss,0.5\ngate,2,loss,nan\n"
         ("gate,1", '"gate,1', r"unexpected end of data|row 1 has "),
     ],
 )
-def test_a_damaged_history_is_named(tmp_path, old, new, said):
+def test_a_damaged_history_is_named(tmp_path, old, new, message):
     path = tmp_path / "history.csv"
     path.write_text(HISTORY)
     History(path, "segmenter", 0)
@@ -267,7 +267,7 @@ def test_a_damaged_history_is_named(tmp_path, old, new, said):
         lambda: History(path, "segmenter", 0),
         lambda: draw_curves(path, tmp_path / "history.png"),
     ):
-        with pytest.raises(RunError, match=rf"{path}: is damaged \(.*({said}).*; remove it"):
+        with pytest.raises(RunError, match=rf"{path}: is damaged \(.*({message}).*; remove it"):
             read()
 
 
@@ -300,29 +300,29 @@ def folds(monkeypatch, kaggle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [
         *(((k,), GONE, f"({k} is missing)") for k in ("folds", "only", "data", "recipe")),
         (("folds",), "2", "(folds is not a whole number)"),
         (("recipe",), None, "(recipe is not an object)"),
         (("seeds",), [1, 2], "(seeds is not known)"),
-        (("folds",), 3, "was begun with another --cv;"),
-        (("recipe", "of_a_later_version"), 1, "was begun with another recipe;"),
+        (("folds",), 3, "was started with another k=K;"),
+        (("recipe", "of_a_later_version"), 1, "was started with another recipe;"),
     ],
 )
-def test_a_damaged_cv_json_is_named(folds, tmp_path, at, value, said):
+def test_a_damaged_cv_json_is_named(folds, tmp_path, at, value, message):
     path = tmp_path / "cv" / "cv.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(changed(whole, at, value)))
-    assert said in folds(RunError)
+    assert message in folds(RunError)
     path.write_text(json.dumps(whole))
     folds(Going)
     for text in ("", "[]"):
         path.write_text(text)
         line = folds(RunError)
         assert line.startswith(f"{path}: is damaged, or of a later version (")
-        assert line.endswith("or pass --force to start anew")
-        with pytest.warns(NervecegWarning, match="cv is as it was"):
+        assert line.endswith("or pass force=True to start again")
+        with pytest.warns(NervecegWarning, match="cv is unchanged"):
             folds(Going, force=True)
         shutil.rmtree(tmp_path / "cv.new")
 
@@ -337,7 +337,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [
         *(((k,), GONE, f"{k} is missing") for k in FACTS),
         (("frame_size",), [96], "frame_size is not a list of 2"),
@@ -351,14 +351,14 @@ FACTS = {
         (("precision",), 32, "precision is not text"),
     ],
 )
-def test_damaged_facts_of_an_export_are_named(at, value, said):
+def test_damaged_facts_of_an_export_are_named(at, value, message):
     path = Path("model.tflite")
     assert check_metadata(path, FACTS) == FACTS
     assert read_metadata(WEIGHTS / "int8.tflite")["precision"] == "int8"
     with pytest.raises(ModelError) as caught:
         check_metadata(path, changed(FACTS, at, value))
     assert str(caught.value) == (
-        f"model.tflite: its {NAME} is damaged, or of another version ({said}); export it again"
+        f"model.tflite: its {NAME} is damaged, or of another version ({message}); export it again"
     )
 
 

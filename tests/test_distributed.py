@@ -58,10 +58,10 @@ main()
 """
 
 
-def worker_environment(place):
-    """What a worker at a place finds in its environment; it knows the tests' nets."""
+def worker_environment(tf_config):
+    """The environment of a worker with this TF_CONFIG; it knows the tests' nets."""
     known = {"PYTHONPATH": str(Path(__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return {**os.environ, **known, "TF_CONFIG": json.dumps(place)}
+    return {**os.environ, **known, "TF_CONFIG": json.dumps(tf_config)}
 
 
 def two_workers(*arguments, killed=None, others=None):
@@ -74,13 +74,13 @@ def two_workers(*arguments, killed=None, others=None):
         s.close()
     processes = []
     for index in range(2):
-        place = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        tf_config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         last = 2 if index == killed else -1
         given = others if index and others else arguments
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, str(last), *map(str, given)],
-                env=worker_environment(place),
+                env=worker_environment(tf_config),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -123,7 +123,7 @@ def test_a_wrong_tf_config_is_one_line(text, monkeypatch, run_command, tmp_path)
     monkeypatch.setenv("TF_CONFIG", text)
     code, printed = run_command("train", SAMPLES, "--out", tmp_path / "run")
     assert code == 2
-    assert printed.startswith("error: TF_CONFIG: is no JSON such as")
+    assert printed.startswith("error: TF_CONFIG: is not JSON such as")
     assert len(printed.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
@@ -146,16 +146,19 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 frames, _ = read_frames(find_frames(SAMPLES)[:49], [(32, 32)])
-recipe = Recipe.from_options(epochs=2, segmenter_frames="all", clip_norm=0.1, segmenter_learning_rate=1e-3)
+recipe = Recipe.from_options(
+    epochs=2, segmenter_frames="all", clip_norm=0.1, segmenter_learning_rate=1e-3
+)
+training, validation = frames.select(range(33)), frames.select(range(33, 49))
 both = {
     "one": tf.distribute.get_strategy(), "two": tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 }
 for name, strategy in both.items():
     run = Run.create(Path(sys.argv[1]) / name, {})
     keras.utils.set_random_seed(0)
-    with strategy.scope():  # dropout draws for each device
+    with strategy.scope():  # no dropout: each device has its own random numbers
         model = SharedGate(UNet((32, 32, 1), base_filters=2), dropout=0.0)
-    train_stage(run, "shared", model, frames.select(range(33)), frames.select(range(33, 49)), recipe)
+    train_stage(run, "shared", model, training, validation, recipe)
     run.save("shared", model)
     assert model.distribute_strategy is strategy
     assert all(not getattr(layer, "synchronized", False) for layer in model.layers)
@@ -178,11 +181,11 @@ def test_two_devices_end_as_one(tmp_path):
             )  # ten steps
     frames, _ = read_frames(find_frames(SAMPLES)[49:65], [(32, 32)])
     images = frames.images[32, 32].astype("float32")
-    answers = [
+    outputs = [
         Run(tmp_path / name).load("shared").predict(images, verbose=0) for name in ("one", "two")
     ]
     for output in ("presence", "mask"):
-        differences = np.abs(answers[0][output] - answers[1][output])
+        differences = np.abs(outputs[0][output] - outputs[1][output])
         assert differences.mean() < TRAINED_MEAN
         assert differences.max() < TRAINED_MOST
 
@@ -229,13 +232,13 @@ def test_after_a_killed_worker_all_go_on(killed, whole, tmp_path):
     (error,) = printed[printed.index("error: ") :].splitlines()
     assert error.startswith("error: a worker was lost (")
     assert error.endswith(
-        "), and the training cannot go on without it; start all workers again, with --resume RUN"
-        " if RUN is there"
+        "), and the training cannot continue without it; start all workers again, with nerveceg"
+        " train --resume RUN if the run folder exists"
     )
     assert not list(run.glob("*.keras"))
-    went_on = two_workers("train", "--resume", run)
-    assert [code for code, _ in went_on] == [0, 0], went_on
-    assert ((run / "history.csv").read_text(), weights(went_on)) == whole
+    resumed = two_workers("train", "--resume", run)
+    assert [code for code, _ in resumed] == [0, 0], resumed
+    assert ((run / "history.csv").read_text(), weights(resumed)) == whole
 
 
 @pytest.mark.slow
@@ -257,14 +260,14 @@ def test_a_worker_without_frames_is_missed_in_one_line(tmp_path):
 def test_an_address_that_is_taken_is_one_line(tmp_path):
     with socket.create_server(("localhost", 0)) as taken:
         cluster = {"worker": [f"localhost:{taken.getsockname()[1]}", "localhost:1"]}
-        place = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
+        tf_config = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
         ended = subprocess.run(
             [sys.executable, "-c", WORKER, "-1", "train", SAMPLES, "--out", tmp_path / "run"],
-            env=worker_environment(place),
+            env=worker_environment(tf_config),
             capture_output=True,
             text=True,
             timeout=300,
         )
     assert ended.returncode == 2
-    assert "error: TF_CONFIG: this worker's address cannot be served at" in ended.stderr
+    assert "error: TF_CONFIG: this worker cannot listen at its address" in ended.stderr
     assert "Traceback" not in ended.stderr

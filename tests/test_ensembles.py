@@ -180,19 +180,19 @@ def shapes_of(path, seed):
     ShapeModel.fit(masks).save(path / SHAPES)
 
 
-def test_runs_of_other_shapes_leave_that_step_out_and_say_so(runs):
-    """Together they make one mask, to which the shapes of one of them would be applied."""
+def test_runs_with_different_shapes_leave_that_step_out_with_a_warning(runs):
+    """The ensemble makes one mask, and no run's shape model fits it."""
     thresholds_of(runs, "fill", "shape")
     for seed, path in enumerate(runs):
         shapes_of(path, seed)
-    said = "learned other shapes of nerves (shapes.npz); together they leave the step shape out"
-    with pytest.warns(NervecegWarning, match=re.escape(f"{runs[0]} and {runs[1]} {said}")):
+    reason = "learned different nerve shapes (shapes.npz); the ensemble leaves the step shape out"
+    with pytest.warns(NervecegWarning, match=re.escape(f"{runs[0]} and {runs[1]} {reason}")):
         both = open_runs(runs)
     assert both.thresholds.postprocessing == ("fill",)
     assert MaskPostprocessor.from_run(both).shapes is None
 
 
-def test_runs_of_equal_shapes_take_that_step(runs, recwarn):
+def test_runs_with_equal_shapes_use_that_step(runs, recwarn):
     thresholds_of(runs, "shape")
     for path in runs:
         shapes_of(path, seed=7)
@@ -200,17 +200,17 @@ def test_runs_of_equal_shapes_take_that_step(runs, recwarn):
     assert both.thresholds.postprocessing == ("shape",)
     assert MaskPostprocessor.from_run(both).shapes.equals(ShapeModel.load(runs[1] / SHAPES))
     (runs[1] / SHAPES).unlink()
-    # Alone and looking four times, the first has all that it needs.
+    # The first run alone, with test-time augmentation, has all that it needs.
     assert open_runs(runs[:1], augmented=True).thresholds.postprocessing == ("shape",)
     assert not [w for w in recwarn if issubclass(w.category, NervecegWarning)]
     with pytest.raises(RunError, match=f"{runs[1] / SHAPES}: is missing or damaged"):
         open_runs(runs)
 
 
-def test_runs_that_mend_otherwise_do_not_mend(runs):
+def test_runs_with_different_post_processing_use_none(runs):
     thresholds_of(runs[:1], "fill")
     thresholds_of(runs[1:], "largest")
-    with pytest.warns(NervecegWarning, match="mend their masks in different ways"):
+    with pytest.warns(NervecegWarning, match="use different post-processing steps"):
         both = open_runs(runs)
     assert both.thresholds.postprocessing == ()
 
@@ -220,7 +220,7 @@ def test_an_ensemble_is_called_by_all_its_names(runs, samples):
     assert str(both.path) == f"{runs[0]} + {runs[1]}"
     assert not both.path.exists()  # so that nothing is read from it as if it were a folder
     assert open_runs(runs[:1], augmented=True).path == runs[0]
-    with pytest.raises(RunError, match=re.escape(f"{both.path}: the data holds no validation fra")):
+    with pytest.raises(RunError, match=re.escape(f"{both.path}: the data has no validation fra")):
         frames_of_subset(both, samples[:1], "validation")
 
 
@@ -228,9 +228,9 @@ def test_runs_of_other_data_do_not_report_on_the_first_ones(runs, tmp_path):
     assert open_runs(runs).data == str(SAMPLES)
     other = tmp_path / "elsewhere"
     other.mkdir()
-    Run(runs[1]).describe(data={"folder": str(other)})
-    with pytest.raises(RunError, match="were trained on other data each; name a folder of labell"):
+    Run(runs[1]).update_metadata(data={"folder": str(other)})
+    with pytest.raises(RunError, match="were trained on different data; name a folder of labell"):
         _ = open_runs(runs).data
-    Run(runs[1]).describe(data={})
-    with pytest.raises(RunError, match=f"{runs[1]}: does not say what it was trained on"):
+    Run(runs[1]).update_metadata(data={})
+    with pytest.raises(RunError, match=f"{runs[1]}: does not record its training data"):
         _ = open_runs(runs).data

@@ -1,4 +1,4 @@
-"""Maps that say why: their form, what must hold of them, and that they are not mere edges."""
+"""Explanation maps: their shape, their properties, and that they are more than edges."""
 
 from functools import cache, partial
 from itertools import pairwise
@@ -34,7 +34,7 @@ OF_GATE = [name for name, method in METHODS.items() if method.stage == "gate"]
 
 @pytest.fixture(scope="module")
 def images(few):
-    """Four real frames, in a size that is no gate's."""
+    """Four real frames, in a size that no gate has."""
     read = [cv2.resize(read_image(frame.image), (72, 56)) for frame in few[:4]]
     return np.stack(read)[..., None].astype(np.float32)
 
@@ -47,7 +47,7 @@ def lite():
 
 
 def speaking_for(gate):
-    """The gate, whose features all speak for a nerve, so that no map of them is 0."""
+    """The gate with features that all raise presence, so no map is 0."""
     head = gate.get_layer("presence")
     kernel, bias = head.get_weights()
     head.set_weights([np.abs(kernel), bias])
@@ -63,7 +63,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def gates(lite):
-    """Gates by name, each made when it is first asked for."""
+    """Gates by name, each built when it is first needed."""
 
     @cache
     def gate(name):
@@ -81,7 +81,7 @@ def gates(lite):
 
 def quick(name):
     """The method; integrated gradients with the few steps that suffice where they may be coarse."""
-    explain = METHODS[name].explain
+    explain = METHODS[name].compute_maps
     return partial(explain, tolerance=10.0) if name == "integrated" else explain
 
 
@@ -139,11 +139,11 @@ def randomised(lite):
     "name", ["grad-cam", "gradients", pytest.param("integrated", marks=pytest.mark.slow)]
 )
 def test_a_map_is_of_the_weights_and_not_of_the_frame_alone(lite, randomised, images, name):
-    """Adebayo 2018; guided backpropagation is known to fail this, and its docstring says so."""
+    """Adebayo 2018; guided backpropagation is known to fail this, as its docstring warns."""
     maps = (np.abs(quick(name)(gate, images)) for gate in (lite, randomised))
     for ours, theirs in zip(*maps, strict=True):
         alike = spearmanr(ours.ravel(), theirs.ravel()).statistic
-        assert not alike > 0.7  # it is no number where one of them is 0 throughout
+        assert not alike > 0.7  # NaN if one of them is 0 everywhere
 
 
 def test_explaining_leaves_the_model_as_it_was(small, images, tmp_path):
@@ -172,7 +172,7 @@ def test_weights_that_change_are_seen(images):
 
 
 def bright_patch_gate():
-    """A gate whose answer is known: it adds up what is brighter than 200."""
+    """A gate with a known output: the sum of what is brighter than 200."""
     image = keras.Input((32, 32, 1), name="image")
     bright = keras.layers.ReLU(name="bright")(keras.layers.Rescaling(1 / 55, -200 / 55)(image))
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(bright)
@@ -185,19 +185,19 @@ def test_maps_point_at_what_the_gate_goes_by(name):
     image = np.full((1, 64, 96, 1), 60, np.float32)
     image[:, 20:40, 50:80] = 255
     mask = image > 200
-    found = point(METHODS[name].explain(bright_patch_gate(), image), mask)
-    assert found.area == pytest.approx(20 * 30 / (64 * 96))
-    assert found.energy > 0.8
-    assert found.ratio > 8
+    result = point(METHODS[name].compute_maps(bright_patch_gate(), image), mask)
+    assert result.area == pytest.approx(20 * 30 / (64 * 96))
+    assert result.energy > 0.8
+    assert result.ratio > 8
 
 
 def test_the_pointing_game_counts_rightly():
     masks = np.zeros((3, 10, 10, 1))
     masks[:2, 2:4, 5:10] = 1
     even = np.ones((3, 10, 10, 1))
-    found = point(even, masks)
-    assert_formula(found.energy, [0.1, 0.1])  # the third has no nerve
-    assert found.ratio == pytest.approx(1)
+    result = point(even, masks)
+    assert_formula(result.energy, [0.1, 0.1])  # the third has no nerve
+    assert result.ratio == pytest.approx(1)
     away = even.copy()
     away[0, 0, 0] = -5  # signs do not count
     np.testing.assert_array_equal(point(away, masks).hit, [False, True])
@@ -211,7 +211,7 @@ OTHERS = [n for n in SEGMENTERS if n != "unet" and not n.startswith("pretrained"
 @pytest.mark.parametrize(
     "name", ["unet", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
 )
-def test_a_segmenter_says_why_it_drew(name, images):
+def test_a_segmenter_is_explained(name, images):
     keras.utils.set_random_seed(1)
     segmenter = SEGMENTERS[name](input_shape=(32, 32, 1), base_filters=2)
     maps = seg_grad_cam(segmenter, images, where=np.ones_like(images))
@@ -221,20 +221,20 @@ def test_a_segmenter_says_why_it_drew(name, images):
     assert not seg_grad_cam(segmenter, images, where=np.zeros_like(images)).any()
 
 
-def test_the_drawn_pixels_are_explained_by_default(images):
+def test_the_pixels_of_the_mask_are_explained_by_default(images):
     keras.utils.set_random_seed(1)
     segmenter = tiny_segmenter((48, 64, 1))
     small = np.stack([cv2.resize(image, (64, 48)) for image in images])[..., None]
     kernel, bias = segmenter.get_layer("mask").get_weights()
-    drawn = segmenter(small, training=False).numpy()
-    middle = np.median(np.log(drawn / (1 - drawn)))
+    mask = segmenter(small, training=False).numpy()
+    middle = np.median(np.log(mask / (1 - mask)))
     segmenter.get_layer("mask").set_weights([kernel, bias - middle])
-    drawn = segmenter(small, training=False).numpy() >= 0.5
-    assert 0.1 < drawn.mean() < 0.9
+    mask = segmenter(small, training=False).numpy() >= 0.5
+    assert 0.1 < mask.mean() < 0.9
     maps = seg_grad_cam(segmenter, small)
     assert maps.any()
     # A pixel within rounding of .5 may count on one side and not on the other: one of thousands.
-    assert_same_slopes(maps, seg_grad_cam(segmenter, small, where=drawn))
+    assert_same_slopes(maps, seg_grad_cam(segmenter, small, where=mask))
 
 
 def test_attention_is_the_models_own(images):
@@ -323,9 +323,9 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "lime"), "lime: explains nothing; choose among grad-cam, grad-cam++"),
+        (("--method", "lime"), "lime: not a method; choose one of grad-cam, grad-cam++"),
         (("--layer", "nowhere"), "--layer nowhere: tiny_gate has no such layer"),
-        (("--method", "gradients", "--layer", "x"), "--layer x: means nothing to gradients"),
+        (("--method", "gradients", "--layer", "x"), "--layer x: has no effect on gradients"),
         (("--method", "attention"), "tiny_segmenter: has no attention to show"),
     ],
 )
@@ -343,7 +343,7 @@ def test_the_report_can_show_why(run, run_command, tmp_path):
     assert code == 0, printed
     text = page.read_text()
     assert "why: Grad-CAM" in text
-    assert text.count('"why":"data:image/webp') == text.count('"answer":"data:image/webp') > 0
+    assert text.count('"why":"data:image/webp') == text.count('"masks":"data:image/webp') > 0
     code, printed = run_command("report", run.path, run.path, "--out", page, "--explain", "guided")
     assert code == 2
     run_command("report", run.path, "--out", tmp_path / "plain.html")

@@ -1,4 +1,4 @@
-"""Exports are held against their run, and one that fails is not left behind."""
+"""Exports are compared with their run, and one that fails is removed."""
 
 import json
 import shutil
@@ -14,10 +14,11 @@ from tiny import tiny_gate, tiny_segmenter
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.export import export as module
+from nerveceg_tf.export.config import GATE, Limits
+from nerveceg_tf.export.exporters import TFLiteExporter, open_export
 from nerveceg_tf.export.graph import Served
 from nerveceg_tf.export.prediction import Prediction, postprocess_output
-from nerveceg_tf.export.tflite import GATE
-from nerveceg_tf.export.verify import ExportComparison, Limits, open_export
+from nerveceg_tf.export.verify import ExportComparison
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -36,29 +37,29 @@ def run(tmp_path_factory, data, few):
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("lite") / "model.tflite"
-    module.export(run, out, module.ExportConfig(module.ExportFormat.tflite), few)
+    module.export_run(run, out, module.ExportConfig(module.ExportFormat.tflite), few)
     return out
 
 
 def test_the_command_writes_and_verify_agrees(run, data, tmp_path, nerveceg):
     out, figures = tmp_path / "model.tflite", tmp_path / "figures.json"
     options = ["--format", "tflite", "--precision", "float16", "--licence", "CC BY 4.0"]
-    code, printed, said = nerveceg("export", run.path, *options, "--out", out)
-    assert code == 0, said
+    code, printed, errors = nerveceg("export", run.path, *options, "--out", out)
+    assert code == 0, errors
     assert "gate AUC" in printed
     options = ["--against", run.path, "--on", data, "--subset", "train", "--json", figures]
-    code, printed, said = nerveceg("verify", out, *options)
-    assert code == 0, said
-    found = json.loads(figures.read_text())
-    assert found["subset"] == "train"
-    (of_export,) = found["exports"]
-    assert of_export["frames"] == found["run"]["frames"] == 4
+    code, printed, errors = nerveceg("verify", out, *options)
+    assert code == 0, errors
+    content = json.loads(figures.read_text())
+    assert content["subset"] == "train"
+    (of_export,) = content["exports"]
+    assert of_export["frames"] == content["run"]["frames"] == 4
     assert 0 < of_export["median_ms"] <= of_export["p95_ms"]
     assert of_export["megabytes"] == pytest.approx(out.stat().st_size / 1e6)
     assert of_export["presence_difference"] < FLOAT16
-    _, facts = open_export(out)
-    assert facts["licence"] == "CC BY 4.0"
-    assert facts["verified"]["subset"] == "validation"
+    _, metadata = open_export(out)
+    assert metadata["licence"] == "CC BY 4.0"
+    assert metadata["verified"]["subset"] == "validation"
 
 
 def test_verify_exits_with_1_where_a_limit_is_broken(run, data, few, exported, tmp_path, nerveceg):
@@ -74,32 +75,34 @@ def test_verify_exits_with_1_where_a_limit_is_broken(run, data, few, exported, t
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
-    ("options", "mend"),
+    ("options", "suggestion"),
     [
         (["--out", "m.tflite"], "presence differs"),
         (["--out", "two", "--split"], "presence differs"),
         (["--out", "m.tflite", "--frame-size", "2x2"], "a --frame-size nearer to"),
     ],
 )
-def test_an_export_that_fails_is_not_left(
-    run, exported, tmp_path, nerveceg, monkeypatch, options, mend
+def test_an_export_that_fails_is_removed(
+    run, exported, tmp_path, nerveceg, monkeypatch, options, suggestion
 ):
-    """A good one stands for what was written, and its answers are turned round."""
+    """A good export is copied instead of a new one, and its presences are inverted."""
 
-    def write(_, path, size, precision, measured, split):
-        shutil.copy(exported, path / GATE if split else path)
+    def write(exporter, model, run, path, *_):
+        shutil.copy(exported, path / GATE if exporter.config.split else path)
 
-    def open_worse(path):
-        ask, facts = open_export(exported)
-        return lambda image: ask(image)._replace(presence=1 - ask(image).presence), facts
+    def open_worse(path, threads=None):
+        predict, _ = open_export(exported)
+        return lambda image: predict(image)._replace(presence=1 - predict(image).presence)
 
-    monkeypatch.setattr(module, "write_tflite", write)
-    monkeypatch.setattr(module, "open_export", open_worse)
-    options = [tmp_path / option if option[0] in "mt" else option for option in options]
-    code, _, said = nerveceg("export", run.path, "--format", "tflite", *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(TFLiteExporter, "write", write)
+        predict_worse = open_worse(exported)
+        patch.setattr(TFLiteExporter, "open", staticmethod(lambda *_: predict_worse))
+        options = [tmp_path / option if option[0] in "mt" else option for option in options]
+        code, _, errors = nerveceg("export", run.path, "--format", "tflite", *options)
     assert code == 2
-    assert "not written" in said
-    assert mend in " ".join(said.split())
+    assert "not written" in errors
+    assert suggestion in " ".join(errors.split())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +121,7 @@ def test_what_an_export_loses_is_measured(run, few):
         empty = np.zeros(frame.shape)
         return Prediction(0.0, empty.astype(np.float32), empty.astype(np.uint8))
 
-    def says_no_number(frame):
+    def predicts_nan(frame):
         return knows_all(frame)._replace(presence=np.nan)
 
     path = few[0].image
@@ -129,7 +132,7 @@ def test_what_an_export_loses_is_measured(run, few):
     assert worst.gate_auc == 0.5
     assert any("gate AUC falls" in line for line in worst.broken)
     assert worst.disagreeing == 4
-    assert "presence differs by nan" in comparison.verify(says_no_number, path, Limits()).broken[0]
+    assert "presence differs by nan" in comparison.verify(predicts_nan, path, Limits()).broken[0]
 
 
 def test_a_segmenter_alone_can_be_exported(run, data, few, tmp_path, nerveceg):
@@ -137,32 +140,32 @@ def test_a_segmenter_alone_can_be_exported(run, data, few, tmp_path, nerveceg):
     alone.write("split.json", run.read("split.json"))
     alone.save("segmenter", run.load("segmenter"))
     out = tmp_path / "model.tflite"
-    code, _, said = nerveceg("export", alone.path, "--format", "tflite", "--out", out)
-    assert code == 0, said
+    code, _, errors = nerveceg("export", alone.path, "--format", "tflite", "--out", out)
+    assert code == 0, errors
     ask, _ = open_export(out)
     assert ask(read_image(few[0].image)).presence == 1
 
 
-def test_cleaning_is_named_as_lost(run, exported, few, tmp_path):
-    """Before anything is written, which here is in the way of it."""
-    mends = Run(shutil.copytree(run.path, tmp_path / "mends"))
-    mends.thresholds = Thresholds(0.5, 0.5, postprocessing=("largest",))
-    form = module.ExportConfig(module.ExportFormat.tflite)
+def test_postprocessing_is_named_as_lost(run, exported, few, tmp_path):
+    """The warning comes before the error about an existing file."""
+    postprocessed = Run(shutil.copytree(run.path, tmp_path / "postprocessed"))
+    postprocessed.thresholds = Thresholds(0.5, 0.5, postprocessing=("largest",))
+    config = module.ExportConfig(module.ExportFormat.tflite)
     with (
-        pytest.warns(NervecegWarning, match="mends its masks by largest, which no export does"),
+        pytest.warns(NervecegWarning, match="by largest, which no export does"),
         pytest.raises(RunError, match="exists"),
     ):
-        module.export(mends, exported, form, few)
+        module.export_run(postprocessed, exported, config, few)
 
 
 @pytest.mark.parametrize(
-    ("options", "mend"),
+    ("options", "suggestion"),
     [
         (["--format", "tflite", "--out", "OUT/model"], "ends in .tflite"),
         (["--format", "onnx", "--out", "OUT/model.tflite"], "ends in .onnx"),
         (["--format", "tflite", "--split", "--out", "OUT/model.tflite"], "is a folder"),
-        (["--format", "savedmodel", "--split", "--out", "OUT/m"], "are for tflite"),
-        (["--format", "savedmodel", "--precision", "int8", "--out", "OUT/m"], "are for tflite"),
+        (["--format", "savedmodel", "--split", "--out", "OUT/m"], "only tflite takes --split"),
+        (["--format", "savedmodel", "--precision", "int8", "--out", "OUT/m"], "only tflite takes"),
         (["--format", "savedmodel", "--frame-size", "64x64", "--out", "OUT/m"], "of any size"),
         (["--format", "tflite", "--frame-size", "huge", "--out", "OUT/m.tflite"], "96x128"),
         (["--format", "tflite", "--out", "TAKEN"], "--force"),
@@ -170,14 +173,14 @@ def test_cleaning_is_named_as_lost(run, exported, few, tmp_path):
         (["--format", "torch", "--out", "OUT/m"], "torch"),
     ],
 )
-def test_wrong_options_are_named(run, exported, tmp_path, nerveceg, options, mend):
+def test_wrong_options_are_named(run, exported, tmp_path, nerveceg, options, suggestion):
     places = {"OUT": str(tmp_path), "TAKEN": str(exported)}
     for name, place in places.items():
         options = [option.replace(name, place) for option in options]
     before = exported.read_bytes()
-    code, _, said = nerveceg("export", run.path, *options)
+    code, _, errors = nerveceg("export", run.path, *options)
     assert code == 2
-    assert mend.replace("OUT", str(tmp_path)) in " ".join(said.split())
+    assert suggestion.replace("OUT", str(tmp_path)) in " ".join(errors.split())
     assert exported.read_bytes() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -188,19 +191,19 @@ def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path,
     split = run.read("split.json")
     stranger = Run(shutil.copytree(run.path, tmp_path / "stranger"))
     stranger.write("split.json", {**split, "train": []})
-    code, _, said = nerveceg("export", stranger.path, *options)
+    code, _, errors = nerveceg("export", stranger.path, *options)
     assert code == 2
-    assert "no train frames" in " ".join(said.split())
+    assert "no train frames" in " ".join(errors.split())
     stranger.write("split.json", split)
     stranger.thresholds = Thresholds(presence=1.0)
-    code, _, said = nerveceg("export", stranger.path, *options)
+    code, _, errors = nerveceg("export", stranger.path, *options)
     assert code == 2
-    assert "lets no training frame pass" in " ".join(said.split())
+    assert "no training frame passes the gate" in " ".join(errors.split())
     assert not out.exists()
 
 
 def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
-    """In what runs exports, and in the graph of a SavedModel, whatever the mask's threshold."""
+    """In runners and in the graph of a SavedModel, with any mask threshold."""
     masks = np.ones((1, 4, 4, 1), np.float32)
     for presence, nerve in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
         output = postprocess_output(presence, masks, (4, 4), Thresholds(0.5))
@@ -215,19 +218,19 @@ def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
         np.testing.assert_array_equal(passed, presence >= np.sort(presence)[2])
 
 
-def test_a_gate_alone_is_no_export(run, tmp_path, nerveceg):
+def test_a_gate_alone_cannot_be_exported(run, tmp_path, nerveceg):
     alone = Run.create(tmp_path / "alone", run.description)
     alone.write("split.json", run.read("split.json"))
     alone.save("gate", run.load("gate"))
-    code, _, said = nerveceg(
+    code, _, errors = nerveceg(
         "export", alone.path, "--format", "savedmodel", "--out", tmp_path / "out"
     )
     assert code == 2
-    assert "has no segmenter" in said
+    assert "has no segmenter" in errors
 
 
 @pytest.mark.parametrize("name", ["no.tflite", "no.onnx", "nothing"])
-def test_verify_names_what_is_no_export(run, data, tmp_path, nerveceg, name):
-    code, _, said = nerveceg("verify", tmp_path / name, "--against", run.path, "--on", data)
+def test_verify_names_what_is_not_an_export(run, data, tmp_path, nerveceg, name):
+    code, _, errors = nerveceg("verify", tmp_path / name, "--against", run.path, "--on", data)
     assert code == 2
-    assert name in said.replace("\n", "") or "pip install" in said
+    assert name in errors.replace("\n", "") or "pip install" in errors

@@ -111,7 +111,7 @@ def test_sixteen_bits_are_rounded_to_eight(gray, tmp_path):
 @pytest.mark.parametrize("kind", ["float32", "int16", "uint32"])
 def test_other_pixels_than_8_and_16_bits_are_refused(kind, gray, tmp_path):
     tiff()(tmp_path / "frame.tif", gray.astype(kind))
-    with pytest.raises(FrameError, match=f"frame.tif: holds {kind} pixels; save it with 8 or 16"):
+    with pytest.raises(FrameError, match=f"frame.tif: has {kind} pixels; save it with 8 or 16"):
         read_image(tmp_path / "frame.tif")
 
 
@@ -142,14 +142,14 @@ def test_a_mask_may_be_empty_or_full(value, gray, tmp_path):
 def test_a_jpeg_mask_is_refused_with_a_way_out(gray, mask, tmp_path):
     cv2.imwrite(str(tmp_path / "mask.jpg"), mask * 255)
     frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.jpg")
-    with pytest.raises(FrameError, match=r"mask.jpg: holds the \d+ gray values 0, .*threshold it"):
+    with pytest.raises(FrameError, match=r"mask.jpg: has \d+ gray values \(0, .*threshold it"):
         read_mask(frame, gray.shape)
 
 
 def test_a_mask_with_two_values_but_no_0_is_refused(gray, mask, tmp_path):
     cv2.imwrite(str(tmp_path / "mask.png"), mask + 1)
     frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.png")
-    with pytest.raises(FrameError, match="holds the 2 gray values 1, 2; a mask has 0 and one"):
+    with pytest.raises(FrameError, match=r"has 2 gray values \(1, 2\); a mask has 0 and one"):
         read_mask(frame, gray.shape)
 
 
@@ -157,7 +157,7 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes(gray, mask, tmp_path)
     height, width = gray.shape
     cv2.imwrite(str(tmp_path / "mask.png"), mask.T)
     frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.png")
-    message = f"mask.png: is {height}x{width} but its frame frame.tif is {width}x{height}"
+    message = f"mask.png: the mask is {height}x{width}, the frame frame.tif {width}x{height};"
     with pytest.raises(FrameError, match=message):
         read_mask(frame, gray.shape)
 

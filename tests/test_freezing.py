@@ -47,5 +47,5 @@ def test_an_encoder_whose_end_is_not_known_cannot_be_frozen():
     recipe = Recipe.from_options(
         **{**SMALL, "gate": "lite0"}, segmenter="pretrained_unet", encoder="resnet34"
     )
-    with pytest.raises(ModelError, match=r"--freeze-epochs 1: needs an encoder of this package"):
+    with pytest.raises(ModelError, match=r"freeze_epochs=1: needs an encoder of this package"):
         build(recipe, "segmenter")

@@ -1,16 +1,14 @@
-"""Gates: what every one must do, weights from everywhere, and ImageNet weights that know a cat."""
+"""Gates: tests of all of them, weights of all sources, and ImageNet weights on photographs."""
 
 import importlib
 import inspect
 from pathlib import Path
 
 import cv2
-import h5py
 import keras
 import numpy as np
 import pytest
 from bounds import assert_formula, assert_same_answer
-from keras.src.legacy.saving import legacy_h5_format
 from tiny import tiny_segmenter
 
 from nerveceg_tf import GATES, EfficientNetGate, EfficientNetLiteGate, NerveCeg, ResNetGate
@@ -27,9 +25,9 @@ from nerveceg_tf.training.recipe import Recipe
 SIZE = (32, 48)
 FRAMES = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
 LARGE = {"b4", "b5", "b6", "b7", "resnet101", "resnet152"}
-QUICK = {"b0", "lite0", "resnet18"}  # one of each family; the others when there is time
-# Trainable ones as elsewhere, in Keras Applications, in the package that Lite0's weights come from,
-# and in torchvision, less the 1000 classes and with one output instead.
+QUICK = {"b0", "lite0", "resnet18"}  # one of each family; the others are slow tests
+# Trainable parameters in Keras Applications, in the package with the weights of Lite0, and in
+# torchvision, minus the head of 1000 classes, plus one output.
 PARAMETERS = {
     "b0": 4_007_548 + 1_281,
     "b4": 17_548_616 + 1_793,
@@ -63,36 +61,36 @@ def build(name):
 
 @pytest.fixture(scope="module")
 def gate(build):
-    """Built once for all tests, which leave it as it is."""
+    """Built once for all tests, which do not change it."""
     keras.utils.set_random_seed(0)
     return build(size=SIZE, weights=None)
 
 
 @pytest.fixture(scope="module")
-def answers(gate):
-    return answers_of(gate)
+def outputs(gate):
+    return outputs_of(gate)
 
 
-def answers_of(gate):
-    """Presence, and the features that it is made of: an untrained gate may be as good as sure of
-    everything, and its features tell more."""
+def outputs_of(gate):
+    """Presence and the pooled features. The presence of an untrained gate may be 0 or 1 for every
+    frame; its features differ."""
     both = keras.Model(gate.input, [gate.output, gate.get_layer("pool").output])
-    return [answer.numpy() for answer in both(FRAMES, training=False)]
+    return [output.numpy() for output in both(FRAMES, training=False)]
 
 
-def test_it_takes_gray_and_gives_a_probability_that_depends_on_the_frame(gate, answers):
+def test_it_predicts_a_probability_that_depends_on_the_gray_frame(gate, outputs):
     assert gate.input_shape == (None, *SIZE, 1)
-    presence, features = answers
+    presence, features = outputs
     assert presence.shape == (2, 1)
     assert ((presence >= 0) & (presence <= 1)).all()
     assert np.isfinite(features).all()
     assert features.std(axis=0).max() > 0
 
 
-def test_saved_gate_gives_the_same_bits(gate, answers, tmp_path):
+def test_saved_gate_gives_the_same_bits(gate, outputs, tmp_path):
     gate.save(tmp_path / "gate.keras")
     again = keras.models.load_model(tmp_path / "gate.keras")
-    for ours, theirs in zip(answers, answers_of(again), strict=True):
+    for ours, theirs in zip(outputs, outputs_of(again), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -119,25 +117,25 @@ def test_one_step_of_training_moves_the_first_convolution(trained):
 
 
 def test_it_combines_with_a_segmenter(gate):
-    """Of frames of any size, each is seen in the gate's."""
+    """Frames of any size are resized to the gate's size."""
     model = NerveCeg(gate, tiny_segmenter((16, 16, 1)), threshold=0)
     frames = np.random.default_rng(1).uniform(0, 255, (2, 64, 96, 1)).astype("float32")
-    answer = model(frames, training=False)
-    seen = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
-    alone = keras.Model(gate.input, gate.output)(seen, training=False)
-    assert_same_answer(answer["presence"], alone)
-    assert answer["mask"].shape == frames.shape
+    predicted = model(frames, training=False)
+    resized = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
+    alone = keras.Model(gate.input, gate.output)(resized, training=False)
+    assert_same_answer(predicted["presence"], alone)
+    assert predicted["mask"].shape == frames.shape
 
 
-def test_it_has_as_many_parameters_as_elsewhere(name, gate):
+def test_it_has_the_published_number_of_parameters(name, gate):
     assert trainable(gate) == PARAMETERS.get(name, trainable(gate))
 
 
 @pytest.mark.parametrize("large", named(sorted(LARGE)))
-def test_large_gates_answer(large):
+def test_large_gates_predict(large):
     gate = GATES[large](size=SIZE, weights=None)
     assert trainable(gate) == PARAMETERS.get(large, trainable(gate))
-    presence, features = answers_of(gate)
+    presence, features = outputs_of(gate)
     assert ((presence >= 0) & (presence <= 1)).all()
     assert np.isfinite(features).all()
     assert features.std(axis=0).max() > 0
@@ -156,15 +154,14 @@ def test_b4_has_its_published_size():
 
 
 def test_keras_own_file_is_scaled_as_keras_scales_it(tmp_path):
-    """Keras' files hold standard deviations where a variance belongs; see gate.py."""
+    """Keras' files contain standard deviations in the place of variances; see efficientnet.py."""
     mean, stddev = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     source = keras.applications.EfficientNetB0(
         include_top=False, weights=None, input_shape=(*SIZE, 3)
     )
     normalization = next(x for x in source.layers if isinstance(x, keras.layers.Normalization))
     normalization.set_weights([mean, stddev, *normalization.get_weights()[2:]])
-    with h5py.File(tmp_path / "efficientnetb0_notop.h5", "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file, source)
+    source.save(tmp_path / "efficientnetb0_notop.h5")
     gate = EfficientNetGate("b0", SIZE, weights=tmp_path / "efficientnetb0_notop.h5")
     loaded = next(x for x in gate.layers if isinstance(x, keras.layers.Normalization))
     scaled = keras.Model(gate.input, loaded.output)(FRAMES)
@@ -185,12 +182,12 @@ def test_keras_own_file_is_scaled_as_keras_scales_it(tmp_path):
             (lambda name=name: GATES[name](size=(31, 64), weights=None), "31x64: both sides must")
             for name in sorted(QUICK)
         ),
-        (lambda: EfficientNetGate("b0", SIZE, weights="no.h5"), "no.h5: there is no such weights"),
-        (lambda: EfficientNetLiteGate(size=SIZE, weights="no.h5"), "no.h5: there is no such weig"),
-        (lambda: ResNetGate("resnet18", SIZE, weights="no.h5"), "no.h5: there is no such weights"),
+        (lambda: EfficientNetGate("b0", SIZE, weights="no.h5"), "no.h5: file not found; pass"),
+        (lambda: EfficientNetLiteGate(size=SIZE, weights="no.h5"), "no.h5: file not found; pass"),
+        (lambda: ResNetGate("resnet18", SIZE, weights="no.h5"), "no.h5: file not found; pass"),
         (
             lambda: ResNetGate("resnet18", weights="imagenet"),
-            "no ImageNet weights come with it; pass --gate-weights none",
+            "no ImageNet weights come with it; pass weights=None",
         ),
     ],
 )
@@ -201,7 +198,8 @@ def test_wrong_arguments_are_named(build, message):
 
 def test_weights_of_another_model_are_refused(tmp_path):
     tiny_segmenter((32, 32, 1)).save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(ModelError, match="holds no weights for efficientnet_lite0"):
+    message = r"other\.weights\.h5: not a weights file of efficientnet_lite0"
+    with pytest.raises(ModelError, match=message):
         EfficientNetLiteGate(size=SIZE, weights=tmp_path / "other.weights.h5")
 
 
@@ -209,8 +207,8 @@ def test_no_network_is_one_line_that_says_what_to_pass(monkeypatch):
     def offline(*_, **__):
         raise Exception("URL fetch failure")
 
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
-    with pytest.raises(ModelError, match=r"could not be downloaded; pass --gate-weights none"):
+    monkeypatch.setattr(keras.applications, "EfficientNetB0", offline)
+    with pytest.raises(ModelError, match=r"could not be downloaded; pass weights=None"):
         EfficientNetGate("b0", SIZE)
 
 
@@ -236,7 +234,7 @@ def classify(request):
 
 
 class TestImageNetWeights:
-    """Strides of the tensors, names, padding and scaling: with any of them wrong, no cat."""
+    """If strides, names, padding or scaling were wrong, the classes would be wrong."""
 
     def test_chelsea_is_a_cat(self, classify):
         data = pytest.importorskip("skimage.data")

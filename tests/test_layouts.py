@@ -1,4 +1,4 @@
-"""The three layouts of a folder, and what is said of one that is none of them."""
+"""The three layouts of a folder, and the errors for a folder that has none of them."""
 
 import csv
 import shutil
@@ -170,10 +170,10 @@ def test_a_folder_that_is_missing_or_a_file_is_named(tmp_path):
 
 
 def test_a_folder_without_frames_is_told_what_was_expected(tmp_path):
-    with pytest.raises(LayoutError, match=r"holds no frames; expected {subject}_{n}.tif with"):
+    with pytest.raises(LayoutError, match=r"contains no frames; expected {subject}_{n}.tif with"):
         find_frames(tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(LayoutError, match="holds no frames"):
+    with pytest.raises(LayoutError, match="contains no frames"):
         find_frames(tmp_path)
 
 
@@ -229,8 +229,8 @@ def test_a_table_without_its_columns_is_named(layout, table, missing, request):
     for text in ("", "a,b\n1,2\n", "a;b\n1;2\n"):
         (folder / table).write_text(text)
         first = "is empty" if not text else f"is '{text.splitlines()[0]}'"
-        said = f"{table}: has no column '{missing}'.*: its first line {first}; it must name "
-        with pytest.raises(LayoutError, match=said):
+        message = f"{table}: has no column '{missing}'.*: its first line {first}; it must contain "
+        with pytest.raises(LayoutError, match=message):
             find_frames(folder)
 
 
@@ -244,7 +244,7 @@ def test_a_table_of_names_alone_says_nothing_of_subjects(pairs, few):
 def test_a_run_is_not_taken_for_frames(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     for find in (find_frames, find_images):
-        with pytest.raises(LayoutError, match="is a run and holds no frames; name a folder"):
+        with pytest.raises(LayoutError, match="is a run folder without frames; name a folder"):
             find(tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_the_bundled_test_frames_are_found():
 
 
 def test_no_images_are_named(tmp_path):
-    with pytest.raises(LayoutError, match=r"holds no frames \(.tif, "):
+    with pytest.raises(LayoutError, match=r"contains no frames \(.tif, "):
         find_images(tmp_path)
     with pytest.raises(LayoutError, match="nowhere: there is no such folder"):
         find_images(tmp_path / "nowhere")
@@ -293,14 +293,14 @@ def test_images_whose_results_would_overwrite_each_other_are_refused(kaggle, few
 
 def test_a_row_that_is_cut_short_is_named_and_not_taken_for_an_empty_mask(kaggle):
     (kaggle / "train_masks.csv").write_text("subject,img,pixels\n10,1\n")
-    with pytest.raises(LayoutError, match=r"train_masks\.csv: line 2 is cut short"):
+    with pytest.raises(LayoutError, match=r"train_masks\.csv: line 2 is incomplete"):
         find_frames(kaggle)
 
 
 def test_two_masks_of_one_frame_are_refused(kaggle):
     mask = next((kaggle / "train").glob("*_mask.tif"))
     mask.with_suffix(".png").write_bytes(mask.read_bytes())
-    with pytest.raises(LayoutError, match="is a mask of the same frame; keep one"):
+    with pytest.raises(LayoutError, match="is a mask of the same frame; remove one"):
         find_frames(kaggle)
 
 
@@ -325,7 +325,7 @@ def tabled(layout, few, request):
 
 
 def refusals(folder):
-    """What is said of a folder: the error that stops, and all that an audit lists."""
+    """The errors of a folder: the first is raised, and an audit lists all of them."""
     listed = []
     find_frames(folder, listed.append)
     with pytest.raises(LayoutError) as caught:
@@ -361,17 +361,17 @@ def test_rows_of_frames_that_are_not_there_are_named(layout, wrong, named, few, 
     if layout == "kaggle":  # whose table is of all frames, where a folder may hold a few
         assert len(find_frames(folder)) == len(few)
         return
-    (said,) = refusals(folder)
-    assert said.startswith(f"{table}: {named}; write names of files without their endings")
+    (message,) = refusals(folder)
+    assert message.startswith(f"{table}: {named}; write file names without their suffix")
 
 
 @pytest.mark.parametrize("layout", TABLES)
 def test_a_wrong_table_does_not_stop_an_audit(layout, few, request):
     folder, table, columns, _, _ = tabled(layout, few, request)
     table.write_text("a,b\n1,2\n")
-    (said,) = refusals(folder)
-    assert said.startswith(f"{table}: has no column '{columns[0]}'")
-    assert ": its first line is 'a,b'; it must name " in said
+    (message,) = refusals(folder)
+    assert message.startswith(f"{table}: has no column '{columns[0]}'")
+    assert ": its first line is 'a,b'; it must contain " in message
 
 
 def test_rows_may_name_frames_whose_mask_is_missing(pairs, few):

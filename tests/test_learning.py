@@ -53,7 +53,7 @@ def test_four_frames_are_learned_by_heart(four, tmp_path, stages):
         base_filters=4,
         batch_size=4,
         segmenter_learning_rate=1e-2,
-        augment=0.0,
+        augment_strength=0.0,
         **stages,
     )
     run, _, _ = train(four, tmp_path / "run", recipe)

@@ -1,4 +1,4 @@
-"""Losses: exact values, above all on frames without a nerve."""
+"""Losses: exact values, in particular on frames without a nerve."""
 
 import keras
 import numpy as np
@@ -15,29 +15,29 @@ LOSSES = [BCEDice(), Tversky(), FocalTversky()]
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 @pytest.mark.parametrize("mask", [EMPTY, NERVE], ids=["empty", "nerve"])
-def test_a_right_answer_costs_nothing(loss, mask):
-    # Of what rounding leaves of 0, one of them takes the power of .75.
+def test_a_correct_prediction_costs_nothing(loss, mask):
+    # The rounding error of 0 is raised to the power of .75 in one of them.
     assert float(loss(mask, mask)) == pytest.approx(0, abs=FORMULA**0.75)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_drawing_on_an_empty_frame_costs_more_the_more_is_drawn(loss):
+def test_nerve_predicted_on_an_empty_frame_costs_more_the_more_it_is(loss):
     costs = [float(loss(EMPTY, np.full_like(EMPTY, p))) for p in (0.0, 0.1, 0.5, 0.9)]
     assert costs == sorted(costs)
     assert costs[-1] > costs[0] + 0.3
 
 
-def test_keras_own_dice_has_no_signal_on_empty_frames():
-    """The trap that these losses are made to avoid; if it closes, they may go."""
+def test_keras_own_dice_has_no_gradient_on_empty_frames():
+    """The reason for these losses. If Keras changes it, they may be removed."""
     assert_formula(keras.losses.Dice()(EMPTY, EMPTY), 1)
 
 
 def test_bce_dice_by_hand():
-    drawn = np.where(NERVE == 1, 0.8, 0.1).astype(np.float32)
+    predicted = np.where(NERVE == 1, 0.8, 0.1).astype(np.float32)
     bce = -(4 * np.log(0.8) + 12 * np.log(0.9)) / 16
     dice = (2 * 3.2 + 1) / (4 + 4.4 + 1)
     expected = 0.5 * bce + 0.5 * (1 - dice)
-    assert_formula(BCEDice()(NERVE, drawn), expected)
+    assert_formula(BCEDice()(NERVE, predicted), expected)
 
 
 def test_tversky_by_hand_punishes_misses_more_than_false_alarms():
@@ -49,18 +49,18 @@ def test_tversky_by_hand_punishes_misses_more_than_false_alarms():
 
 
 def test_focal_tversky_is_a_power_of_tversky():
-    drawn = np.where(NERVE == 1, 0.6, 0.2).astype(np.float32)
-    expected = float(Tversky()(NERVE, drawn)) ** 0.75
-    assert_formula(FocalTversky()(NERVE, drawn), expected)
+    predicted = np.where(NERVE == 1, 0.6, 0.2).astype(np.float32)
+    expected = float(Tversky()(NERVE, predicted)) ** 0.75
+    assert_formula(FocalTversky()(NERVE, predicted), expected)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_each_frame_counts_alike_whatever_its_nerve_area(loss):
+def test_each_frame_has_the_same_weight_for_any_nerve_area(loss):
     large = np.ones_like(NERVE)
-    drawn = np.full_like(NERVE, 0.3)
-    together = float(loss(np.concatenate([NERVE, large]), np.concatenate([drawn, drawn])))
-    apart = (float(loss(NERVE, drawn)) + float(loss(large, drawn))) / 2
-    assert_formula(together, apart)
+    predicted = np.full_like(NERVE, 0.3)
+    both = float(loss(np.concatenate([NERVE, large]), np.concatenate([predicted, predicted])))
+    single = (float(loss(NERVE, predicted)) + float(loss(large, predicted))) / 2
+    assert_formula(both, single)
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_each_frame_counts_alike_whatever_its_nerve_area(loss):
 )
 def test_losses_survive_saving(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
-    drawn = np.full_like(NERVE, 0.4)
-    assert float(again(NERVE, drawn)) == float(loss(NERVE, drawn))
+    predicted = np.full_like(NERVE, 0.4)
+    assert float(again(NERVE, predicted)) == float(loss(NERVE, predicted))

@@ -12,8 +12,8 @@ from nerveceg_tf.training.distributed import report_lost_worker
 
 def of_workers(monkeypatch, count):
     cluster = {"worker": [f"localhost:{number + 1}" for number in range(count)]}
-    place = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(place))
+    tf_config = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(tf_config))
 
 
 PEER = "Collective ops is aborted by: Connection reset by peer\nThe error could be from a previous"
@@ -62,7 +62,7 @@ def name(error):
 def test_a_lost_worker_is_said_with_its_cause(error, monkeypatch):
     of_workers(monkeypatch, 2)
     first = error.message.splitlines()[0].rstrip(".")
-    line = f"a worker was lost ({first}), and the training cannot go on without it; start all"
+    line = f"a worker was lost ({first}), and the training cannot continue without it; start all"
     with pytest.raises(TrainingError, match=re.escape(line)) as caught, report_lost_worker():
         raise error
     assert caught.value.__cause__ is error

@@ -1,4 +1,4 @@
-"""Streaming Dice metrics against a plain computation."""
+"""Dice metrics compared with a direct computation."""
 
 import keras
 import numpy as np
@@ -8,10 +8,10 @@ from bounds import assert_formula
 from nerveceg_tf import KaggleDice, NerveDice
 
 
-def frame_dice(truth, drawn):
-    truth, drawn = truth != 0, drawn != 0
-    total = truth.sum() + drawn.sum()
-    return 2 * (truth & drawn).sum() / total if total else 1.0
+def frame_dice(truth, predicted):
+    truth, predicted = truth != 0, predicted != 0
+    total = truth.sum() + predicted.sum()
+    return 2 * (truth & predicted).sum() / total if total else 1.0
 
 
 @pytest.fixture
@@ -19,53 +19,53 @@ def frames():
     rng = np.random.default_rng(0)
     truth = rng.random((7, 8, 8, 1)) > 0.6
     truth[[1, 3, 4]] = False
-    drawn = rng.random((7, 8, 8, 1)).astype(np.float32)
-    drawn[0, 2:4], drawn[2, 2:4] = 0.5, 0.9  # at a threshold, which counts as nerve
-    drawn[3] = 0.1  # empty, as it should be
-    drawn[5] = 0.1  # empty, though there is a nerve
-    return truth.astype(np.float32), drawn
+    predicted = rng.random((7, 8, 8, 1)).astype(np.float32)
+    predicted[0, 2:4], predicted[2, 2:4] = 0.5, 0.9  # equal to a threshold, so it counts as nerve
+    predicted[3] = 0.1  # empty, which is correct
+    predicted[5] = 0.1  # empty, which is wrong
+    return truth.astype(np.float32), predicted
 
 
-def dice_score(truth, drawn, threshold):
-    return np.array([frame_dice(t, d >= threshold) for t, d in zip(truth, drawn, strict=True)])
+def dice_score(truth, predicted, threshold):
+    return np.array([frame_dice(t, d >= threshold) for t, d in zip(truth, predicted, strict=True)])
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9])
 def test_metrics_over_uneven_batches_equal_the_mean_over_frames(frames, threshold):
-    truth, drawn = frames
+    truth, predicted = frames
     kaggle, nerve = KaggleDice(threshold), NerveDice(threshold)
     for part in (slice(0, 5), slice(5, 7)):
-        kaggle.update_state(truth[part], drawn[part])
-        nerve.update_state(truth[part], drawn[part])
-    dice = dice_score(truth, drawn, threshold)
+        kaggle.update_state(truth[part], predicted[part])
+        nerve.update_state(truth[part], predicted[part])
+    dice = dice_score(truth, predicted, threshold)
     present = truth.any((1, 2, 3))
     assert_formula(kaggle.result(), dice.mean())
     assert_formula(nerve.result(), dice[present].mean())
 
 
-def test_empty_against_empty_is_one_and_anything_drawn_there_is_zero():
+def test_two_empty_masks_score_one_and_any_false_nerve_scores_zero():
     empty = np.zeros((1, 4, 4, 1), np.float32)
-    drawn = empty.copy()
-    drawn[0, 0, 0] = 1
+    predicted = empty.copy()
+    predicted[0, 0, 0] = 1
     kaggle, nerve = KaggleDice(), NerveDice()
-    for answer, dice in ((empty, 1), (drawn, 0)):
+    for mask, dice in ((empty, 1), (predicted, 0)):
         kaggle.reset_state()
-        kaggle.update_state(empty, answer)
-        nerve.update_state(empty, answer)
+        kaggle.update_state(empty, mask)
+        nerve.update_state(empty, mask)
         assert float(kaggle.result()) == dice
-    assert float(nerve.result()) == 0  # of which it has seen none
-    nerve.update_state(drawn, drawn)
-    assert float(nerve.result()) == 1  # and then one
+    assert float(nerve.result()) == 0  # no frame with a nerve yet
+    nerve.update_state(predicted, predicted)
+    assert float(nerve.result()) == 1  # one frame with a nerve
 
 
 def test_sample_weights_weigh_frames(frames):
-    truth, drawn = frames
-    dice, present = dice_score(truth, drawn, 0.5), truth.any((1, 2, 3))
+    truth, predicted = frames
+    dice, present = dice_score(truth, predicted, 0.5), truth.any((1, 2, 3))
     for weights in (np.array([1, 0, 0, 0, 0, 0, 0.0]), np.random.default_rng(1).random(7)):
         kaggle, nerve = KaggleDice(), NerveDice()
         for part in (slice(0, 5), slice(5, 7)):
             for metric in (kaggle, nerve):
-                metric.update_state(truth[part], drawn[part], sample_weight=weights[part])
+                metric.update_state(truth[part], predicted[part], sample_weight=weights[part])
         assert_formula(kaggle.result(), np.average(dice, weights=weights))
         assert_formula(nerve.result(), np.average(dice, weights=weights * present))
 
@@ -80,7 +80,7 @@ def test_metrics_survive_saving(metric, frames):
 
 
 def test_masks_may_be_whole_numbers(frames):
-    truth, drawn = frames
+    truth, predicted = frames
     metric = KaggleDice()
-    metric.update_state(truth.astype(np.uint8), (drawn >= 0.5).astype(np.uint8))
-    assert_formula(metric.result(), dice_score(truth, drawn, 0.5).mean())
+    metric.update_state(truth.astype(np.uint8), (predicted >= 0.5).astype(np.uint8))
+    assert_formula(metric.result(), dice_score(truth, predicted, 0.5).mean())

@@ -64,14 +64,19 @@ def test_layers_that_are_called_again_count_again():
 
 @pytest.mark.slow
 def test_the_table_names_every_model(nerveceg, monkeypatch):
-    """Of gates one of each family, since each is built; `test_gates.py` builds the others."""
+    """Some of each family, since each is built; `test_gates.py` and `test_segmenters.py` build the
+    others."""
     gates = {name: GATES[name] for name in ("b0", "lite0", "resnet18")}
     monkeypatch.setattr(catalogue, "GATES", gates)
+    segmenters = {
+        name: SEGMENTERS[name] for name in ("unet", "pretrained_unet", "pretrained_pspnet")
+    }
+    monkeypatch.setattr(catalogue, "SEGMENTERS", segmenters)
     code, out, _ = nerveceg("models", "--gate-size", "32x32", "--segmenter-size", "96x128")
     assert code == 0
     names = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
     names = [name for name in names if name]  # a row may take several lines
-    assert names == [*gates, "shared", *SEGMENTERS]
+    assert names == [*gates, "shared", *segmenters]
     told = " ".join(out.replace("│", " ").split())
     assert "multiples of 48" in told  # PSPNet's row, which does not stop the others
 
@@ -126,7 +131,7 @@ def test_import_torch_refuses_what_it_cannot_write_or_read(nerveceg, tmp_path):
     checkpoint.with_suffix(".npy").rename(checkpoint)
     for out, message in (
         ("model.h5", "name a file that ends in .keras"),
-        ("model.keras", f"{checkpoint}: is not a PyTorch state dict"),
+        ("model.keras", f"{checkpoint}: not a PyTorch state dict"),
     ):
         code, _, err = nerveceg("import-torch", checkpoint, "--out", tmp_path / out)
         assert code == 2

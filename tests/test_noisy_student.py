@@ -1,4 +1,4 @@
-"""Noisy-student weights: the package's layers are ours, in the same order."""
+"""Noisy-student weights: the layers of the package are those of Keras, in the same order."""
 
 import sys
 
@@ -14,7 +14,7 @@ from nerveceg_tf.models.gates.noisy_student import load_noisy_student
 
 @pytest.mark.extras
 @pytest.mark.parametrize("variant", ["b0", "b4"])
-def test_both_answer_alike_whatever_the_weights(variant):
+def test_both_models_give_equal_features_for_any_weights(variant):
     weights = pytest.importorskip("efficientnet.weights")
     if not hasattr(weights, "NS_WEIGHTS_PATH"):
         pytest.skip("needs efficientnet 1.1.1")

@@ -1,4 +1,4 @@
-"""Runs that an earlier commit wrote: they open, and say what they said then."""
+"""Runs that an earlier commit wrote: they open, and predict what they predicted then."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from nerveceg_tf.runs.combine import combine
 from nerveceg_tf.runs.run import Run
 
 FOLDER = Path(__file__).parent / "old_runs"
-SAID = json.loads((FOLDER / "said.json").read_text("utf-8"))
+EXPECTED = json.loads((FOLDER / "said.json").read_text("utf-8"))
 RUNS = ("separate", "shared", "combined")
 
 
@@ -33,16 +33,16 @@ def opened(tmp_path_factory):
 
 
 def assert_says(model, name, samples):
-    """That a model says of two frames what a run said."""
+    """That a model predicts for two frames what a run of that time predicted."""
     frames = {frame.name: frame for frame in samples}
-    said = SAID["frames"][name]
-    images = np.stack([read_image(frames[frame].image) for frame in said])[..., None]
+    expected = EXPECTED["frames"][name]
+    images = np.stack([read_image(frames[frame].image) for frame in expected])[..., None]
     images = images.astype(np.float32)
     assert_same_answer(
-        model.predict_presence(images)[:, 0], [said[frame]["presence"] for frame in said]
+        model.predict_presence(images)[:, 0], [expected[frame]["presence"] for frame in expected]
     )
-    drawn = model.segment(images)[:, :: SAID["step"], :: SAID["step"], 0]
-    assert_same_answer(drawn, [said[frame]["mask"] for frame in said])
+    masks = model.segment(images)[:, :: EXPECTED["step"], :: EXPECTED["step"], 0]
+    assert_same_answer(masks, [expected[frame]["mask"] for frame in expected])
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -66,14 +66,14 @@ def test_files_of_that_time_are_read(opened, samples):
     separate = opened["separate"]
     assert separate.description["recipe"]["segmenter"] == "unet"
     assert separate.description["finished"]
-    parts = {part: len(frames) for part, frames in frames_by_subset(separate, samples).items()}
+    counts = {name: len(frames) for name, frames in frames_by_subset(separate, samples).items()}
     split = separate.read("split.json")
-    places = {"train": "train", "validation": "validation", "unseen": "held_out"}
-    assert {k: parts[k] for k in places} == {k: len(split[part]) for k, part in places.items()}
-    assert sum(parts.values()) == len(samples)
+    names = {"train": "train", "validation": "validation", "unseen": "held_out"}
+    assert {k: counts[k] for k in names} == {k: len(split[name]) for k, name in names.items()}
+    assert sum(counts.values()) == len(samples)
     assert separate.thresholds.area == separate.read("thresholds.json")["area"]
     assert separate.ungated_tuned.presence == 0
-    assert set(opened["combined"].parts.values()) == {"train", "validation", "held_out"}
+    assert set(opened["combined"].subsets.values()) == {"train", "validation", "held_out"}
 
 
 @pytest.mark.slow
@@ -94,8 +94,8 @@ def test_it_is_scored_as_it_was(opened, samples):
 def test_it_can_be_tuned_and_combined_anew(opened, samples, tmp_path):
     separate = opened["separate"]
     before = separate.read("thresholds.json")
-    found = tune(separate, SAMPLES)
-    assert found.score == pytest.approx(before["score"], abs=SCORE)
+    result = tune(separate, SAMPLES)
+    assert result.score == pytest.approx(before["score"], abs=SCORE)
     assert set(before) <= set(separate.read("thresholds.json"))
     both = combine(opened["shared"].path, separate.path, tmp_path / "both")
     assert_says(both.model(), "combined", samples)

@@ -8,7 +8,7 @@ from exporting import make_data, make_run
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.convert import write_onnx
-from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export_run
 from nerveceg_tf.models import EfficientNetGate, NerveCeg, UNet
 
 pytestmark = pytest.mark.extras
@@ -24,8 +24,8 @@ def run(request, tmp_path_factory, few):
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    _, _, found = export(run, out, ExportConfig(ExportFormat.onnx), few)
-    assert found.presence_difference < NET
+    _, _, report = export_run(run, out, ExportConfig(ExportFormat.onnx), few)
+    assert report.presence_difference < NET
     return out
 
 
@@ -35,12 +35,12 @@ def test_onnx_runtime_agrees_on_both_sides_of_the_gate(run, exported, few):
     runner, model, seen = Runner(exported, threads=2), run.model(), set()
     for frame in few:
         image = read_image(frame.image)
-        answer = runner(image)
-        wanted = model(image[None, ..., None].astype(np.float32))
+        prediction = runner(image)
+        expected = model(image[None, ..., None].astype(np.float32))
         if image.shape == runner.size:
-            seen.add(answer.presence >= 0.5)
-            assert answer.presence == pytest.approx(float(wanted["presence"][0, 0]), abs=NET)
-            assert_same_answer(answer.mask, wanted["mask"].numpy()[0, ..., 0])
+            seen.add(prediction.presence >= 0.5)
+            assert prediction.presence == pytest.approx(float(expected["presence"][0, 0]), abs=NET)
+            assert_same_answer(prediction.mask, expected["mask"].numpy()[0, ..., 0])
     assert seen == {False, True}
     assert runner.metadata["verified"]["export"]["frames"] == 4
 
@@ -56,9 +56,9 @@ def test_openvino_agrees(run, exported, few):
     images = [read_image(frame.image) for frame in few]
     for image in (i for i in images if i.shape == size):
         image = image[None, ..., None].astype(np.float32)
-        found, wanted = infer({"image": image}), model(image)
+        outputs, expected = infer({"image": image}), model(image)
         for name in ("presence", "mask"):
-            assert_same_answer(found[name], wanted[name])
+            assert_same_answer(outputs[name], expected[name])
 
 
 def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
@@ -70,8 +70,8 @@ def test_constants_of_an_efficientnet_are_no_inputs(tmp_path, few):
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [i.name for i in session.get_inputs()] == ["image"]
     image = read_image(few[0].image)[None, :40, :60, None].astype(np.float32)
-    found, wanted = session.run(["mask"], {"image": image})[0], model(image)["mask"]
-    assert_same_answer(found, wanted)
+    outputs, expected = session.run(["mask"], {"image": image})[0], model(image)["mask"]
+    assert_same_answer(outputs, expected)
 
 
 def test_a_damaged_file_is_named(tmp_path):

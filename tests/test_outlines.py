@@ -52,11 +52,11 @@ PAIRS = mask_pairs()
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_outlines_score_as_by_monai(name):
-    found = np.array(outline_distances(*PAIRS[name]))
+    scores = np.array(outline_distances(*PAIRS[name]))
     expected = np.array(BY_MONAI[name], float)
     # Where a mask is empty there is no distance, which MONAI calls infinite.
     expected[np.isinf(expected)] = np.nan
-    np.testing.assert_allclose(found, expected, rtol=1e-6)  # MONAI computes in float32
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)  # MONAI computes in float32
 
 
 def test_the_pairs_are_those_that_monai_was_asked_about():
@@ -64,9 +64,9 @@ def test_the_pairs_are_those_that_monai_was_asked_about():
 
 
 def test_the_order_of_the_masks_and_their_type_do_not_matter():
-    for truth, drawn in PAIRS.values():
-        there = outline_distances(truth, drawn)
-        back = outline_distances(drawn.astype(np.uint8) * 255, truth.astype(np.float32))
+    for truth, predicted in PAIRS.values():
+        there = outline_distances(truth, predicted)
+        back = outline_distances(predicted.astype(np.uint8) * 255, truth.astype(np.float32))
         np.testing.assert_allclose(there, back, rtol=1e-12)
 
 
@@ -83,22 +83,22 @@ def scores_of(outlines, subjects):
 def test_what_has_no_outline_is_left_out_of_the_means(capsys):
     names = ("a little aside", "nothing drawn", "nothing in both", "far aside")
     outlines = [outline_distances(*PAIRS[name]) for name in names]
-    found = summarise(scores_of(outlines, ["1", "1", "2", "2"]))
+    summary = summarise(scores_of(outlines, ["1", "1", "2", "2"]))
     one, _, _, far = outlines
-    assert found["hausdorff_95"] == pytest.approx((one.hausdorff_95 + far.hausdorff_95) / 2)
-    assert found["distance_frames"] == 2
+    assert summary["hausdorff_95"] == pytest.approx((one.hausdorff_95 + far.hausdorff_95) / 2)
+    assert summary["distance_frames"] == 2
     # A nerve that is missed is a score of 0; where there is none and none is drawn there is none.
     for name in ("surface_dice_2", "surface_dice_5"):
-        assert found[name] == pytest.approx((getattr(one, name) + getattr(far, name)) / 3)
-        assert name in found["intervals"]
-        first, second = (subject[name] for subject in found["by_subject"])
+        assert summary[name] == pytest.approx((getattr(one, name) + getattr(far, name)) / 3)
+        assert name in summary["intervals"]
+        first, second = (subject[name] for subject in summary["by_subject"])
         assert first == pytest.approx(getattr(one, name) / 2)
         assert second == pytest.approx(getattr(far, name))
-    assert found["surface_dice_frames"] == 3
+    assert summary["surface_dice_frames"] == 3
     counts = {"frames": 4, "nerve_frames": 4, "subjects": 2, "subset": "unseen"}
-    print_scores({**found, **counts}, "scores")
+    print_scores({**summary, **counts}, "scores")
     printed = capsys.readouterr().out
-    assert f"{found['surface_dice_2']:.4f}" in printed
+    assert f"{summary['surface_dice_2']:.4f}" in printed
     assert "surface Dice within 5 pixels" in printed
 
 
@@ -114,7 +114,7 @@ def test_scores_of_an_earlier_version_are_read_without_what_it_scored_otherwise(
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    with pytest.warns(NervecegWarning, match="old.csv: is of an earlier version"):
+    with pytest.warns(NervecegWarning, match="old.csv: is from an earlier version"):
         old = FrameScores.load(tmp_path / "old.csv")
     for name in ("surface_dice_2", "surface_dice_5", "hausdorff_95"):
         assert np.isnan(getattr(old, name)).all()

@@ -66,8 +66,8 @@ class Page(HTMLParser):
         """Whether a text or the value of an attribute holds a name."""
         # A browser reads every kind of line break as one.
         plain = name.replace("\r\n", "\n")
-        found = "\0".join([*self.texts, *filter(None, self.values)]).replace("\r\n", "\n")
-        return plain in found
+        contents = "\0".join([*self.texts, *filter(None, self.values)]).replace("\r\n", "\n")
+        return plain in contents
 
 
 @pytest.fixture
@@ -75,20 +75,20 @@ def frames(tmp_path):
     """Two frames of a subject, one with a nerve, all of the same name."""
 
     def make(name):
-        found = []
-        for number, drawn in enumerate((0, 255)):
+        made = []
+        for number, value in enumerate((0, 255)):
             paths = [tmp_path / f"{part}_{number}.png" for part in ("image", "mask")]
             cv2.imwrite(str(paths[0]), np.full((20, 30), 90 + number, np.uint8))
             mask = np.zeros((20, 30), np.uint8)
-            mask[5:10, 5:15] = drawn
+            mask[5:10, 5:15] = value
             cv2.imwrite(str(paths[1]), mask)
-            found.append(Frame(f"{name}{number}", paths[0], name, paths[1]))
-        return found
+            made.append(Frame(f"{name}{number}", paths[0], name, paths[1]))
+        return made
 
     return make
 
 
-def answers(_, frames):
+def predictions(_, frames):
     for number, frame in enumerate(frames):
         image = cv2.imread(str(frame.image), 0)
         yield FramePrediction(frame, image, number / 2, np.full(image.shape, 0.6, np.float32))
@@ -97,7 +97,7 @@ def answers(_, frames):
 @pytest.fixture
 def report(frames, tmp_path, monkeypatch):
     """The page of a report on a run and frames of a name."""
-    monkeypatch.setattr(page_module, "predict_ungated", answers)
+    monkeypatch.setattr(page_module, "predict_ungated", predictions)
     monkeypatch.setattr(Run, "stages", ("gate", "segmenter"))
 
     def make(name):
@@ -131,13 +131,13 @@ def test_a_report_shows_any_name_and_reads_its_numbers_back(name, report):
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_an_audit_shows_any_name(name, frames, tmp_path):
     def page_of(name):
-        found = {frame.name: frame for frame in frames(name)}
+        by_name = {frame.name: frame for frame in frames(name)}
         audit = Audit(
             folder=tmp_path / name,
-            frames=found,
-            present=dict.fromkeys(found, True),
+            frames=by_name,
+            present=dict.fromkeys(by_name, True),
             findings=(
-                Finding("contradiction", tuple(found), f"of {name}", 0.9, 0.1),
+                Finding("contradiction", tuple(by_name), f"of {name}", 0.9, 0.1),
                 Finding("unreadable", (), f"{name}: cannot be read"),
             ),
             subjects=(SubjectSummary(name, 2, 1, 3.5),),

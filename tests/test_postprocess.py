@@ -31,8 +31,8 @@ from nerveceg_tf.runs.thresholds import Thresholds
 @pytest.fixture(scope="module")
 def masks(samples):
     """True nerves of the bundled frames."""
-    found = [read_mask(f, read_image(f.image).shape) > 0 for f in samples]
-    return [mask for mask in found if mask.any()]
+    masks = [read_mask(f, read_image(f.image).shape) > 0 for f in samples]
+    return [mask for mask in masks if mask.any()]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,8 @@ def test_shapes_of_other_nerves_come_near_a_real_one_and_mend_noise(masks, shape
 def test_a_step_is_taken_where_it_gains_and_left_where_it_does_not(masks, shapes):
     pairs = [(with_speck(with_hole(mask)), mask) for mask in masks[:20]]
     pairs += [(np.zeros_like(mask), np.zeros_like(mask)) for mask in masks[:10]]
-    found, score = choose_postprocessing(pairs, shapes)
-    gains = {gain.name: gain for gain in found}
+    steps, score = choose_postprocessing(pairs, shapes)
+    gains = {gain.name: gain for gain in steps}
     assert list(gains) == list(STEPS)
     assert gains["fill"].taken
     assert gains["largest"].taken
@@ -126,13 +126,13 @@ def test_what_is_kept_of_a_prediction_draws_the_same_mask(samples, masks):
     random = np.random.default_rng(0)
     probability = random.random(image.shape).astype(np.float32)
     truth = read_mask(frame, image.shape)
-    kept = CompressedPrediction.from_prediction(
+    compressed = CompressedPrediction.from_prediction(
         FramePrediction(frame, image, 0.7, probability), truth
     )
     for threshold in (0.1, 0.5, 128 / 255, 0.9):
         postprocess = MaskPostprocessor(Thresholds(0.5, threshold))
-        drawn, again = kept.masks(postprocess)
-        np.testing.assert_array_equal(drawn, postprocess(0.7, probability))
+        predicted, again = compressed.masks(postprocess)
+        np.testing.assert_array_equal(predicted, postprocess(0.7, probability))
         np.testing.assert_array_equal(again, truth > 0)
 
 
@@ -153,7 +153,7 @@ def run(tmp_path, samples):
 def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
     code, out, err = nerveceg("tune", run.path, "--tune-postprocessing")
     assert code == 0, err
-    assert "What each way to mend the masks gains by itself" in out
+    assert "Gain of each post-processing step alone" in out
     steps = json.loads((run.path / "thresholds.json").read_text())["steps"]
     assert [step["name"] for step in steps] == list(STEPS)
     content = run.read("thresholds.json")
@@ -169,11 +169,11 @@ def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
     assert code == 0, err
     run.write("thresholds.json", {**content, "postprocessing": ["polish"]})
     code, _, err = nerveceg("predict", run.path, SAMPLES / "test", "--out", tmp_path / "p")
-    assert (code, "names the postprocessing polish" in err) == (2, True)
+    assert (code, "names the post-processing step polish" in err) == (2, True)
     for damaged in ('{"presence": "high", "mask": 0.5}', '{"presence":', "[]"):
         (run.path / "thresholds.json").write_text(damaged)
         code, _, err = nerveceg("evaluate", run.path, SAMPLES)
-        assert (code, "nerveceg tune writes it anew" in err) == (2, True), err
+        assert (code, "write it again with nerveceg tune RUN" in err) == (2, True), err
     assert nerveceg("tune", run.path)[0] == 0
     assert run.thresholds.postprocessing == ()
 
@@ -189,14 +189,14 @@ def test_one_class_of_validation_frames_has_a_clear_outcome(run, samples, nervec
     assert (code, "its threshold stays at .5" in err) == (0, True)
     assert Run(tmp_path / "nerve").thresholds.presence == 0.5
     code, _, err = nerveceg("tune", tmp_path / "empty")
-    assert (code, "no validation frame holds a nerve" in err) == (2, True)
+    assert (code, "no validation frame has a nerve" in err) == (2, True)
 
 
 def test_shapes_are_not_learned_from_nothing(run, nerveceg):
     split = run.read("split.json")
     run.write("split.json", {**split, "train": []})
     code, _, err = nerveceg("tune", run.path, "--tune-postprocessing")
-    assert (code, "the data holds no train frames of it" in err) == (2, True)
+    assert (code, "the data has no train frames of it" in err) == (2, True)
     assert nerveceg("tune", run.path)[0] == 0
 
 
@@ -212,5 +212,5 @@ def test_an_empty_test_folder_is_named(run, nerveceg, tmp_path):
     empty.mkdir()
     for command, out in (("submit", "a.csv"), ("predict", "p")):
         code, _, err = nerveceg(command, run.path, empty, "--out", tmp_path / out)
-        assert (code, f"{empty}: holds no frames" in err) == (2, True)
+        assert (code, f"{empty}: contains no frames" in err) == (2, True)
         assert not (tmp_path / out).exists()

@@ -1,4 +1,4 @@
-"""Segmenters over encoders that have seen ImageNet, from this package and from the extra."""
+"""Segmenters with encoders pretrained on ImageNet, from this package and from the extra."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_lite_encoder_begins_with_imagenet():
     np.testing.assert_array_equal(model.get_layer("stem_conv").get_weights()[0], stem)
 
 
-def test_lite_encoder_sees_the_range_that_its_weights_want():
+def test_lite_encoder_gets_the_range_of_its_training():
     model = PretrainedUNet((*SIZE, 1), base_filters=2, weights=None)
     scaled = keras.Model(model.inputs[0], model.get_layer("scale").output)
     ends = np.array([0.0, 127.0, 255.0]).reshape(3, 1, 1, 1) * np.ones((1, *SIZE, 1))
@@ -58,8 +58,8 @@ def test_every_decoder_combines_and_trains(library, encoder, decoder):
     model = PretrainedUNet(
         (*SIZE, 1), encoder=encoder, base_filters=2, decoder=decoder, weights=None
     )
-    answer = NerveCeg(NoGate(), model)(FRAMES, training=False)
-    assert_same_answer(answer["mask"], model(FRAMES, training=False))
+    outputs = NerveCeg(NoGate(), model)(FRAMES, training=False)
+    assert_same_answer(outputs["mask"], model(FRAMES, training=False))
     before = model.get_weights()[0]
     model.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
     model.train_on_batch(FRAMES, (FRAMES > 128).astype("float32"))
@@ -68,7 +68,7 @@ def test_every_decoder_combines_and_trains(library, encoder, decoder):
 
 @pytest.mark.slow
 def test_saved_it_loads_without_the_extra(library, tmp_path):
-    """efficientnet brings layers of its own, which a served model must not need."""
+    """The package efficientnet has its own layers. A served model must not need them."""
     model = PretrainedUNet((*SIZE, 1), encoder="efficientnetb0", base_filters=2, weights=None)
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "x.npz", frames=FRAMES, masks=model(FRAMES, training=False))
@@ -94,7 +94,7 @@ def test_without_a_network_one_line_says_what_to_pass(library, monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.utils, "get_file", offline)
-    with pytest.raises(WeightsUnavailableError, match="pass --encoder-weights none"):
+    with pytest.raises(WeightsUnavailableError, match="pass weights=None"):
         PretrainedUNet((*SIZE, 1), encoder="resnet18")
 
 
@@ -109,7 +109,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     [
         ({"decoder": "unet3"}, "decoder unet3: choose one of unet, fpn"),
         ({"decoder": "fpn"}, "decoder fpn: needs an encoder of segmentation_models"),
-        ({"weights": "coco"}, "encoder weights coco: pass imagenet, none"),
+        ({"weights": "coco"}, 'encoder weights coco: pass weights="imagenet" or weights=None'),
         ({"input_shape": (48, 64, 1)}, "multiples of 32; the nearest is 64x64"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is replaced goes when the new one is whole: whatever fails, or is killed, on the way."""
+"""An old folder is deleted only when the new one is complete, even after an error or a kill."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_a_kill_leaves_one_of_them_and_the_next_call_goes_on(step, tmp_path, mon
     assert content(aside_path(out)) == (None, "old", "old")[step - 1]
     if step == 2:
         with pytest.raises(
-            RunError, match=f"what it held is in {aside_path(out)}; rename that back"
+            RunError, match=f"its old content is in {aside_path(out)}; rename that back"
         ):
             replace(out, force=False)
         assert content(aside_path(out)) == "old"
@@ -112,7 +112,7 @@ def test_a_kill_leaves_one_of_them_and_the_next_call_goes_on(step, tmp_path, mon
 def test_what_cannot_be_removed_is_named(tmp_path, monkeypatch):
     out = folder(tmp_path / "out", "old")
     monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
-    with pytest.warns(NervecegWarning, match=f"{aside_path(out)}: is what was replaced, and could"):
+    with pytest.warns(NervecegWarning, match=f"{aside_path(out)}: is the replaced folder and coul"):
         replace(out)
     assert content(out) == "new"
 
@@ -133,7 +133,7 @@ def test_a_folder_without_a_name_is_refused(name, tmp_path, monkeypatch, run_com
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     for force in (True, False):
-        with pytest.raises(RunError, match="is no new folder; name one within it"):
+        with pytest.raises(RunError, match="is not a new folder; name one within it"):
             check_free(Path(name), MARKER, force)
     with pytest.raises(RunError, match="is a folder; name a file"):
         check_file(Path(name))
@@ -222,12 +222,12 @@ def test_what_else_has_the_name_of_the_new_run_is_left(tmp_path):
     run_of(path, "old")
     run_of(replacement_path(path), "my own")
     with pytest.raises(
-        RunError, match=f"made in {replacement_path(path)}, which holds something else"
+        RunError, match=f"is written to {replacement_path(path)}, which contains other files"
     ):
         run_of(path, "new", force=True)
     assert (words(path), words(replacement_path(path))) == ("old", "my own")
     path.rename(aside_path(path))  # as a kill leaves it
-    with pytest.raises(RunError, match="which holds something else"):
+    with pytest.raises(RunError, match="which contains other files"):
         run_of(path, "new", force=True)
     assert (words(path), words(replacement_path(path))) == ("old", "my own")
     # It takes no place, though it has the name of one that does.
@@ -248,7 +248,7 @@ def test_a_place_that_cannot_be_taken_leaves_both(tmp_path):
     run_of(path, "old")
     new = run_of(path, "new", force=True, finished=False)
     (path / "run.json").rename(path / "kept.json")
-    message = f"{new.path}: is whole, but cannot take the place of {path} .*; rename it"
+    message = f"{new.path}: is complete, but cannot replace {path} .*; rename it"
     with pytest.raises(RunError, match=message):
         new.finish()
     assert words(new.path) == "new"
@@ -315,17 +315,17 @@ def test_an_interrupted_training_leaves_the_old_run_and_takes_its_place_later(
     trained(path)
     weights = (path / "segmenter.keras").read_bytes()
     untrained.append(interrupt)
-    told = f"{path} is as it was; .* {new}: go on with nerveceg train --resume {new}"
-    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=told):
+    warning = rf'{path} is unchanged; .* {new}: resume with resume\("{new}"\)'
+    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=warning):
         trained(path, 1, force=True)
     assert (path / "segmenter.keras").read_bytes() == weights
     assert Run(path).load("segmenter") is not None
-    # Called again, it says what is there, and what to do.
-    with pytest.raises(RunError, match=f"{new} was begun to take its place; go on with nerveceg"):
+    # Called again, it names the unfinished folder, and says what to do.
+    with pytest.raises(RunError, match=f"{new} was started to replace it; resume with resume"):
         trained(path, 1)
     with pytest.raises(RunError, match=f"{new}: its training was interrupted"):
         Run(new).load("segmenter")
-    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=told):
+    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=warning):
         resume(new)
     untrained.clear()
     run, _, _ = resume(new)
@@ -374,11 +374,11 @@ def test_old_folds_stay_until_all_new_ones_are_there(folds, untrained, tmp_path)
     out, new = folds(), tmp_path / "cv.new"
     old = (out / "metrics.json").read_bytes()
     untrained.append(lambda run: run.path.name == "fold_2" and interrupt(run))
-    told = f"{out} is as it was; .* go on with the same command, with --out {new} and without --for"
-    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=told):
+    warning = f'{out} is unchanged; .* resume with the same call, with out="{new}" and without'
+    with pytest.raises(KeyboardInterrupt), pytest.warns(NervecegWarning, match=warning):
         folds(seed=1, force=True)
     assert ((out / "metrics.json").read_bytes(), seed_of(out)) == (old, 0)
-    with pytest.raises(RunError, match=f"{new} was begun to take its place"):
+    with pytest.raises(RunError, match=f"{new} was started to replace it"):
         folds()
     untrained.clear()
     trained_at = (new / "fold_1" / "segmenter.keras").stat().st_mtime_ns
@@ -415,7 +415,7 @@ def test_folds_that_an_earlier_version_scored_are_gone_on_with(folds):
     (fold / "metrics.json").write_text(json.dumps({**earlier, "hausdorff_95": 77.0}))
     rows = [line.split(",") for line in (fold / "frames.csv").read_text().splitlines()]
     (fold / "frames.csv").write_text("".join(",".join(row[:-2]) + "\n" for row in rows))
-    with pytest.warns(NervecegWarning, match="is of an earlier version"):
+    with pytest.warns(NervecegWarning, match="is from an earlier version"):
         folds()
     first, second = json.loads((out / "metrics.json").read_text())["folds"]
     assert first["hausdorff_95"] is first["surface_dice_2"] is None
@@ -428,9 +428,9 @@ def test_no_worker_but_the_first_replaces_a_run(monkeypatch, tmp_path):
     run_of(tmp_path / "run", "old")
     new = run_of(tmp_path / "run", "new", force=True, finished=False)
     cluster = {"worker": ["localhost:1", "localhost:2"]}
-    place = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(place))
-    own = Run(train_module.worker_output_dir(new.path, go_on=True))
+    tf_config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(tf_config))
+    own = Run(train_module.worker_output_dir(new.path, copy_existing=True))
     assert own.finish().path == own.path
     assert (words(tmp_path / "run"), words(own.path)) == ("old", "new")
     made = run_of(train_module.worker_output_dir(tmp_path / "run"), "new", force=True)

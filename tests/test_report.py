@@ -28,7 +28,7 @@ from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
-def answers(run, frames):
+def predictions(run, frames):
     """Blurred and shifted true masks with noise, and presences that are right three times in four:
     what a half-trained run would say of real frames."""
     random = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def answers(run, frames):
 def patched():
     with pytest.MonkeyPatch.context() as patch:
         for module in (evaluate_module, tune_module, page_module):
-            patch.setattr(module, "predict_ungated", answers)
+            patch.setattr(module, "predict_ungated", predictions)
         yield
 
 
@@ -83,11 +83,11 @@ def report(run, samples, tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if found is None:
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if chromium is None:
         pytest.skip("no chromium on this machine (apt-get install chromium)")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -170,9 +170,9 @@ def test_any_setting_scores_as_python_does(page, run, samples, monkeypatch):
         for name, value in (("gate", presence), ("mask", level), ("area", area)):
             slide(page, name, value)
         assert live_dice(page) == round(expected["kaggle_dice"], 4)
-        said = page.inner_text("#live")
-        assert f"gate sensitivity {expected['gate_sensitivity']:.3f}" in said
-        assert f"gate specificity {expected['gate_specificity']:.3f}" in said
+        text = page.inner_text("#live")
+        assert f"gate sensitivity {expected['gate_sensitivity']:.3f}" in text
+        assert f"gate specificity {expected['gate_specificity']:.3f}" in text
 
 
 @pytest.mark.browser
@@ -201,9 +201,9 @@ def test_filters_show_what_they_name(page, samples):
     for kind in ("false alarm", "miss"):
         page.select_option("#filter", kind)
         page.wait_for_timeout(300)
-        said = page.locator(".frame .wrong").all_inner_texts()
-        assert said
-        assert set(said) == {kind}
+        text = page.locator(".frame .wrong").all_inner_texts()
+        assert text
+        assert set(text) == {kind}
         counted = int(re.search(rf"(\d+) {kind[:4]}", page.inner_text("#live"))[1])
         assert page.locator(".frame").count() == counted
     page.select_option("#filter", "all")
@@ -228,8 +228,8 @@ def test_the_full_size_view_is_walked_by_keyboard(page):
     assert "(3 of " in title
     name = title.split(" (")[0]
     # Drawing and the focus come a moment later, on a busy machine not within a fixed time.
-    drawn = "name => document.querySelector('#large canvas').ariaLabel?.startsWith(name)"
-    page.wait_for_function(drawn, arg=name)
+    is_shown = "name => document.querySelector('#large canvas').ariaLabel?.startsWith(name)"
+    page.wait_for_function(is_shown, arg=name)
     page.keyboard.press("Escape")
     assert not page.locator("#large").is_visible()
     page.wait_for_function("name => document.activeElement.innerText.includes(name)", arg=name)
@@ -323,7 +323,7 @@ def test_a_run_of_one_stage_has_a_report_too(stage, run, samples, tmp_path, monk
 
 
 def test_only_so_many_frames_get_a_picture(run, samples, tmp_path):
-    write_report(run, samples, tmp_path / "few.html", most=10)
+    write_report(run, samples, tmp_path / "few.html", max_frames=10)
     text = (tmp_path / "few.html").read_text("utf-8")
     assert text.count('"image":"data:') == 10
     assert "10 of " in text
@@ -354,7 +354,7 @@ def test_the_command_writes_it_and_guards_what_is_there(run, nerveceg, tmp_path)
 
 @pytest.mark.browser
 def test_the_frames_show_why_on_demand(browser, run, samples, tmp_path):
-    write_report(run, samples, tmp_path / "why.html", most=4, explain="grad-cam")
+    write_report(run, samples, tmp_path / "why.html", max_frames=4, explain="grad-cam")
     page = browser.new_page()
     page.goto((tmp_path / "why.html").as_uri())
     page.wait_for_selector("html[data-ready=yes]")
@@ -381,7 +381,7 @@ def test_the_frames_show_why_on_demand(browser, run, samples, tmp_path):
 def test_the_model_in_the_box_knows_no_frames_to_report_on(nerveceg, tmp_path):
     code, _, err = nerveceg("report", "--out", tmp_path / "report.html")
     assert code == 2
-    assert "report: name labelled frames (--data DATA)" in err
+    assert "report: pass labelled frames (--data DATA)" in err
     code, _, err = nerveceg("report", WEIGHTS, "--out", tmp_path / "report.html")
     assert code == 2
-    assert "which is not here; name a folder of labelled frames" in err
+    assert "which does not exist; name a folder of labelled frames" in err

@@ -53,17 +53,17 @@ def test_runs_may_overlap_and_come_in_any_order():
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ("1 two", "holds something other than whole numbers; write pairs of start and length"),
-        ("1 -2", "holds something other than whole numbers"),
-        ("1.0 2", "holds something other than whole numbers"),
-        ("1 ²", "holds something other than whole numbers"),
-        ("1 999999999999", "holds something other than whole numbers"),
+        ("1 two", "contains something other than whole numbers; write pairs of start and length"),
+        ("1 -2", "contains something other than whole numbers"),
+        ("1.0 2", "contains something other than whole numbers"),
+        ("1 ²", "contains something other than whole numbers"),
+        ("1 999999999999", "contains something other than whole numbers"),
         ("1 2 3", "has 3 numbers; write pairs of start and length"),
-        ("0 2", "holds a 0; starts and lengths count from 1"),
-        ("1 0", "holds a 0; starts and lengths count from 1"),
-        ("5 3", "runs to pixel 7, but a 2x3 frame ends at 6; it was written for another frame"),
-        ("7 1", "runs to pixel 7, but a 2x3 frame ends at 6"),
-        ("1 99999999999", "runs to pixel 99999999999, but a 2x3 frame ends at 6"),
+        ("0 2", "contains a 0; starts and lengths count from 1"),
+        ("1 0", "contains a 0; starts and lengths count from 1"),
+        ("5 3", "ends at pixel 7, but a 2x3 frame ends at 6; it was written for another frame"),
+        ("7 1", "ends at pixel 7, but a 2x3 frame ends at 6"),
+        ("1 99999999999", "ends at pixel 99999999999, but a 2x3 frame ends at 6"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(runs, message):

@@ -1,4 +1,4 @@
-"""A run as a SavedModel: that it serves, agrees, and stands what a client may send."""
+"""A run as a SavedModel: it serves, it agrees with the run, and it handles all inputs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import ServingError
-from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export_run
 from nerveceg_tf.export.saved_model import Runner
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.models import UNet
@@ -42,7 +42,7 @@ def run(request, tmp_path_factory, few):
 @pytest.fixture(scope="module")
 def folder(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("served") / "nerve"
-    written, _, _ = export(
+    written, _, _ = export_run(
         run, out, ExportConfig(ExportFormat.savedmodel, version=3, licence="CC0"), few
     )
     assert written == out / "3"
@@ -56,22 +56,22 @@ def served(folder):
 
 @pytest.fixture(scope="module")
 def images(few):
-    found = [cv2.resize(read_image(f.image), (96, 64)) for f in few]
-    return np.stack(found)[..., None].astype(np.float32)
+    resized = [cv2.resize(read_image(f.image), (96, 64)) for f in few]
+    return np.stack(resized)[..., None].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def expected(run, images):
-    answers = run.model()(images, training=False)
-    answers = {name: value.numpy() for name, value in answers.items()}
-    passed = answers["presence"] >= 0.5
+    outputs = run.model()(images, training=False)
+    outputs = {name: value.numpy() for name, value in outputs.items()}
+    passed = outputs["presence"] >= 0.5
     assert 0 < passed.sum() < len(passed)
-    return answers
+    return outputs
 
 
-def ask(served, signature, **inputs):
-    answers = served.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
-    return {name: value.numpy() for name, value in answers.items()}
+def run_signature(served, signature, **inputs):
+    outputs = served.signatures[signature](**{k: tf.constant(v) for k, v in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
 
 
 @pytest.mark.slow  # as the next one, which needs not even TensorFlow's Python
@@ -85,9 +85,9 @@ np.savez("answers.npz", **{{name: value.numpy() for name, value in answers.items
 assert "nerveceg_tf" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    with np.load(tmp_path / "answers.npz") as found:
+    with np.load(tmp_path / "answers.npz") as outputs:
         for name, value in expected.items():
-            assert_same_answer(found[name], value)
+            assert_same_answer(outputs[name], value)
 
 
 @pytest.mark.skipif(not LIBRARY.is_file(), reason="TensorFlow's C library is named otherwise here")
@@ -95,30 +95,30 @@ def test_servings_own_loader_agrees(folder, images, expected, tmp_path):
     meta = saved_model_cli.saved_model_utils.get_meta_graph_def(str(folder), "serve")
     halves = np.full(len(images), 0.5, np.float32)
     inputs = {"image": images, "threshold": halves, "mask_threshold": halves}
-    asked = {}
+    output_names = {}
     for signature in ("serving_default", "uint8", "presence", "tunable"):
-        found, work = meta.signature_def[signature], tmp_path / signature
+        signature_def, work = meta.signature_def[signature], tmp_path / signature
         work.mkdir()
-        for name in found.inputs:
+        for name in signature_def.inputs:
             kind = np.uint8 if (signature, name) == ("uint8", "image") else np.float32
             np.save(work / f"{name}.npy", inputs[name].astype(kind))
-        feeds = [[info.name, f"{name}.npy"] for name, info in found.inputs.items()]
-        asked[work] = sorted(found.outputs)
-        fetches = [found.outputs[name].name for name in asked[work]]
+        feeds = [[info.name, f"{name}.npy"] for name, info in signature_def.inputs.items()]
+        output_names[work] = sorted(signature_def.outputs)
+        fetches = [signature_def.outputs[name].name for name in output_names[work]]
         (work / "feeds.json").write_text(json.dumps(feeds), "utf-8")
         (work / "fetches.json").write_text(json.dumps(fetches), "utf-8")
     script = Path(__file__).parent / "without_tensorflow.py"
-    command = [sys.executable, script, LIBRARY, folder, *asked]
+    command = [sys.executable, script, LIBRARY, folder, *output_names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for work, names in asked.items():
+    for work, names in output_names.items():
         for number, name in enumerate(names):
-            answer = np.load(work / f"{number}.npy")
+            output = np.load(work / f"{number}.npy")
             if name in expected:
-                assert_same_answer(answer, expected[name])
+                assert_same_answer(output, expected[name])
             else:
-                assert answer.dtype == np.uint8
-                assert answer.any()
+                assert output.dtype == np.uint8
+                assert output.any()
 
 
 ALL = ("serving_default", "uint8", "presence", "tunable")
@@ -156,23 +156,26 @@ def test_no_graph_calls_python(folder):
 
 def test_masks_are_those_that_predict_writes(run, served, images, expected):
     postprocess = MaskPostprocessor.from_run(run)
-    found = ask(served, "serving_default", image=images)
+    outputs = run_signature(served, "serving_default", image=images)
     for name, value in expected.items():
-        assert_same_answer(found[name], value)
-    for presence, mask, drawn in zip(*(found[n] for n in sorted(found, key=ORDER)), strict=True):
-        np.testing.assert_array_equal(drawn[..., 0], postprocess(presence[0], mask[..., 0]))
-    assert found["mask_binary"].any()
+        assert_same_answer(outputs[name], value)
+    ordered = (outputs[name] for name in sorted(outputs, key=ORDER))
+    for presence, mask, mask_binary in zip(*ordered, strict=True):
+        np.testing.assert_array_equal(mask_binary[..., 0], postprocess(presence[0], mask[..., 0]))
+    assert outputs["mask_binary"].any()
 
 
 def test_tunable_thresholds_are_per_frame(served, images, expected):
     high = np.linspace(0, 1.01, len(images), dtype=np.float32)
-    found = ask(served, "tunable", image=images, threshold=high, mask_threshold=high)
+    outputs = run_signature(served, "tunable", image=images, threshold=high, mask_threshold=high)
     passed = expected["presence"][:, 0] >= high
     assert 0 < passed.sum() < len(passed)
-    assert [mask.any() for mask in found["mask"]] == passed.tolist()
-    levels = np.floor(found["mask"] * 255)
-    wanted = (levels >= np.ceil(high * 255)[:, None, None, None]) & passed[:, None, None, None]
-    assert (found["mask_binary"] == wanted).mean() > 0.999  # but where the smallest area decides
+    assert [mask.any() for mask in outputs["mask"]] == passed.tolist()
+    levels = np.floor(outputs["mask"] * 255)
+    nerve = levels >= np.ceil(high * 255)[:, None, None, None]
+    nerve &= passed[:, None, None, None]
+    # Masks below the smallest area may differ.
+    assert (outputs["mask_binary"] == nerve).mean() > 0.999
 
 
 def test_encoded_frames_of_several_sizes_answer_as_alone(run, served, few):
@@ -184,14 +187,14 @@ def test_encoded_frames_of_several_sizes_answer_as_alone(run, served, few):
     kinds = (".png", ".bmp", ".png", ".png")
     files = [cv2.imencode(k, f)[1].tobytes() for k, f in zip(kinds, frames, strict=True)]
     colour = cv2.imencode(".png", cv2.cvtColor(frames[3], cv2.COLOR_GRAY2BGR))[1].tobytes()
-    found = ask(served, "encoded", bytes=[*files[:3], colour])
+    outputs = run_signature(served, "encoded", bytes=[*files[:3], colour])
     for number, frame in enumerate(frames):
         alone = model(frame[None, ..., None].astype(np.float32), training=False)
         presence, mask = float(alone["presence"][0, 0]), alone["mask"].numpy()[0, ..., 0]
-        assert found["presence"][number, 0] == pytest.approx(presence, abs=NET)
-        drawn = [_picture(found[name][number]) for name in ("mask_bytes", "mask_binary_bytes")]
-        assert np.abs(drawn[0] - mask * 255.0).max() <= 0.5 + 255 * NET  # rounded to whole levels
-        assert (drawn[1] == postprocess(presence, mask) * 255).mean() > 0.999
+        assert outputs["presence"][number, 0] == pytest.approx(presence, abs=NET)
+        pictures = [_picture(outputs[name][number]) for name in ("mask_bytes", "mask_binary_bytes")]
+        assert np.abs(pictures[0] - mask * 255.0).max() <= 0.5 + 255 * NET  # rounded
+        assert (pictures[1] == postprocess(presence, mask) * 255).mean() > 0.999
 
 
 def test_a_refused_frame_costs_no_segmenter(folder, images, expected):
@@ -202,11 +205,11 @@ def test_a_refused_frame_costs_no_segmenter(folder, images, expected):
     for variable in of_mask:
         variable.assign(np.nan * variable)
     passed = expected["presence"][:, 0] >= 0.5
-    found = ask(broken, "serving_default", image=images)["mask"]
-    assert np.isnan(found[passed]).any()
-    assert (found[~passed] == 0).all()
+    outputs = run_signature(broken, "serving_default", image=images)["mask"]
+    assert np.isnan(outputs[passed]).any()
+    assert (outputs[~passed] == 0).all()
     files = [cv2.imencode(".png", image)[1].tobytes() for image in images[~passed]]
-    for png in ask(broken, "encoded", bytes=files)["mask_bytes"]:
+    for png in run_signature(broken, "encoded", bytes=files)["mask_bytes"]:
         assert not _picture(png).any()
 
 
@@ -214,27 +217,27 @@ def test_a_refused_frame_costs_no_segmenter(folder, images, expected):
     "shape", [(0, 64, 96, 1), (2, 1, 1, 1), (1, 500, 3, 1), (0, 1, 1, 1)], ids=str
 )
 def test_odd_batches_are_answered(served, shape):
-    found = ask(served, "serving_default", image=np.zeros(shape, np.float32))
-    assert found["presence"].shape == (shape[0], 1)
-    assert found["mask"].shape == found["mask_binary"].shape == shape
-    assert np.isfinite(found["presence"]).all()
-    assert np.isfinite(found["mask"]).all()
+    outputs = run_signature(served, "serving_default", image=np.zeros(shape, np.float32))
+    assert outputs["presence"].shape == (shape[0], 1)
+    assert outputs["mask"].shape == outputs["mask_binary"].shape == shape
+    assert np.isfinite(outputs["presence"]).all()
+    assert np.isfinite(outputs["mask"]).all()
 
 
 def test_no_pictures_are_answered(served):
-    found = served.signatures["encoded"](bytes=tf.zeros((0,), tf.string))
-    assert {name: len(value) for name, value in found.items()} == dict.fromkeys(found, 0)
+    outputs = served.signatures["encoded"](bytes=tf.zeros((0,), tf.string))
+    assert {name: len(value) for name, value in outputs.items()} == dict.fromkeys(outputs, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_frame_of_no_numbers_holds_no_nerve(served, images, expected, value):
     broken = images.copy()
     broken[0, 5, 5] = value
-    found = ask(served, "serving_default", image=broken)
-    assert found["presence"][0] == 0
-    assert not found["mask"][0].any()
-    assert_same_answer(found["presence"][1:], expected["presence"][1:])
-    assert np.isfinite(found["mask"]).all()
+    outputs = run_signature(served, "serving_default", image=broken)
+    assert outputs["presence"][0] == 0
+    assert not outputs["mask"][0].any()
+    assert_same_answer(outputs["presence"][1:], expected["presence"][1:])
+    assert np.isfinite(outputs["mask"]).all()
 
 
 def test_a_server_names_what_is_wrong_and_goes_on(folder, few, images, expected):
@@ -253,18 +256,18 @@ def test_a_server_names_what_is_wrong_and_goes_on(folder, few, images, expected)
                     with pytest.raises(ServingError, match=r"\S") as caught:
                         call(client)
                     assert "\n" not in str(caught.value), name
-                    found = client.predict(images[:2])["presence"]
-                    assert_same_answer(found, expected["presence"][:2])
+                    presence = client.predict(images[:2])["presence"]
+                    assert_same_answer(presence, expected["presence"][:2])
 
 
 def test_what_it_says_of_itself(folder, run):
-    facts = json.loads((folder / "assets.extra" / "nerveceg.json").read_text())
-    assert facts["classes"] == ["no nerve", "nerve"]
-    assert facts["thresholds"]["presence"] == 0.5
-    assert facts["licence"] == "CC0"
-    assert facts["trained_on"]["frames"] == 8
-    assert facts["verified"]["export"]["presence_difference"] < NET
-    assert str(Path.cwd().parent) not in json.dumps(facts["trained_on"])
+    metadata = json.loads((folder / "assets.extra" / "nerveceg.json").read_text())
+    assert metadata["classes"] == ["no nerve", "nerve"]
+    assert metadata["thresholds"]["presence"] == 0.5
+    assert metadata["licence"] == "CC0"
+    assert metadata["trained_on"]["frames"] == 8
+    assert metadata["verified"]["export"]["presence_difference"] < NET
+    assert str(Path.cwd().parent) not in json.dumps(metadata["trained_on"])
 
 
 def test_warm_up_reaches_every_signature_and_the_segmenter(folder, served):
@@ -274,7 +277,7 @@ def test_warm_up_reaches_every_signature_and_the_segmenter(folder, served):
         request = PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
         assert request.model_spec.name == "nerveceg"
-        seen[request.model_spec.signature_name] = ask(
+        seen[request.model_spec.signature_name] = run_signature(
             served, request.model_spec.signature_name, **inputs
         )
     assert set(seen) == {*served.signatures}
@@ -284,8 +287,8 @@ def test_warm_up_reaches_every_signature_and_the_segmenter(folder, served):
 def test_a_runner_answers_as_the_model(folder, images, expected):
     runner = Runner(folder.parent)
     for number, image in enumerate(images):
-        found = runner(image[..., 0].astype(np.uint8))
-        assert found.presence == pytest.approx(expected["presence"][number, 0], abs=NET)
+        prediction = runner(image[..., 0].astype(np.uint8))
+        assert prediction.presence == pytest.approx(expected["presence"][number, 0], abs=NET)
 
 
 def test_a_version_is_replaced_only_by_force(run, run_command, folder):
@@ -307,11 +310,11 @@ def test_query_draws_what_a_server_says(run, folder, few, run_command, tmp_path)
         assert "--force" in refused
     image = read_image(few[0].image)
     presence = float(run.model().predict_presence(image[None, ..., None].astype(np.float32))[0, 0])
-    said = float(re.search(r"presence (\d\.\d{3})", printed)[1])
-    assert said == pytest.approx(presence, abs=0.0005 + NET)
+    shown_presence = float(re.search(r"presence (\d\.\d{3})", printed)[1])
+    assert shown_presence == pytest.approx(presence, abs=0.0005 + NET)
     mask = run.model()(image[None, ..., None].astype(np.float32), training=False)["mask"]
     expected = overlay(
-        image, MaskPostprocessor.from_run(run)(presence, mask.numpy()[0, ..., 0]), said
+        image, MaskPostprocessor.from_run(run)(presence, mask.numpy()[0, ..., 0]), shown_presence
     )
     # A pixel of the mask within rounding of its threshold moves a piece of the outline.
     assert (cv2.imread(str(out)) == expected).mean() > 0.99

@@ -30,7 +30,7 @@ from nerveceg_tf.runs.thresholds import Thresholds
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def predictions():
     """Forty frames of twelve subjects: true masks, probabilities in 255ths, and presence."""
     random = np.random.default_rng(0)
     truth, probability = np.zeros((40, 24, 32), bool), np.zeros((40, 24, 32))
@@ -47,8 +47,8 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def counts(drawn):
-    subjects, presence, truth, probability = drawn
+def counts(predictions):
+    subjects, presence, truth, probability = predictions
     levels = [count_levels(p, t) for p, t in zip(probability, truth, strict=True)]
     everything, true = (np.array(column) for column in zip(*levels, strict=True))
     areas = truth.sum((1, 2))
@@ -60,14 +60,14 @@ def plain_dice(truth, mask):
     return 2 * (truth & mask).sum() / total if total else 1.0
 
 
-def plain_scores(drawn, presence, mask, area):
+def plain_scores(predictions, presence, mask, area):
     """Kaggle's Dice of each frame, one frame at a time."""
     scores = []
-    for p, truth, probability in zip(drawn[1], drawn[2], drawn[3], strict=True):
-        found = probability >= mask
-        if p < presence or found.mean() < area:
-            found = np.zeros_like(found)
-        scores.append(plain_dice(truth, found))
+    for p, truth, probability in zip(predictions[1], predictions[2], predictions[3], strict=True):
+        predicted = probability >= mask
+        if p < presence or predicted.mean() < area:
+            predicted = np.zeros_like(predicted)
+        scores.append(plain_dice(truth, predicted))
     return np.array(scores)
 
 
@@ -77,17 +77,18 @@ def gated_dice(counts, presence, mask, area=0.0):
 
 
 @pytest.mark.parametrize("setting", [(0, 0.5, 0), (0.5, 0.2, 0.01), (0.7, 100 / 255, 0.1)])
-def test_counted_pixels_score_as_the_masks_do(drawn, counts, setting):
-    np.testing.assert_allclose(gated_dice(counts, *setting), plain_scores(drawn, *setting))
-    np.testing.assert_allclose(counts.dice(*setting[1:]), plain_scores(drawn, 0, *setting[1:]))
+def test_counted_pixels_score_as_the_masks_do(predictions, counts, setting):
+    np.testing.assert_allclose(gated_dice(counts, *setting), plain_scores(predictions, *setting))
+    ungated = plain_scores(predictions, 0, *setting[1:])
+    np.testing.assert_allclose(counts.dice(*setting[1:]), ungated)
 
 
-def test_the_search_scores_every_setting_as_a_loop_would(drawn, counts):
+def test_the_search_scores_every_setting_as_a_loop_would(predictions, counts):
     grid = grid_search(counts)
     some = list(itertools.product(range(0, 51, 17), range(0, 25, 6), range(0, 29, 9)))
     for g, t, a in some:
         setting = grid.presence[g], grid.mask[t], grid.area[a]
-        expected = plain_scores(drawn, *setting).mean()
+        expected = plain_scores(predictions, *setting).mean()
         assert grid.score[g, t, a] == pytest.approx(expected), setting
 
 
@@ -112,10 +113,10 @@ def test_distances_of_squares_are_what_they_look_like():
     truth, moved = np.zeros((40, 50)), np.zeros((40, 50))
     truth[10:20, 10:20] = 1
     moved[10:20, 13:23] = 1
-    found = outline_distances(truth, moved)
-    assert found.hausdorff_95 == 3
-    assert 0 < found.surface_distance < 3
-    assert found.surface_dice_2 < found.surface_dice_5 == 1
+    outlines = outline_distances(truth, moved)
+    assert outlines.hausdorff_95 == 3
+    assert 0 < outlines.surface_distance < 3
+    assert outlines.surface_dice_2 < outlines.surface_dice_5 == 1
     assert outline_distances(truth, truth) == (0, 0, 1, 1)
     assert np.isnan(outline_distances(truth, np.zeros_like(truth)).hausdorff_95)
 
@@ -133,11 +134,11 @@ def test_intervals_vary_with_subjects_and_not_with_frames():
     each = random.random(10)
     subjects = np.repeat([f"p{i}" for i in range(10)], 100)
     values = np.repeat(each, 100)
-    found = bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"]
+    interval = bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"]
     standard_error = each.std() / np.sqrt(10)
-    assert found[1] - found[0] == pytest.approx(2 * 1.96 * standard_error, rel=0.2)
-    assert found[0] < each.mean() < found[1]
-    assert bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"] == found
+    assert interval[1] - interval[0] == pytest.approx(2 * 1.96 * standard_error, rel=0.2)
+    assert interval[0] < each.mean() < interval[1]
+    assert bootstrap(subjects, {"mean": lambda w: (values * w).sum() / w.sum()})["mean"] == interval
 
 
 def test_no_interval_without_subjects():
@@ -179,11 +180,11 @@ def frame_scores(counts, presence, mask, area=0.0, alone=None):
     )
 
 
-def test_the_summary_names_the_rivals_and_their_distance(drawn, counts):
+def test_the_summary_names_the_rivals_and_their_distance(predictions, counts):
     alone = grid_search(counts, NO_GATE).best_thresholds
     scores = summarise(frame_scores(counts, 0.4, 0.3, 0.01, alone))
-    assert scores["kaggle_dice"] == pytest.approx(plain_scores(drawn, 0.4, 0.3, 0.01).mean())
-    assert scores["ungated_dice"] == pytest.approx(plain_scores(drawn, 0, 0.5, 0).mean())
+    assert scores["kaggle_dice"] == pytest.approx(plain_scores(predictions, 0.4, 0.3, 0.01).mean())
+    assert scores["ungated_dice"] == pytest.approx(plain_scores(predictions, 0, 0.5, 0).mean())
     assert scores["ungated_tuned_dice"] == pytest.approx(counts.dice(alone.mask, alone.area).mean())
     assert scores["all_empty_dice"] == pytest.approx(0.4)
     baseline = scores["strongest_baseline"]
@@ -202,7 +203,7 @@ def test_a_useless_gate_is_called_so(counts):
         counts.subjects,
         np.where(counts.present, 0.1, 0.9),
         counts.truth,
-        counts.drawn,
+        counts.predicted,
         counts.overlap,
         counts.pixels,
     )
@@ -223,7 +224,7 @@ def test_one_kind_of_frames_gives_no_auc(counts):
 def test_an_answer_that_is_no_number_is_named(samples):
     image = np.zeros((112, 144), np.uint8)
     mask = np.full(image.shape, np.nan, np.float32)
-    with pytest.raises(RunError, match=rf"{samples[0].image}: the model's answer is no number"):
+    with pytest.raises(RunError, match=rf"{samples[0].image}: the model's output is not a num"):
         list(with_ground_truth([FramePrediction(samples[0], image, 0.5, mask)]))
 
 

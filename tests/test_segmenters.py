@@ -1,4 +1,4 @@
-"""What every segmenter must do, and what only some of them can."""
+"""Segmenters: tests of all of them, and of the features of some."""
 
 from functools import partial
 
@@ -22,6 +22,7 @@ from nerveceg_tf import (
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.segmenters.pretrained import DECODERS
+from nerveceg_tf.utils.private_api import replaced_calls
 
 SIZE = (32, 64)
 BUILDERS = {
@@ -30,7 +31,7 @@ BUILDERS = {
     "deep_supervision": partial(UNetPlusPlus, deep_supervision=True),
     "one_recurrence": partial(R2UNet, recurrences=1),
 }
-# Of the original at 3 channels in; of the papers' nets that the original has not, of our own.
+# Of the original with 3 input channels. Nets of papers that the original does not have: our own.
 PARAMETERS = {
     "unet": 34_527_041,
     "attention_unet": 34_878_573,
@@ -41,7 +42,7 @@ PARAMETERS = {
 }
 
 
-SLOW = {"r2_attention_unet", "deep_supervision", "one_recurrence"}  # much like one of the others
+SLOW = {"r2_attention_unet", "deep_supervision", "one_recurrence"}  # similar to one of the others
 
 
 def quickly(names, slow=SLOW):
@@ -55,7 +56,7 @@ def build(request):
 
 @pytest.fixture(scope="module")
 def model(build):
-    """Built once for all tests, which leave it as it is."""
+    """Built once for all tests, which do not change it."""
     keras.utils.set_random_seed(0)
     return build((*SIZE, 1), base_filters=2)
 
@@ -70,7 +71,7 @@ def masks_of(model: keras.Model, frames: np.ndarray) -> list[np.ndarray]:
     return [mask.numpy() for mask in (masks if isinstance(masks, list) else [masks])]
 
 
-def answer_of(model: keras.Model, frames: np.ndarray) -> dict[str, np.ndarray]:
+def outputs_of(model: keras.Model, frames: np.ndarray) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in model(frames, training=False).items()}
 
 
@@ -97,31 +98,31 @@ def test_saved_model_gives_the_same_bits(model, frames, tmp_path):
 
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_it_combines_with_a_gate(build, model, channels):
-    """Of frames of any size, each is drawn in the segmenter's, and its mask brought back."""
+    """Frames of any size are resized for the segmenter, and its masks are resized back."""
     whole = model if channels == 1 else build((*SIZE, channels), base_filters=2)
     frames = np.random.default_rng(1).uniform(0, 255, (3, 96, 128, 1)).astype("float32")
     mask = NerveCeg(NoGate(), whole)(frames, training=False)["mask"].numpy()
     assert mask.shape == frames.shape
-    seen = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
-    drawn = masks_of(whole, np.repeat(seen, channels, axis=-1))[0]
-    expected = np.stack([resize(m[..., 0], (96, 128)) for m in drawn])[..., None]
+    resized = np.stack([resize(frame[..., 0], SIZE) for frame in frames])[..., None]
+    masks = masks_of(whole, np.repeat(resized, channels, axis=-1))[0]
+    expected = np.stack([resize(m[..., 0], (96, 128)) for m in masks])[..., None]
     assert_same_answer(mask, expected)
 
 
 @pytest.mark.parametrize(
-    ("size", "mended"),
+    ("size", "nearest"),
     [((30, 64), "32x64"), ((64, 53), "64x(56|48|64)"), ((4, 4), "(16x16|8x8|32x32)")],
 )
-def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, mended):
-    with pytest.raises(ModelError, match=f"multiples of (8|16|32); the nearest is {mended}"):
+def test_a_size_that_does_not_halve_is_refused_with_one_that_does(build, size, nearest):
+    with pytest.raises(ModelError, match=f"multiples of (8|16|32); the nearest is {nearest}"):
         build((*size, 1), base_filters=2)
 
 
 @pytest.mark.parametrize(
-    ("size", "mended"), [((100, 128), "96x128"), ((96, 130), "96x128"), ((8, 8), "16x16")]
+    ("size", "nearest"), [((100, 128), "96x128"), ((96, 130), "96x128"), ((8, 8), "16x16")]
 )
-def test_unet_halves_four_times(size, mended):
-    with pytest.raises(ModelError, match=f"multiples of 16; the nearest is {mended}"):
+def test_unet_halves_four_times(size, nearest):
+    with pytest.raises(ModelError, match=f"multiples of 16; the nearest is {nearest}"):
         UNet((*size, 1), base_filters=2)
 
 
@@ -131,30 +132,31 @@ def test_width_scales_every_level():
     assert model.get_layer("bottom_2_conv").filters == 64
 
 
+@pytest.fixture(scope="module")
+def larger_frames() -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 255, (3, 50, 70, 1)).astype("float32")
+
+
 class TestSharedGate:
-    """A head on any segmenter's bottleneck: one encoder, two answers, the decoder if asked."""
+    """A head on the bottleneck of a segmenter: one encoder, two outputs."""
 
-    @pytest.fixture(scope="class")
-    def many(self) -> np.ndarray:
-        return np.random.default_rng(1).uniform(0, 255, (3, 50, 70, 1)).astype("float32")
-
-    def test_combined_it_answers_as_the_whole_model_does(self, model, many):
+    def test_in_a_nerveceg_it_predicts_as_the_whole_model_does(self, model, larger_frames):
         keras.utils.set_random_seed(0)
         shared = SharedGate(model)
         both = NerveCeg(shared, threshold=0.0)
-        answer = answer_of(both, many)
-        assert answer["presence"].shape == (3, 1)
-        assert answer["mask"].shape == many.shape
-        whole = shared(both.get_layer("fit_gate")(many), training=False)
-        assert_same_answer(answer["presence"], whole["presence"])
-        drawn = [resize(mask[..., 0].numpy(), many.shape[1:3]) for mask in whole["mask"]]
-        assert_same_answer(answer["mask"], np.stack(drawn)[..., None])
-        assert_same_answer(both.predict_presence(many), answer["presence"])
-        assert_same_answer(both.segment(many), answer["mask"])
+        outputs = outputs_of(both, larger_frames)
+        assert outputs["presence"].shape == (3, 1)
+        assert outputs["mask"].shape == larger_frames.shape
+        whole = shared(both.get_layer("fit_gate")(larger_frames), training=False)
+        assert_same_answer(outputs["presence"], whole["presence"])
+        masks = [resize(mask[..., 0].numpy(), larger_frames.shape[1:3]) for mask in whole["mask"]]
+        assert_same_answer(outputs["mask"], np.stack(masks)[..., None])
+        assert_same_answer(both.predict_presence(larger_frames), outputs["presence"])
+        assert_same_answer(both.segment(larger_frames), outputs["mask"])
 
     @pytest.mark.parametrize("name", quickly(BUILDERS, {*BUILDERS} - {"unet", "res_unet"}))
     def test_a_step_of_training_moves_every_weight(self, name, frames):
-        """Of encoder, decoder and head, and the statistics of every normalization."""
+        """In encoder, decoder and head; it also moves the statistics of every normalization."""
         keras.utils.set_random_seed(0)
         shared = SharedGate(BUILDERS[name]((*SIZE, 1), base_filters=2))
         targets = {
@@ -163,12 +165,12 @@ class TestSharedGate:
         }
         before = [weight.numpy() for weight in shared.trainable_weights]
         statistics = [weight.numpy() for weight in shared.non_trainable_weights]
-        # Not eagerly: TensorFlow 2.21 with oneDNN and AVX2 damages its memory in the backward pass
-        # of convolutions outside of a graph.
+        # Not eagerly: TensorFlow 2.21 with oneDNN and AVX2 corrupts memory in the backward pass of
+        # convolutions outside a graph.
         shared.compile(keras.optimizers.SGD(1.0), "binary_crossentropy")
         shared.train_on_batch(frames, targets)
         for variable, old in zip(shared.trainable_weights, before, strict=True):
-            # A bias in front of a normalization has no effect and so no gradient.
+            # A bias before a normalization has no effect, so it has no gradient.
             if "kernel" in variable.path:
                 assert not np.array_equal(variable.numpy(), old), variable.path
         for variable, old in zip(shared.non_trainable_weights, statistics, strict=True):
@@ -181,12 +183,12 @@ def test_saved_with_a_shared_gate_it_gives_the_same_bits(frames, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.count_params() == model.count_params()
-    answer = answer_of(model, frames)
-    for name, values in answer_of(again, frames).items():
-        np.testing.assert_array_equal(values, answer[name])
+    expected = outputs_of(model, frames)
+    for name, values in outputs_of(again, frames).items():
+        np.testing.assert_array_equal(values, expected[name])
 
 
-def test_a_shared_gate_draws_only_the_frames_that_pass():
+def test_a_shared_gate_segments_only_the_frames_that_pass():
     keras.utils.set_random_seed(0)
     model = NerveCeg(SharedGate(tiny_segmenter((*SIZE, 1))))
     random = np.random.default_rng(0)
@@ -195,10 +197,10 @@ def test_a_shared_gate_draws_only_the_frames_that_pass():
     )
     frames = frames.astype("float32")
     model.threshold = between(model.predict(frames, verbose=0)["presence"], 2)
-    answer = model.predict(frames, verbose=0)
-    passed = answer["presence"][:, 0] >= model.threshold
+    outputs = model.predict(frames, verbose=0)
+    passed = outputs["presence"][:, 0] >= model.threshold
     assert passed.sum() == 2
-    np.testing.assert_array_equal(answer["mask"].any(axis=(1, 2, 3)), passed)
+    np.testing.assert_array_equal(outputs["mask"].any(axis=(1, 2, 3)), passed)
     model.threshold = 1.0
     assert not model.predict(frames, verbose=0)["mask"].any()
 
@@ -208,15 +210,16 @@ def test_a_shared_gate_runs_the_encoder_once():
     shared = SharedGate(UNet((*SIZE, 1), base_filters=2))
     layer = shared.get_layer("down_1_1_conv")
     inner = layer.call
-    layer.call = lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)
     model = NerveCeg(shared)
-    calls.clear()
-    model(np.full((2, *SIZE, 1), 99, "float32"), training=False)
+    with replaced_calls({layer: lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)}):
+        model(np.full((2, *SIZE, 1), 99, "float32"), training=False)
     assert len(calls) == 1
 
 
-def test_a_plain_segmenter_is_no_shared_gate():
-    with pytest.raises(ModelError, match="unet: is no SharedGate; pass one, or a segmenter too"):
+def test_a_plain_segmenter_is_refused_as_a_shared_gate():
+    with pytest.raises(
+        ModelError, match=r"unet: not a SharedGate; pass SharedGate\(segmenter\), or"
+    ):
         NerveCeg(UNet((*SIZE, 1), base_filters=2))
 
 
@@ -275,40 +278,42 @@ def test_shared_normalization_learns_from_every_recurrence():
     layer = model.get_layer("down_1_1_bn")
     start = layer.moving_variance.numpy()
     calls, inner = [], layer.call
-    layer.call = lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)
-    model(np.full((1, *SIZE, 1), 99, "float32"), training=True)
+    with replaced_calls({layer: lambda *args, **kwargs: calls.append(1) or inner(*args, **kwargs)}):
+        model(np.full((1, *SIZE, 1), 99, "float32"), training=True)
     assert len(calls) == 3
     assert (layer.moving_variance.numpy() != start).all()
 
 
+@pytest.fixture(scope="module")
+def deep():
+    keras.utils.set_random_seed(0)
+    return UNetPlusPlus((*SIZE, 1), base_filters=2, deep_supervision=True)
+
+
 class TestPrune:
-    @pytest.fixture(scope="class")
-    def model(self):
-        keras.utils.set_random_seed(0)
-        return UNetPlusPlus((*SIZE, 1), base_filters=2, deep_supervision=True)
+    def test_pruned_net_predicts_the_mask_of_the_whole_one_at_that_depth(self, deep, frames):
+        for level, whole in zip((4, 3, 2, 1), masks_of(deep, frames), strict=True):
+            np.testing.assert_array_equal(prune(deep, level)(frames, training=False), whole)
 
-    def test_cut_net_draws_what_the_whole_one_drew_at_that_depth(self, model, frames):
-        for level, whole in zip((4, 3, 2, 1), masks_of(model, frames), strict=True):
-            np.testing.assert_array_equal(prune(model, level)(frames, training=False), whole)
-
-    def test_each_level_is_smaller_and_shares_its_weights(self, model):
-        cuts = [prune(model, level) for level in (1, 2, 3, 4)]
-        sizes = [cut.count_params() for cut in cuts]
+    def test_each_level_is_smaller_and_shares_its_weights(self, deep):
+        pruned = [prune(deep, level) for level in (1, 2, 3, 4)]
+        sizes = [net.count_params() for net in pruned]
         assert sizes == sorted(set(sizes))
-        assert cuts[0].get_layer("node_0_0_1_conv") is model.get_layer("node_0_0_1_conv")
+        assert pruned[0].get_layer("node_0_0_1_conv") is deep.get_layer("node_0_0_1_conv")
 
     @pytest.mark.parametrize("level", [0, 5])
-    def test_no_such_level(self, model, level):
+    def test_unknown_levels_are_refused(self, deep, level):
         with pytest.raises(ModelError, match=f"prune level {level}: choose 1, 2, 3 or 4"):
-            prune(model, level)
+            prune(deep, level)
 
     @pytest.mark.parametrize("other", [UNet, UNetPlusPlus])
     def test_a_net_without_deep_supervision_is_refused(self, other):
         with pytest.raises(ModelError, match="deep_supervision=True"):
             prune(other((*SIZE, 1), base_filters=2), 2)
 
-    def test_reloaded_net_can_be_cut_and_reloaded(self, model, frames, tmp_path):
-        model.save(tmp_path / "whole.keras")
-        prune(keras.models.load_model(tmp_path / "whole.keras"), 2).save(tmp_path / "cut.keras")
-        cut = keras.models.load_model(tmp_path / "cut.keras")
-        np.testing.assert_array_equal(cut(frames, training=False), masks_of(model, frames)[2])
+    def test_reloaded_net_can_be_pruned_and_reloaded(self, deep, frames, tmp_path):
+        deep.save(tmp_path / "whole.keras")
+        pruned = prune(keras.models.load_model(tmp_path / "whole.keras"), 2)
+        pruned.save(tmp_path / "pruned.keras")
+        again = keras.models.load_model(tmp_path / "pruned.keras")
+        np.testing.assert_array_equal(again(frames, training=False), masks_of(deep, frames)[2])

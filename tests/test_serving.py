@@ -52,24 +52,24 @@ class Tiny(tf.Module):
         presence = self.presence(image)["presence"]
         mask = tf.where(presence >= tf.reshape(threshold, (-1, 1)), 1.0, 0.0)
         mask = mask[..., None, None] * image / 255
-        drawn = tf.cast(mask > tf.reshape(mask_threshold, (-1, 1, 1, 1)), tf.uint8)
-        return {"presence": presence, "mask": mask, "mask_binary": drawn}
+        mask_binary = tf.cast(mask > tf.reshape(mask_threshold, (-1, 1, 1, 1)), tf.uint8)
+        return {"presence": presence, "mask": mask, "mask_binary": mask_binary}
 
     def encoded(self, pictures):
         def read(picture):
             pixels = tf.io.decode_image(picture, expand_animations=False)[..., :1]
-            drawn = tf.cast(pixels > 127, tf.uint8) * 255
+            mask_binary = tf.cast(pixels > 127, tf.uint8) * 255
             presence = tf.reduce_mean(tf.cast(pixels, tf.float32)) / 255 * self.scale
-            return presence, tf.io.encode_png(pixels), tf.io.encode_png(drawn)
+            return presence, tf.io.encode_png(pixels), tf.io.encode_png(mask_binary)
 
         types = (tf.float32, tf.string, tf.string)
-        presence, mask, drawn = tf.map_fn(read, pictures, fn_output_signature=types)
-        return {"presence": presence[:, None], "mask_bytes": mask, "mask_binary_bytes": drawn}
+        presence, mask, mask_binary = tf.map_fn(read, pictures, fn_output_signature=types)
+        return {"presence": presence[:, None], "mask_bytes": mask, "mask_binary_bytes": mask_binary}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model in versions 2 and 10, which answer differently."""
+    """A model in versions 2 and 10, with different outputs."""
     folder = tmp_path_factory.mktemp("model")
     frames = tf.TensorSpec((None, None, None, 1), tf.float32, "image")
     a_frame = [tf.TensorSpec((None,), tf.float32, n) for n in ("threshold", "mask_threshold")]
@@ -121,15 +121,15 @@ def client(request, connect):
 
 
 @pytest.fixture
-def said(client, images):
-    """What a client is told when a call fails, after which it still gets answers."""
+def error_line(client, images):
+    """The error of a failed call. The client still works afterwards."""
 
-    def said(call):
+    def error_line(call):
         line = one_line(call)
         assert client.predict(images, "presence")["presence"].shape == (2, 1)
         return line
 
-    return said
+    return error_line
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +155,15 @@ def one_line(call):
     return line
 
 
-def assert_equal(answer, outputs):
-    assert answer.keys() == outputs.keys()
+def assert_equal(response, outputs):
+    assert response.keys() == outputs.keys()
     for name, output in outputs.items():
         expected = output.numpy()
-        assert answer[name].dtype == expected.dtype
-        np.testing.assert_array_equal(answer[name], expected)
+        assert response[name].dtype == expected.dtype
+        np.testing.assert_array_equal(response[name], expected)
 
 
-# What is asked and answered
+# Requests and responses
 
 
 @pytest.mark.parametrize("version", [None, 2, 10])
@@ -202,14 +202,14 @@ def test_values_that_are_not_finite_arrive(client, direct, images):
 
 
 def test_metadata(client):
-    found = client.metadata()
-    assert set(found) == set(SIGNATURES)
+    signatures = client.metadata()
+    assert set(signatures) == set(SIGNATURES)
     frames = {"dtype": "float32", "shape": [-1, -1, -1, 1]}
-    assert found["serving_default"]["inputs"] == {"image": frames}
-    assert found["serving_default"]["outputs"].keys() == {"presence", "mask", "mask_binary"}
-    assert found["serving_default"]["outputs"]["mask_binary"]["dtype"] == "uint8"
-    assert found["encoded"]["inputs"] == {"bytes": {"dtype": "string", "shape": [-1]}}
-    assert found["tunable"]["inputs"]["threshold"] == {"dtype": "float32", "shape": [-1]}
+    assert signatures["serving_default"]["inputs"] == {"image": frames}
+    assert signatures["serving_default"]["outputs"].keys() == {"presence", "mask", "mask_binary"}
+    assert signatures["serving_default"]["outputs"]["mask_binary"]["dtype"] == "uint8"
+    assert signatures["encoded"]["inputs"] == {"bytes": {"dtype": "string", "shape": [-1]}}
+    assert signatures["tunable"]["inputs"]["threshold"] == {"dtype": "float32", "shape": [-1]}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -239,37 +239,37 @@ def test_a_whole_frame_over_rest(connect, direct):
 def test_many_at_once(client, direct, images):
     batches = [images + np.float32(i) for i in range(8)]
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda batch: client.predict(batch, "presence"), batches)
-        for batch, answer in zip(batches, answers, strict=True):
-            assert_equal(answer, direct[10]["presence"](image=tf.constant(batch)))
+        responses = pool.map(lambda batch: client.predict(batch, "presence"), batches)
+        for batch, response in zip(batches, responses, strict=True):
+            assert_equal(response, direct[10]["presence"](image=tf.constant(batch)))
 
 
 # What goes wrong
 
 
-def test_wrong_input(client, said, images, pictures):
-    assert "image" in said(lambda: client.predict(images[0]))
-    assert "image" in said(lambda: client.predict(images.repeat(3, axis=-1)))
-    assert "threshold" in said(lambda: client.predict(images, "tunable"))
-    assert "thresh" in said(lambda: client.predict(images, thresh=[1, 2]))
-    assert "input" in said(lambda: client.predict(images, "tunable", threshold=0.5))
-    assert "numbers" in said(lambda: client.predict("picture"))
-    assert "numbers" in said(lambda: client.predict([[1], [2, 3]]))
-    assert "0..255" in said(lambda: client.predict(images + 1000, "uint8"))
-    assert "0..255" in said(lambda: client.predict(images * np.nan, "uint8"))
-    assert "bytes" in said(lambda: client.predict_encoded(pictures[0]))
-    assert "bytes" in said(lambda: client.predict_encoded(["scan.png"]))
+def test_wrong_input(client, error_line, images, pictures):
+    assert "image" in error_line(lambda: client.predict(images[0]))
+    assert "image" in error_line(lambda: client.predict(images.repeat(3, axis=-1)))
+    assert "threshold" in error_line(lambda: client.predict(images, "tunable"))
+    assert "thresh" in error_line(lambda: client.predict(images, thresh=[1, 2]))
+    assert "input" in error_line(lambda: client.predict(images, "tunable", threshold=0.5))
+    assert "numbers" in error_line(lambda: client.predict("picture"))
+    assert "numbers" in error_line(lambda: client.predict([[1], [2, 3]]))
+    assert "0..255" in error_line(lambda: client.predict(images + 1000, "uint8"))
+    assert "0..255" in error_line(lambda: client.predict(images * np.nan, "uint8"))
+    assert "bytes" in error_line(lambda: client.predict_encoded(pictures[0]))
+    assert "bytes" in error_line(lambda: client.predict_encoded(["scan.png"]))
 
 
-def test_damaged_pictures(client, said, pictures):
+def test_damaged_pictures(client, error_line, pictures):
     for damaged in (b"", b"no picture", pictures[0][:60]):
-        line = said(lambda damaged=damaged: client.predict_encoded([damaged]))
+        line = error_line(lambda damaged=damaged: client.predict_encoded([damaged]))
         assert re.search("image|PNG|Input", line)
         assert "Graph" not in line
 
 
-def test_unknown_signature_names_those_there_are(client, said, images):
-    line = said(lambda: client.predict(images, "mask"))
+def test_unknown_signature_names_those_there_are(client, error_line, images):
+    line = error_line(lambda: client.predict(images, "mask"))
     assert "'mask'" in line
     assert "encoded, presence, serving_default, tunable, uint8" in line
 
@@ -315,7 +315,7 @@ def test_url_of_another_form(url):
 
 @pytest.fixture
 def silent():
-    """The port of a server that takes connections and never answers."""
+    """The port of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
 
@@ -324,7 +324,7 @@ def silent():
 def test_no_answer_in_time(silent, images, scheme):
     with Client(f"{scheme}://127.0.0.1:{silent}", timeout=0.2) as client:
         line = one_line(lambda: client.predict(images))
-    assert line.startswith(f"{scheme}://127.0.0.1:{silent}: no answer in 0.2 s")
+    assert line.startswith(f"{scheme}://127.0.0.1:{silent}: no response in 0.2 s")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "grpc"])
@@ -353,12 +353,12 @@ def test_protocols_mixed_up(server):
         assert "its port for http:// or grpc://" in one_line(Client(url, timeout=5).status)
 
 
-# The local server, asked by hand
+# The local server, with requests written by hand
 
 
 @pytest.fixture(scope="module")
 def by_hand(server):
-    """Sends HTTP as it is given; returns the status and the JSON of the answer."""
+    """Sends HTTP unchanged; returns the status and the JSON of the response."""
 
     def by_hand(method, path, body=None, **headers):
         connection = http.client.HTTPConnection(urlsplit(server.rest_url).netloc, timeout=5)
@@ -386,40 +386,40 @@ FRAME = [[[10], [20]]]
     ],
 )
 def test_column_form(by_hand, asked):
-    status, answer = by_hand("POST", PREDICT, json.dumps(asked))
+    status, response = by_hand("POST", PREDICT, json.dumps(asked))
     assert status == 200
-    assert answer.keys() == {"outputs"}
-    assert answer["outputs"].keys() == {"presence", "mask", "mask_binary"}
-    assert answer["outputs"]["presence"] == [[pytest.approx(15 / 255)]]
-    assert answer["outputs"]["mask"] == [[[[pytest.approx(10 / 255)], [pytest.approx(20 / 255)]]]]
-    assert answer["outputs"]["mask_binary"] == [[[[0], [0]]]]
+    assert response.keys() == {"outputs"}
+    assert response["outputs"].keys() == {"presence", "mask", "mask_binary"}
+    assert response["outputs"]["presence"] == [[pytest.approx(15 / 255)]]
+    assert response["outputs"]["mask"] == [[[[pytest.approx(10 / 255)], [pytest.approx(20 / 255)]]]]
+    assert response["outputs"]["mask_binary"] == [[[[0], [0]]]]
 
 
 @pytest.mark.parametrize("asked", [{"instances": [FRAME] * 2}, {"instances": [{"image": FRAME}]}])
 def test_row_form(by_hand, asked):
-    status, answer = by_hand("POST", "/v1/models/nerveceg/versions/2:predict", json.dumps(asked))
+    status, response = by_hand("POST", "/v1/models/nerveceg/versions/2:predict", json.dumps(asked))
     assert status == 200
-    assert answer.keys() == {"predictions"}
-    assert len(answer["predictions"]) == len(asked["instances"])
-    for row in answer["predictions"]:
+    assert response.keys() == {"predictions"}
+    assert len(response["predictions"]) == len(asked["instances"])
+    for row in response["predictions"]:
         assert row.keys() == {"presence", "mask", "mask_binary"}
         assert row["presence"] == [pytest.approx(15 / 255 / 2)]  # by version 2
         assert row["mask"] == [[[pytest.approx(10 / 255)], [pytest.approx(20 / 255)]]]
 
 
 def test_one_output_comes_without_its_name(by_hand):
-    for asked, answered in (("instances", "predictions"), ("inputs", "outputs")):
+    for asked, response_key in (("instances", "predictions"), ("inputs", "outputs")):
         body = json.dumps({"signature_name": "presence", asked: [FRAME]})
-        _, answer = by_hand("POST", PREDICT, body)
-        assert answer[answered] == [[pytest.approx(15 / 255)]]
+        _, response = by_hand("POST", PREDICT, body)
+        assert response[response_key] == [[pytest.approx(15 / 255)]]
 
 
 def test_bytes_in_base64(by_hand, pictures):
     picture = {"b64": base64.b64encode(pictures[0]).decode()}
     for form in ({"instances": [picture]}, {"instances": [{"bytes": picture}]}):
         body = json.dumps({"signature_name": "encoded", **form})
-        _, answer = by_hand("POST", PREDICT, body)
-        (row,) = answer["predictions"]
+        _, response = by_hand("POST", PREDICT, body)
+        (row,) = response["predictions"]
         png = np.frombuffer(base64.b64decode(row["mask_bytes"]["b64"]), np.uint8)
         sent = np.frombuffer(pictures[0], np.uint8)
         np.testing.assert_array_equal(cv2.imdecode(png, -1), cv2.imdecode(sent, -1))
@@ -429,9 +429,9 @@ def test_status_and_metadata_in_json(by_hand):
     available = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     expected = {"model_version_status": [{"version": "2", **available}]}
     assert by_hand("GET", "/v1/models/nerveceg/versions/2") == (200, expected)
-    _, answer = by_hand("GET", "/v1/models/nerveceg/metadata")
-    assert answer["model_spec"] == {"name": "nerveceg", "version": "10", "signature_name": ""}
-    default = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    _, response = by_hand("GET", "/v1/models/nerveceg/metadata")
+    assert response["model_spec"] == {"name": "nerveceg", "version": "10", "signature_name": ""}
+    default = response["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert default["method_name"] == "tensorflow/serving/predict"
     image = default["inputs"]["image"]
     assert image["dtype"] == "DT_FLOAT"
@@ -476,10 +476,10 @@ def test_status_and_metadata_in_json(by_hand):
     ids=lambda body: body[:60].decode(errors="replace"),
 )
 def test_unusable_json(by_hand, body):
-    status, answer = by_hand("POST", PREDICT, body)
+    status, response = by_hand("POST", PREDICT, body)
     assert status == 400
-    assert answer.keys() == {"error"}
-    assert answer["error"]
+    assert response.keys() == {"error"}
+    assert response["error"]
     assert by_hand("POST", PREDICT, json.dumps({"inputs": [FRAME]}))[0] == 200
 
 
@@ -499,16 +499,16 @@ def test_unusable_json(by_hand, body):
     ],
 )
 def test_unusable_paths(by_hand, method, path, status):
-    found, answer = by_hand(method, path, "{}" if method == "POST" else None)
-    assert found == status
-    assert answer.keys() == {"error"}
+    response_status, response = by_hand(method, path, "{}" if method == "POST" else None)
+    assert response_status == status
+    assert response.keys() == {"error"}
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "-1"}, {"Transfer-Encoding": "chunked"}])
 def test_body_of_unknown_length(by_hand, headers):
-    status, answer = by_hand("POST", PREDICT, b"", **headers)
+    status, response = by_hand("POST", PREDICT, b"", **headers)
     assert status == 400
-    assert "Content-Length" in answer["error"]
+    assert "Content-Length" in response["error"]
 
 
 def test_broken_connections(server, connect, images):
@@ -573,11 +573,11 @@ def test_unusable_protos(stub, request_):
 def test_protos_name_what_answered(stub):
     request = asked("", image=PIXEL)
     request.output_filter.append("presence")
-    answer = stub.Predict(request, timeout=5)
-    assert answer.model_spec.name == "nerveceg"
-    assert answer.model_spec.version.value == 10
-    assert answer.model_spec.signature_name == "serving_default"
-    assert set(answer.outputs) == {"presence"}
+    response = stub.Predict(request, timeout=5)
+    assert response.model_spec.name == "nerveceg"
+    assert response.model_spec.version.value == 10
+    assert response.model_spec.signature_name == "serving_default"
+    assert set(response.outputs) == {"presence"}
 
 
 def test_metadata_field_must_be_named(stub):
@@ -600,7 +600,7 @@ def test_ports(folder, tmp_path):
 
 
 def test_no_model(tmp_path):
-    with pytest.raises(ModelError, match="holds no VERSION"):
+    with pytest.raises(ModelError, match="contains no VERSION"):
         LocalServer(tmp_path)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
@@ -635,13 +635,13 @@ METADATA = """{
 
 @pytest.fixture
 def canned():
-    """Serves answers from a dict of path to status and body."""
-    answers = {"/v1/models/nerveceg/metadata": (200, METADATA)}
+    """Serves responses from a dict of path to status and body."""
+    responses = {"/v1/models/nerveceg/metadata": (200, METADATA)}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, body = answers[self.path]
+            status, body = responses[self.path]
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -654,7 +654,8 @@ def canned():
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_address[1]}", answers=answers)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield SimpleNamespace(url=url, responses=responses)
         server.shutdown()
         thread.join()
 
@@ -671,11 +672,11 @@ def canned():
     ],
 )
 def test_client_reads_what_serving_writes(canned, images, columns, body):
-    canned.answers[PREDICT] = (200, body)
-    answer = Client(canned.url, columns=columns).predict(images)
-    np.testing.assert_array_equal(answer["presence"], np.float32([[np.nan], [0.25]]))
-    np.testing.assert_array_equal(answer["mask_binary"], np.uint8([[0], [1]]))
-    assert answer["mask_binary"].dtype == np.uint8
+    canned.responses[PREDICT] = (200, body)
+    response = Client(canned.url, columns=columns).predict(images)
+    np.testing.assert_array_equal(response["presence"], np.float32([[np.nan], [0.25]]))
+    np.testing.assert_array_equal(response["mask_binary"], np.uint8([[0], [1]]))
+    assert response["mask_binary"].dtype == np.uint8
 
 
 def test_client_reads_what_serving_describes(canned):
@@ -693,7 +694,7 @@ def test_client_reads_what_serving_describes(canned):
 def test_client_finds_a_server_behind_a_path(canned):
     status = """{ "model_version_status": [ { "version": "123", "state": "LOADING",
         "status": { "error_code": "OK", "error_message": "" } } ] }"""
-    canned.answers["/lab/v1/models/nerveceg"] = (200, status)
+    canned.responses["/lab/v1/models/nerveceg"] = (200, status)
     assert Client(f"{canned.url}/lab/").status() == {123: "LOADING"}
 
 
@@ -706,7 +707,7 @@ def test_client_finds_a_server_behind_a_path(canned):
         (413, "<html>\n<h1>too large</h1>\n</html>", "too large"),
         (503, "", "HTTP 503"),
         (500, "[]", "HTTP 500"),
-        (200, "<html></html>", "no JSON"),
+        (200, "<html></html>", "not JSON"),
         (200, "[]", "metadata"),
         (200, "{}", "metadata"),
         (200, '{"outputs": {"presence": [[0.5]]}}', "metadata"),
@@ -715,18 +716,18 @@ def test_client_finds_a_server_behind_a_path(canned):
     ],
 )
 def test_client_tells_what_a_server_says(canned, images, status, body, line):
-    canned.answers[PREDICT] = (status, body)
-    found = one_line(lambda: Client(canned.url).predict(images))
-    assert found.startswith(canned.url)
-    assert line in found
+    canned.responses[PREDICT] = (status, body)
+    error_line = one_line(lambda: Client(canned.url).predict(images))
+    assert error_line.startswith(canned.url)
+    assert line in error_line
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"metadata": 1, "model_version_status": 1}', "1"])
 def test_client_of_a_server_of_something_else(canned, body):
-    canned.answers["/v1/models/nerveceg/metadata"] = (200, body)
-    assert "no metadata" in one_line(Client(canned.url).metadata)
-    canned.answers["/v1/models/nerveceg"] = (200, body)
-    assert "no status" in one_line(Client(canned.url).status)
+    canned.responses["/v1/models/nerveceg/metadata"] = (200, body)
+    assert "not the metadata" in one_line(Client(canned.url).metadata)
+    canned.responses["/v1/models/nerveceg"] = (200, body)
+    assert "not the status" in one_line(Client(canned.url).status)
 
 
 def test_the_command_asks_over_rest_without_tensorflow(server, few, tmp_path):
@@ -757,10 +758,10 @@ finally:
 
 @pytest.mark.parametrize("kind", ["grpc", "columns"])
 def test_both_transports_describe_a_model_alike(connect, kind):
-    found = connect(kind).metadata()
-    uint8 = found["uint8"]["inputs"]["image"]
+    signatures = connect(kind).metadata()
+    uint8 = signatures["uint8"]["inputs"]["image"]
     assert uint8 == {"dtype": "uint8", "shape": [-1, -1, -1, 1]}
-    assert found == connect("rows").metadata()
+    assert signatures == connect("rows").metadata()
 
 
 @pytest.mark.parametrize(
@@ -771,9 +772,9 @@ def test_both_transports_describe_a_model_alike(connect, kind):
 )
 def test_dtypes_are_named_as_tensorflow_names_them(canned, dtype, name):
     assert getattr(tf, name).name == name
-    canned.answers["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_FLOAT", dtype))
-    found = Client(canned.url).metadata()["serving_default"]["inputs"]["image"]
-    assert found == {"dtype": name, "shape": [-1, -1, -1, 1]}
+    canned.responses["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_FLOAT", dtype))
+    tensor = Client(canned.url).metadata()["serving_default"]["inputs"]["image"]
+    assert tensor == {"dtype": name, "shape": [-1, -1, -1, 1]}
 
 
 @pytest.mark.parametrize(
@@ -786,16 +787,16 @@ def test_dtypes_are_named_as_tensorflow_names_them(canned, dtype, name):
         ("DT_BOOL", "[1]", "other than bool"),
         ("DT_COMPLEX64", "[1]", "other than complex64"),
         ("DT_BFLOAT16", "[1]", "bfloat16"),
-        ("DT_RESOURCE", "[1]", "cannot hold resource"),
+        ("DT_RESOURCE", "[1]", "JSON cannot store resource"),
     ],
 )
 def test_numbers_that_a_dtype_does_not_hold(canned, images, dtype, value, line):
-    canned.answers["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_UINT8", dtype))
+    canned.responses["/v1/models/nerveceg/metadata"] = (200, METADATA.replace("DT_UINT8", dtype))
     body = f'{{"outputs": {{"presence": [0.5], "mask_binary": {value}}}}}'
-    canned.answers[PREDICT] = (200, body)
-    found = one_line(lambda: Client(canned.url).predict(images))
-    assert line in found
-    assert "the answer is not what metadata says" in found
+    canned.responses[PREDICT] = (200, body)
+    error_line = one_line(lambda: Client(canned.url).predict(images))
+    assert line in error_line
+    assert "the response does not match the metadata" in error_line
 
 
 @pytest.mark.parametrize(
@@ -803,5 +804,5 @@ def test_numbers_that_a_dtype_does_not_hold(canned, images, dtype, value, line):
     ['{"version": "x", "state": "START"}', '{"version": "1"}', '{"version": "1", "state": 3}', "1"],
 )
 def test_a_status_that_is_none(canned, version):
-    canned.answers["/v1/models/nerveceg"] = (200, f'{{"model_version_status": [{version}]}}')
-    assert "no status" in one_line(Client(canned.url).status)
+    canned.responses["/v1/models/nerveceg"] = (200, f'{{"model_version_status": [{version}]}}')
+    assert "not the status" in one_line(Client(canned.url).status)

@@ -59,7 +59,7 @@ def test_bundled_frames_are_split_by_subject(samples):
 def test_about_the_share_asked_for_validates():
     frames = make([f"p{n // 5}" for n in range(200)])
     for share in (0.1, 0.2, 0.25, 0.5):
-        split = split_by_subject(frames, validation=share)
+        split = split_by_subject(frames, validation_fraction=share)
         assert abs(len(split.validation) / 200 - share) < 0.03
 
 
@@ -108,7 +108,7 @@ def test_folds_and_subjects_must_fit(k):
 
 
 def test_an_unknown_subject_to_hold_out_is_named_beside_the_known():
-    with pytest.raises(SubjectError, match=r"hold-out subject z: no frame is of it; .* a, b, c$"):
+    with pytest.raises(SubjectError, match=r"hold-out subject z: has no frames; .* a, b, c$"):
         split_by_subject(make("abc"), hold_out=["a", "z"])
     many = make([str(n) for n in range(12, 0, -1)])
     with pytest.raises(SubjectError, match=r"subjects are 1, 2, 3, 4, 5 and 7 more$"):
@@ -122,12 +122,12 @@ def test_holding_everyone_out_is_refused():
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
 def test_an_impossible_share_is_refused(share):
-    with pytest.raises(SubjectError, match=r"validation share .*: pass a number between 0 and 1"):
-        split_by_subject(make("abc"), validation=share)
+    with pytest.raises(SubjectError, match=r"validation_fraction=.*: pass a number between 0"):
+        split_by_subject(make("abc"), validation_fraction=share)
 
 
 def test_with_one_subject_all_train_and_a_warning_says_what_that_costs():
-    with pytest.warns(UserWarning, match="only one subject, a, is left to train on: there is none"):
+    with pytest.warns(UserWarning, match="only one subject, a, is left to train on: there is no"):
         split = split_by_subject(make("aaab"), hold_out=["b"])
     assert split.train.tolist() == [0, 1, 2]
     assert split.validation.tolist() == []
@@ -228,7 +228,7 @@ class TestTogether:
 def test_a_subject_with_a_third_of_all_frames_is_trained_on(seed):
     frames = make(["large"] * 40 + [f"p{n % 20}" for n in range(80)])
     present = np.arange(len(frames)) % 2 == 0
-    split = split_by_subject(frames, present, validation=0.1, seed=seed)
+    split = split_by_subject(frames, present, validation_fraction=0.1, seed=seed)
     assert "large" in get_subjects(frames)[split.train]
     assert 0.05 <= len(split.validation) / len(frames) <= 0.15
 
@@ -236,7 +236,7 @@ def test_a_subject_with_a_third_of_all_frames_is_trained_on(seed):
 def test_folds_validate_on_the_share_that_was_asked_for():
     frames = make("abcdefghijklmnopqrst")
     for share, count in ((0.1, 2), (0.5, 8)):
-        splits = k_folds_by_subject(frames, 5, validation=share)
+        splits = k_folds_by_subject(frames, 5, validation_fraction=share)
         assert {len(split.validation) for split in splits} == {count}
 
 
@@ -252,7 +252,7 @@ def test_more_than_half_may_validate(share):
     assert_apart(split, get_subjects(frames))
     one = 5 / 200  # a fold may have a subject more than another
     assert abs(len(split.validation) / 200 - share) <= one
-    for split in k_folds_by_subject(frames, 5, validation=share):
+    for split in k_folds_by_subject(frames, 5, validation_fraction=share):
         assert abs(len(split.validation) / 160 - share) <= one * 200 / 160
 
 
@@ -273,15 +273,15 @@ def test_more_than_half_may_validate(share):
 def test_a_share_that_subjects_do_not_allow_is_named_beside_the_given(sizes, share, given):
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
-        split_by_subject(of_sizes(*sizes), validation=share)
-    expected = [f"a share of {share} was to validate, but it is {given}: there are too"]
+        split_by_subject(of_sizes(*sizes), validation_fraction=share)
+    expected = [f"the validation fraction is {given} instead of {share}: there are too few"]
     found = [str(note.message) for note in noted]
     assert [text[: len(expected[0])] for text in found] == (expected if given else [])
 
 
 def test_folds_say_once_how_far_their_shares_are():
-    with pytest.warns(NervecegWarning, match=r"it is 0\.5 in 3 of 3 folds: there are") as noted:
-        k_folds_by_subject(of_sizes(4, 4, 4), 3, validation=0.2)
+    with pytest.warns(NervecegWarning, match=r"is 0\.5 instead of 0\.2 in 3 of 3 folds") as noted:
+        k_folds_by_subject(of_sizes(4, 4, 4), 3, validation_fraction=0.2)
     assert len(noted) == 1
 
 

@@ -1,6 +1,7 @@
 """What a process imports, and when: the command line and the package start at once, in silence."""
 
 import ast
+import inspect
 import json
 import os
 import subprocess
@@ -116,12 +117,20 @@ def test_public_names_are_listed_and_known_to_type_checkers():
     blocks = [node for node in tree.body if isinstance(node, ast.If)]
     (block,) = (node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING")
     checked = {alias.name: imported.module for imported in block.body for alias in imported.names}
-    assert {*checked, "NervecegError"} == set(nerveceg_tf.__all__)
+    assert checked.keys() == set(nerveceg_tf.__all__)
     assert set(nerveceg_tf.__all__) <= set(dir(nerveceg_tf))
     for name, module in checked.items():
-        assert getattr(nerveceg_tf, name) is getattr(sys.modules[module], name)
+        value = getattr(nerveceg_tf, name)
+        assert value is getattr(sys.modules[module], name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert value.__module__.startswith(module), f"{name} is defined elsewhere"
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         nerveceg_tf.nothing  # noqa: B018
+
+
+def test_no_public_function_hides_a_folder():
+    folders = {path.name for path in Path(nerveceg_tf.__file__).parent.iterdir()}
+    assert not folders & set(nerveceg_tf.__all__)
 
 
 @pytest.fixture(scope="module")

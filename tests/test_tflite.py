@@ -15,7 +15,7 @@ from exporting import make_data, make_run
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.errors import FrameError, ModelError
 from nerveceg_tf.export.convert import Precision
-from nerveceg_tf.export.export import ExportConfig, ExportFormat, export
+from nerveceg_tf.export.export import ExportConfig, ExportFormat, export_run
 from nerveceg_tf.export.metadata import append_metadata, read_metadata
 from nerveceg_tf.export.tflite import GATE, SEGMENTER, Runner
 from nerveceg_tf.models import UNet
@@ -44,8 +44,8 @@ def frames(few):
 @pytest.fixture(scope="module")
 def expected(run, frames):
     model = run.model()
-    answers = [model(image[None, ..., None].astype(np.float32)) for image in frames]
-    return [(float(a["presence"][0, 0]), a["mask"].numpy()[0, ..., 0]) for a in answers]
+    outputs = [model(image[None, ..., None].astype(np.float32)) for image in frames]
+    return [(float(a["presence"][0, 0]), a["mask"].numpy()[0, ..., 0]) for a in outputs]
 
 
 FORMS = [
@@ -57,7 +57,7 @@ FORMS = [
 @pytest.mark.parametrize(("precision", "split"), FORMS)
 def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, split):
     out = tmp_path / ("two" if split else "one.tflite")
-    written, _, _ = export(
+    written, _, _ = export_run(
         run, out, ExportConfig(ExportFormat.tflite, precision, split, frames[0].shape), few, **LOOSE
     )
     assert written == out
@@ -66,16 +66,16 @@ def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, spli
     assert runner.metadata["precision"] == precision
     passed = set()
     for frame, (presence, mask) in zip(frames, expected, strict=True):
-        answer = runner(frame)
-        assert answer.mask.shape == answer.mask_binary.shape == frame.shape
-        assert np.isfinite(answer.mask).all()
-        assert abs(answer.presence - presence) <= TOLERANCE[precision]
-        passed.add(answer.presence >= 0.5)
-        if answer.presence < 0.5:
-            assert not answer.mask.any()
-            assert not answer.mask_binary.any()
+        prediction = runner(frame)
+        assert prediction.mask.shape == prediction.mask_binary.shape == frame.shape
+        assert np.isfinite(prediction.mask).all()
+        assert abs(prediction.presence - presence) <= TOLERANCE[precision]
+        passed.add(prediction.presence >= 0.5)
+        if prediction.presence < 0.5:
+            assert not prediction.mask.any()
+            assert not prediction.mask_binary.any()
         elif presence >= 0.5 and frame.shape == runner.size:
-            assert np.abs(answer.mask - mask).max() <= TOLERANCE[precision]
+            assert np.abs(prediction.mask - mask).max() <= TOLERANCE[precision]
     assert passed == {False, True}
     for file in (out / GATE, out / SEGMENTER) if split else (out,):
         used = {op["op_name"] for op in Interpreter(str(file))._get_ops_details()}
@@ -105,7 +105,7 @@ def test_an_empty_frame_skips_the_segmenter(run, frames, expected, tmp_path, few
 @pytest.fixture(scope="module")
 def exported(run, few, tmp_path_factory):
     out = tmp_path_factory.mktemp("lite") / "model.tflite"
-    export(run, out, ExportConfig(ExportFormat.tflite), few)
+    export_run(run, out, ExportConfig(ExportFormat.tflite), few)
     return out
 
 
@@ -139,11 +139,11 @@ print(Runner(sys.argv[1], threads=1)(np.load(sys.argv[2])).presence)
 def test_frames_of_another_size_are_answered_in_their_own(exported, frames, expected):
     runner = Runner(exported)
     large = np.kron(frames[0], np.ones((2, 2), np.uint8))
-    answer = runner(large)
-    assert answer.mask.shape == large.shape
+    prediction = runner(large)
+    assert prediction.mask.shape == large.shape
     # Four equal pixels are one, whose value is their mean.
-    assert answer.presence == pytest.approx(expected[0][0], abs=NET)
-    middles = answer.mask[1::2, 1::2] + answer.mask[::2, ::2]
+    assert prediction.presence == pytest.approx(expected[0][0], abs=NET)
+    middles = prediction.mask[1::2, 1::2] + prediction.mask[::2, ::2]
     assert np.abs(middles / 2 - expected[0][1]).max() < 0.5
 
 

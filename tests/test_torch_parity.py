@@ -1,4 +1,4 @@
-"""Checkpoints of the PyTorch original give the same answers here."""
+"""Imported checkpoints of the PyTorch original give the same outputs as the original."""
 
 import re
 from collections import OrderedDict
@@ -29,11 +29,11 @@ FORMATS = {"zip": True, "legacy": False}
 
 @torch.no_grad()
 def trained(net, frames: np.ndarray, channels: int = 3):
-    """The net as if trained: random statistics, and an output that says yes here and no there."""
+    """The net as if trained: random statistics, and outputs that differ between frames."""
     torch.manual_seed(1)
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     if not isinstance(net, OriginalSegmenter):
-        # Statistics of the frames first, or nothing of them would be left after so many layers.
+        # First the statistics of the frames: otherwise the features vanish after so many layers.
         for norm in norms:
             norm.momentum = 0.5
         for _ in range(5):
@@ -53,7 +53,7 @@ def trained(net, frames: np.ndarray, channels: int = 3):
 
 
 def original_input(frames: np.ndarray, channels: int = 3):
-    """Gray 0..255 as the original fed it: divided by 255, and nothing else."""
+    """The input of the original: gray 0..255 divided by 255, and nothing else."""
     gray = torch.from_numpy(frames / 255).float().permute(0, 3, 1, 2)
     return gray.repeat(1, channels, 1, 1)
 
@@ -65,19 +65,19 @@ def saved(content, path: Path, zipped: bool = True) -> Path:
 
 def largest_difference(ours: np.ndarray, theirs, record_property, name: str) -> float:
     theirs = theirs.detach().numpy()
-    assert theirs.std() > 0.02, "the reference answers alike everywhere, which proves nothing"
+    assert theirs.std() > 0.02, "the outputs of the reference are all alike, so they prove nothing"
     difference = float(np.abs(ours - theirs.reshape(ours.shape)).max())
     record_property(f"largest difference of {name}", difference)
     print(f"{name}: largest difference {difference:.1e}")
     return difference
 
 
-def answer(model: keras.Model, frames: np.ndarray) -> np.ndarray:
+def predict(model: keras.Model, frames: np.ndarray) -> np.ndarray:
     return model(frames, training=False).numpy()
 
 
 def noise(height: int, width: int, batch: int = 2) -> np.ndarray:
-    """Random frames, each of a coarser grain than the one before."""
+    """Random frames. Each has a coarser grain than the frame before."""
     random = np.random.default_rng(0)
     frames = []
     for grain in 4 ** np.arange(batch):
@@ -96,7 +96,7 @@ def test_segmenter_gives_the_originals_masks(original, channels, zipped, tmp_pat
     path = saved(net.state_dict(), tmp_path / "net.pt", zipped)
     model = import_torch(path, size=(48, 64))
     assert model.input_shape == (None, 48, 64, channels)
-    masks = answer(model, np.repeat(frames, channels, axis=-1))
+    masks = predict(model, np.repeat(frames, channels, axis=-1))
     expected = net(original_input(frames, channels)).sigmoid().permute(0, 2, 3, 1)
     assert largest_difference(masks, expected, record_property, original) < IMPORTED
 
@@ -113,22 +113,22 @@ def test_the_command_writes_the_model(tmp_path, monkeypatch, capsys):
     assert not caught.value.code
     assert "unet, input 32x48x3" in capsys.readouterr().err
     expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
-    masks = answer(keras.models.load_model(out), np.repeat(frames, 3, axis=-1))
+    masks = predict(keras.models.load_model(out), np.repeat(frames, 3, axis=-1))
     np.testing.assert_allclose(masks, expected, rtol=0, atol=IMPORTED)
 
 
-def test_recurrences_are_the_callers_to_say(tmp_path):
+def test_the_caller_passes_the_recurrences(tmp_path):
     frames = noise(32, 32)
     net = trained(OriginalSegmenter(recurrent=True, base_filters=4, recurrences=3), frames)
     path = saved(net.state_dict(), tmp_path / "net.pt")
     expected = net(original_input(frames)).sigmoid().permute(0, 2, 3, 1).detach().numpy()
     rgb = np.repeat(frames, 3, axis=-1)
-    three = answer(import_torch(path, size=(32, 32), recurrences=3), rgb)
-    two = answer(import_torch(path, size=(32, 32)), rgb)
+    three = predict(import_torch(path, size=(32, 32), recurrences=3), rgb)
+    two = predict(import_torch(path, size=(32, 32)), rgb)
     assert np.abs(three - expected).max() < IMPORTED < np.abs(two - expected).max()
 
 
-# The package fixes its padding for the variant's size, whatever size the frames then have.
+# The package fixes its padding for the size of the variant, for frames of every size.
 @pytest.mark.parametrize(
     ("variant", "size", "channels"),
     [
@@ -148,7 +148,7 @@ def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, re
     net = trained(net, frames, channels)
     model = import_torch(saved(net.state_dict(), tmp_path / "net.pt"), size)
     assert model.input_shape == (None, height, width, 1)
-    presence = answer(model, frames)
+    presence = predict(model, frames)
     expected = net(original_input(frames, channels)).softmax(1)[:, 1:]
     label = f"efficientnet-{variant} {height}x{width}"
     assert largest_difference(presence, expected, record_property, label) < IMPORTED
@@ -198,13 +198,13 @@ def test_a_net_trained_in_data_parallel_is_read(tmp_path):
 
 def test_bfloat16_says_how_to_save_it(tmp_path):
     path = saved(OriginalSegmenter(base_filters=2).bfloat16().state_dict(), tmp_path / "net.pt")
-    with pytest.raises(ModelError, match=r"holds bfloat16; .*model\.float\(\)"):
+    with pytest.raises(ModelError, match=r"contains bfloat16; .*model\.float\(\)"):
         import_torch(path)
 
 
-def test_a_whole_pickled_module_is_refused_with_the_mend(tmp_path):
+def test_a_whole_pickled_module_is_refused_with_a_suggestion(tmp_path):
     path = saved(OriginalSegmenter(base_filters=2), tmp_path / "net.pt")
-    with pytest.raises(ModelError, match=r"asks to run .*; save it anew with torch\.save"):
+    with pytest.raises(ModelError, match=r"asks to run .*; save it again with torch\.save"):
         import_torch(path)
 
 
@@ -245,7 +245,7 @@ def test_segmenter_of_unknown_keys_or_shapes_is_refused(key, value, message, tmp
 REFUSED_GATES = {
     "thousand classes": ("_fc.weight", (1000, 1280), "_fc.weight is (1000, 1280)"),
     "no bias": ("_fc.bias", None, "_fc.bias is missing"),
-    "other top": ("_conv_head.weight", (1000, 320, 1, 1), "make none of efficientnet_pytorch's"),
+    "other top": ("_conv_head.weight", (1000, 320, 1, 1), "do not belong to any of efficient"),
     "more blocks": ("_blocks.16._bn0.weight", (4,), "17 blocks"),
     "unknown key": ("_gate.weight", (4,), "_gate.weight is not known"),
     "other kernel": ("_blocks.0._depthwise_conv.weight", (32, 1, 5, 5), "_depthwise_conv.weight"),

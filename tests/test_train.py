@@ -218,7 +218,7 @@ def test_kaggles_own_files_from_training_to_masks(run_command, shared_data, tmp_
     ],
 )
 def test_an_epoch_with_a_value_that_is_no_number_ends_the_training(name, said, value, tmp_path):
-    stop = StopOnNaN("segmenter", "--segmenter-learning-rate")
+    stop = StopOnNaN("segmenter", "segmenter_learning_rate")
     history = History(tmp_path / "history.csv", "segmenter", 0)
     every = keras.callbacks.CallbackList([stop, history])
     good = {"loss": 0.5, "val_loss": 0.6, "val_score": 0.7}
@@ -228,7 +228,7 @@ def test_an_epoch_with_a_value_that_is_no_number_ends_the_training(name, said, v
         every.on_epoch_end(1, {**good, name: value})
     assert str(caught.value) == (
         f"the segmenter's {said} became {float(value)} in epoch 2; train again with a lower"
-        " --segmenter-learning-rate"
+        " segmenter_learning_rate"
     )
     assert (tmp_path / "history.csv").read_text() == kept
 
@@ -236,7 +236,7 @@ def test_an_epoch_with_a_value_that_is_no_number_ends_the_training(name, said, v
 def test_a_score_that_is_no_number_ends_the_training_too():
     """It is the mean of others, and is made of them just before."""
     every = keras.callbacks.CallbackList(
-        [ValidationScore(["auc", "dice"]), StopOnNaN("gate", "--rate")]
+        [ValidationScore(["auc", "dice"]), StopOnNaN("gate", "rate")]
     )
     with pytest.raises(TrainingError, match="the gate's validation auc became nan in epoch 3"):
         every.on_epoch_end(2, {"loss": 1.0, "val_auc": float("nan"), "val_dice": 0.5})
@@ -244,7 +244,7 @@ def test_a_score_that_is_no_number_ends_the_training_too():
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_a_step_whose_loss_is_no_number_ends_the_training(value):
-    stop = StopOnNaN("gate", "--gate-learning-rate")
+    stop = StopOnNaN("gate", "gate_learning_rate")
     stop.on_epoch_begin(1)
     stop.on_train_batch_end(0, {"loss": 0.5})
     with pytest.raises(TrainingError, match=f"the gate's loss became {value} in epoch 2, step 3;"):

@@ -1,19 +1,23 @@
-"""NerveCeg: any frame size, exact zeros, work saved, saved and loaded bit for bit."""
+"""NerveCeg: frames of any size, exact zeros, saved work, equal outputs after loading."""
+
+import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from bounds import assert_formula, assert_same_answer
-from tiny import tiny_segmenter
+from tiny import tiny_gate, tiny_segmenter
 
-from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate
+from nerveceg_tf import BCEDice, GateAlone, KaggleDice, NerveCeg, NerveDice, NoGate, SharedGate
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.two_stage import GatedSegmenter
 
 
 def brightness_gate(size=(32, 48)):
-    """A gate whose answer is known: bright frames pass, at gray 128 the presence is 0.5."""
+    """A gate with known outputs: bright frames pass, and at gray 128 the presence is 0.5."""
     image = keras.Input((*size, 1), name="image")
     dense = keras.layers.Dense(1, activation="sigmoid", name="presence")
     gate = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image)), name="bright")
@@ -29,7 +33,7 @@ def model():
 
 @pytest.fixture
 def frames():
-    """Dark, bright, dark, bright frames of a size that is neither stage's."""
+    """Dark, bright, dark, bright frames. Their size is not that of a stage."""
     rng = np.random.default_rng(0)
     base = rng.random((4, 50, 70, 1)).astype(np.float32) * 100
     return base + np.array([0, 150, 20, 100], np.float32)[:, None, None, None]
@@ -45,36 +49,36 @@ def test_mask_has_the_frames_size_and_is_exactly_zero_below_the_threshold(model,
     assert (mask[[1, 3]] > 0).all()
 
 
-def test_passing_frames_get_the_mask_that_the_segmenter_draws(model, frames):
+def test_passing_frames_get_the_mask_that_the_segmenter_predicts(model, frames):
     mask = model.predict(frames, verbose=0)["mask"]
     small = np.stack([resize(frame[..., 0], (32, 48)) for frame in frames])[..., None]
-    drawn = model.segmenter(small, training=False).numpy()
-    expected = np.stack([resize(m[..., 0], (50, 70)) for m in drawn])
+    masks = model.segmenter(small, training=False).numpy()
+    expected = np.stack([resize(m[..., 0], (50, 70)) for m in masks])
     assert_same_answer(mask[[1, 3], ..., 0], expected[[1, 3]])
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
 def test_the_segmenter_sees_only_the_frames_that_pass(frames, threshold):
-    seen = []
+    batches = []
 
     class Count(keras.layers.Layer):
         def call(self, x):
-            tf.py_function(lambda n: seen.append(int(n)), [tf.shape(x)[0]], [])
+            tf.py_function(lambda n: batches.append(int(n)), [tf.shape(x)[0]], [])
             return x
 
     image = keras.Input((32, 48, 1))
     scaled = keras.layers.Rescaling(1 / 255)(Count()(image))
     segmenter = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(scaled))
     counted = NerveCeg(brightness_gate(), segmenter, threshold)
-    seen.clear()
+    batches.clear()
     mask = counted.predict(frames, verbose=0)["mask"]
     expected = {0.0: 4, 0.5: 2, 1.0: 0}[threshold]
-    assert sum(seen) == expected
-    assert len(seen) == (expected > 0)
+    assert sum(batches) == expected
+    assert len(batches) == (expected > 0)
     assert mask.any(axis=(1, 2, 3)).sum() == expected
 
 
-def test_a_threshold_may_change_without_building_anew(model, frames):
+def test_a_threshold_may_change_without_building_again(model, frames):
     before = model.threshold
     model.threshold = 0.999
     assert not model.predict(frames[:3], verbose=0)["mask"][0].any()
@@ -91,7 +95,7 @@ def test_any_frame_size(model, size):
 
 
 def test_loaded_it_gives_the_same_bits(model, frames, tmp_path):
-    """That a fresh process can load it is for `test_start.py` to show."""
+    """`test_start.py` tests that a new process can load it."""
     model.threshold, model.mask_threshold = 0.4, 0.3
     model.save(tmp_path / "model.keras")
     expected = model(frames, training=False)
@@ -100,6 +104,70 @@ def test_loaded_it_gives_the_same_bits(model, frames, tmp_path):
     for name, values in again(frames, training=False).items():
         np.testing.assert_array_equal(values, expected[name])
     assert_formula([again.threshold, again.mask_threshold], [0.4, 0.3])
+
+
+@pytest.mark.parametrize("name", ["shared", "gated"])
+def test_models_of_an_earlier_commit_load_with_equal_outputs(name, tmp_path):
+    shutil.unpack_archive(Path(__file__).parent / "old_runs" / "models.zip", tmp_path)
+    outputs = np.load(tmp_path / "outputs.npz")
+    mask = keras.models.load_model(tmp_path / f"{name}.keras")(outputs["frames"], training=False)
+    mask = mask["mask"] if isinstance(mask, dict) else mask
+    assert outputs[name].any(axis=(1, 2, 3)).all()
+    assert_same_answer(mask, outputs[name])
+
+
+@pytest.mark.parametrize("key", ["draw", "mask_model"])
+def test_the_layer_reads_both_keys_of_its_model(key):
+    layer = GatedSegmenter(keras.Sequential([keras.Input((4, 4, 1))]), 0.25, 0.75)
+    config = layer.get_config()
+    assert "draw" not in config
+    config[key] = config.pop("mask_model")
+    again = GatedSegmenter.from_config(config)
+    assert again.get_config() == layer.get_config()
+    assert key in config  # the caller's dict is unchanged
+
+
+SAVED = {
+    "gate": tiny_gate,
+    "segmenter": lambda: tiny_segmenter((32, 32, 1)),
+    "shared gate": lambda: SharedGate(tiny_segmenter((32, 32, 1))),
+    "two stages": lambda: NerveCeg(tiny_gate(), tiny_segmenter((32, 32, 1)), threshold=0),
+    "one encoder": lambda: NerveCeg(SharedGate(tiny_segmenter((32, 32, 1))), threshold=0),
+}
+FRAMES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype("float32")
+
+
+def assert_equal_outputs(model, other):
+    ours, theirs = (keras.tree.flatten(m(FRAMES, training=False)) for m in (model, other))
+    for one, another in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_weights_are_saved_and_loaded(name, tmp_path):
+    model = SAVED[name]()
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = SAVED[name]()
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_equal_outputs(model, other)
+
+
+@pytest.mark.parametrize("name", ["gate", "segmenter", "shared gate"])
+def test_one_stage_is_saved_and_loaded_as_hdf5(name, tmp_path):
+    model = SAVED[name]()
+    model.save(tmp_path / "model.h5")
+    assert_equal_outputs(model, keras.models.load_model(tmp_path / "model.h5"))
+
+
+@pytest.mark.parametrize("name", ["two stages", "one encoder"])
+@pytest.mark.parametrize("suffix", [".h5", ".hdf5"])
+def test_two_stages_are_refused_as_hdf5(name, suffix, tmp_path):
+    """Keras writes such a file, and then cannot load it: `Unknown layer: 'NerveCeg'`."""
+    path = tmp_path / f"model{suffix}"
+    for given in (path, str(path)):
+        with pytest.raises(ModelError, match=f"model{suffix}: .* HDF5 .*model.keras"):
+            SAVED[name]().save(given)
+    assert not path.exists()
 
 
 def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
@@ -122,12 +190,12 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     assert {"presence", "down_1_conv", "mask"} <= changed, changed
     scores = model.evaluate(frames, targets, verbose=0, return_dict=True)
     assert {"loss", "presence_auc", "mask_kaggle_dice"} <= scores.keys()
-    # Everything is refused at threshold 1, so what scores is the two frames without bright pixels.
+    # At threshold 1 no frame passes, so only frames without bright pixels score.
     empty = ~targets["mask"].any(axis=(1, 2, 3))
     assert scores["mask_kaggle_dice"] == pytest.approx(empty.mean())
 
 
-def test_stages_that_were_compiled_themselves_do_not_leak_into_the_scores(frames):
+def test_scores_contain_nothing_of_stages_that_were_compiled_before(frames):
     gate, segmenter = brightness_gate(), tiny_segmenter((32, 48, 1))
     gate.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     segmenter.compile("adam", BCEDice(), metrics=[NerveDice()])

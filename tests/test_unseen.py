@@ -23,11 +23,11 @@ TRAIN, VALIDATION, HELD_OUT = range(0, 2), range(2, 4), range(4, 6)
 @pytest.fixture
 def run(tmp_path, few):
     """Trained on the first subject of `few`, validated on the second; the third is held out."""
-    found, _ = read_frames(few, [(32, 32)])
+    frame_set, _ = read_frames(few, [(32, 32)])
     split = Split(*(np.array(part) for part in (TRAIN, VALIDATION, HELD_OUT)))
     run = Run.create(tmp_path / "run", {})
-    save_fingerprints(run.path, known_frames(split, found))
-    run.write("split.json", split_to_json(split, found, []))
+    save_fingerprints(run.path, known_frames(split, frame_set))
+    run.write("split.json", split_to_json(split, frame_set, []))
     return run
 
 
@@ -100,11 +100,11 @@ def test_frames_of_unknown_subject_are_not_taken_for_one(run, few):
 def test_what_is_left_out_is_counted_and_said(run, few):
     frames = [replace(few[6], name="new", subject=few[0].subject), *few[:6]]
     with pytest.warns(NervecegWarning, match="1 frames are left out: new frames of subjects"):
-        found, subset, excluded = select_subset(run, frames)
+        selected, subset, excluded = select_subset(run, frames)
     assert subset == "unseen"
-    assert {f.name for f in found} == {f.name for f in few[4:6]}
+    assert {f.name for f in selected} == {f.name for f in few[4:6]}
     assert excluded == {"excluded": 0, "near_duplicate": 0, "same_subject": 1}
-    with pytest.raises(RunError, match=r"gives no score \(1 train, 1 same subject\)"):
+    with pytest.raises(RunError, match=r"none to score \(1 train, 1 same subject\)"):
         select_subset(run, [frames[0], few[0]])
 
 
@@ -113,7 +113,7 @@ def test_a_run_of_an_earlier_version_knows_equal_frames_and_says_so(run, few, tm
     old = Run(run.path)
     cv2.imwrite(str(tmp_path / "copy.png"), one_pixel(read_image(few[0].image)))
     copy = Frame("copy", tmp_path / "copy.png")
-    with pytest.warns(NervecegWarning, match="keeps no fingerprints"):
+    with pytest.warns(NervecegWarning, match="has no fingerprints"):
         assert parts_of(old, [copy, few[0]]) == {"unseen": {"copy"}, "train": {few[0].name}}
 
 
@@ -132,23 +132,23 @@ def test_each_frame_and_mask_is_decoded_once(few, monkeypatch):
         return decode.decode_still(content, path, page)
 
     monkeypatch.setattr(frame, "decode_still", counting)
-    found, _ = read_frames(few, [(32, 32), (48, 64)])
+    frame_set, _ = read_frames(few, [(32, 32), (48, 64)])
     once = sorted(path.name for f in few for path in (f.image, f.mask))
     assert sorted(decoded) == once
     for f, image in zip(
-        found.frames, map_frames(lambda _, read: read(), found.frames), strict=True
+        frame_set.frames, map_frames(lambda _, read: read(), frame_set.frames), strict=True
     ):
         assert read_mask(f, image.shape).shape == image.shape
     assert sorted(decoded) == once
 
 
 def test_memory_for_pixels_is_bounded(few):
-    found, _ = read_frames(few, [(32, 32)])
-    memory = PixelMemory(room=2 * found.frames[0].known.nbytes)
-    kept = [memory.keep(f) for f in found.frames]
-    assert [f.is_read for f in kept[:2]] == [True, True]
-    assert not any(f.is_read for f in kept[2:])
-    assert [f.known.digest for f in kept] == list(found.digests)
+    frame_set, _ = read_frames(few, [(32, 32)])
+    memory = PixelMemory(room=2 * frame_set.frames[0].known.nbytes)
+    stored = [memory.keep(f) for f in frame_set.frames]
+    assert [f.is_read for f in stored[:2]] == [True, True]
+    assert not any(f.is_read for f in stored[2:])
+    assert [f.known.digest for f in stored] == list(frame_set.digests)
 
 
 def test_thresholds_are_parsed_once_for_each_state_of_the_file(run, monkeypatch):

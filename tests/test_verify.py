@@ -1,4 +1,4 @@
-"""Exports are compared with their run frame by frame: rightly, and in the memory of a few."""
+"""Exports are compared with their run frame by frame, correctly and in little memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.export import measure
 from nerveceg_tf.export import verify as module
+from nerveceg_tf.export.config import Limits
 from nerveceg_tf.export.prediction import Prediction
-from nerveceg_tf.export.verify import ExportComparison, Limits, verify
+from nerveceg_tf.export.verify import ExportComparison, verify
 from nerveceg_tf.runs.thresholds import Thresholds
 
 HEIGHT, WIDTH = 160, 200
@@ -21,17 +21,17 @@ LOOSE = Limits(2, 2, 2, 2)
 
 
 class Fake:
-    """A model that says of a frame what its pixels and a seed tell: never the same for another."""
+    """A model whose prediction depends on the pixels of the frame and on a seed."""
 
     def __init__(self, seed):
-        self.seed, self.asked = seed, []
+        self.seed, self.shapes = seed, []
 
     def __call__(self, image):
-        self.asked.append(image.shape)
+        self.shapes.append(image.shape)
         random = np.random.default_rng([self.seed, int(image.astype(np.int64).sum())])
         presence = float(random.random())
-        drawn = presence >= 0.5
-        mask = random.random(image.shape).astype(np.float32) * drawn
+        passes = presence >= 0.5
+        mask = random.random(image.shape).astype(np.float32) * passes
         return Prediction(presence, mask, (mask > 0.5).astype(np.uint8))
 
 
@@ -41,7 +41,7 @@ def frames(tmp_path):
 
     def make(count, sizes=((HEIGHT, WIDTH),)):
         random = np.random.default_rng(0)
-        found = []
+        made = []
         for number in range(count):
             size = sizes[number % len(sizes)]
             mask = np.zeros(size, np.uint8)
@@ -50,8 +50,8 @@ def frames(tmp_path):
             paths = [tmp_path / f"{part}_{number}.png" for part in ("image", "mask")]
             cv2.imwrite(str(paths[0]), random.integers(0, 255, (1, *size), np.uint8)[0])
             cv2.imwrite(str(paths[1]), mask)
-            found.append(Frame(str(number), paths[0], "1", paths[1]))
-        return found
+            made.append(Frame(str(number), paths[0], "1", paths[1]))
+        return made
 
     return make
 
@@ -60,7 +60,7 @@ def frames(tmp_path):
 def fakes(monkeypatch, tmp_path):
     """A run and two exports: the first is the run's."""
     models = [Fake(seed) for seed in range(3)]
-    monkeypatch.setattr(module, "_by_keras", lambda *_: models[0])
+    monkeypatch.setattr(module, "_keras_predict", lambda *_: models[0])
     return models
 
 
@@ -70,7 +70,7 @@ def run(tmp_path):
 
 
 def plainly(frames, run, export):
-    """The same numbers from all answers at once."""
+    """The same numbers from all predictions at once."""
     images = [cv2.imread(str(f.image), 0) for f in frames]
     truths = [cv2.imread(str(f.mask), 0) > 0 for f in frames]
     ours, theirs = ([model(image) for image in images] for model in (run, export))
@@ -97,17 +97,19 @@ def test_what_is_measured_is_what_all_answers_at_once_give(frames, fakes, run):
     exports = [(fake, Path(f"{fake.seed}.tflite"), LOOSE) for fake in fakes[1:]]
     for _, path, _ in exports:
         (run.path / path).touch()
-    found = comparison.verify_all([(ask, run.path / path, most) for ask, path, most in exports])
-    for measured, fake in zip([comparison.reference, *found], fakes, strict=True):
+    reports = comparison.verify_all(
+        [(predict, run.path / path, limits) for predict, path, limits in exports]
+    )
+    for measured, fake in zip([comparison.reference, *reports], fakes, strict=True):
         for name, value in plainly(some, Fake(0), Fake(fake.seed)).items():
             assert getattr(measured, name) == pytest.approx(value), (fake.seed, name)
-    assert found[0].disagreeing
+    assert reports[0].disagreeing
     assert comparison.reference.presence_difference == comparison.reference.mask_difference == 0
-    # One by one they are measured as together.
+    # Compared one by one, the numbers are the same.
     alone = comparison.verify(fakes[2], run.path / "2.tflite", LOOSE, "a name")
     assert alone.name == "a name"
     for name in ("presence_difference", "mask_difference", "nerve_dice", "gate_auc"):
-        assert getattr(alone, name) == getattr(found[1], name)
+        assert getattr(alone, name) == getattr(reports[1], name)
 
 
 def test_every_frame_is_decoded_once(frames, fakes, run, monkeypatch, tmp_path):
@@ -120,8 +122,8 @@ def test_every_frame_is_decoded_once(frames, fakes, run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, "_load", counted)
     opened = iter(fakes[1:])
-    facts = {"precision": "int8"}
-    monkeypatch.setattr(module, "open_export", lambda *_: (next(opened), facts))
+    metadata = {"precision": "int8"}
+    monkeypatch.setattr(module, "open_export", lambda *_: (next(opened), metadata))
     paths = [tmp_path / "1.tflite", tmp_path / "2.tflite"]
     for path in paths:
         path.touch()
@@ -143,21 +145,21 @@ def test_memory_does_not_grow_with_the_frames(frames, fakes, run):
 
 
 def test_what_warms_a_model_up_is_no_frames_time(frames, fakes, run, monkeypatch):
-    """Each model's first frame of a size, and its first that passes, cost what others do not."""
+    """The first frame of each size, and the first that passes, take longer than others."""
     model, warm, now = fakes[1], set(), [0.0]
-    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def ask(image):
-        said = model(image)
-        kind = (image.shape, said.presence >= 0.5)
+    def predict(image):
+        prediction = model(image)
+        kind = (image.shape, prediction.presence >= 0.5)
         now[0] += 0.002 if kind in warm else 5.0
         warm.add(kind)
-        return said
+        return prediction
 
     (run.path / "1.tflite").touch()
     some = frames(16, ((HEIGHT, WIDTH), (90, 70)))
-    found = ExportComparison(run, some).verify(ask, run.path / "1.tflite", LOOSE)
-    assert len(warm) == 4  # or the test says nothing
-    assert found.median_ms == pytest.approx(2)
-    assert found.p95_ms == pytest.approx(2)
-    assert len(model.asked) == len(some) + 4
+    report = ExportComparison(run, some).verify(predict, run.path / "1.tflite", LOOSE)
+    assert len(warm) == 4  # else the test checks nothing
+    assert report.median_ms == pytest.approx(2)
+    assert report.p95_ms == pytest.approx(2)
+    assert len(model.shapes) == len(some) + 4

@@ -99,9 +99,10 @@ def main() -> None:
     for name in KEPT:
         with replacing(args.out / name) as temporary:
             shutil.copyfile(run.path / name, temporary)
-    # A surface of many numbers, each on a line of its own, would take twice the room.
-    with replacing(args.out / "thresholds.json") as temporary:
-        temporary.write_text(json.dumps(run.read("thresholds.json")), "utf-8")
+    write_json(args.out / "thresholds.json", run.read("thresholds.json"))
+    # Its many numbers, each on a line of its own, would take twice the room.
+    with replacing(args.out / "threshold_search.json") as temporary:
+        temporary.write_text(json.dumps(run.threshold_search), "utf-8")
     (args.out / "int8.tflite").unlink(missing_ok=True)  # of the model before
     with replacing(args.out / "shared.keras") as temporary:
         repack(run.load("shared"), temporary)

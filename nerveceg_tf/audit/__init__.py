@@ -1,1 +1,1 @@
-"""What is wrong with a data folder, shown as a page, and the fixes that it proposes."""
+"""The audit of a data folder: its findings, a page that shows them, and suggested fixes."""

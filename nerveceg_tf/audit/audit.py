@@ -1,4 +1,4 @@
-"""What is wrong with a folder of frames and masks, found before anything is trained on it."""
+"""Finds errors in a folder of frames and masks before a model is trained on it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -29,24 +29,25 @@ KINDS = {
     "unreadable": "files that cannot be used",
     "unpaired": "frames and masks that do not pair",
     "odd size": "frames of another size than most",
-    "duplicate": "equal frames of one subject",
+    "duplicate": "identical frames of one subject",
     "contradiction": "frames of one scan whose masks contradict each other",
     "leak": "frames of one scan under two subjects",
 }
+"""The kinds of findings and their titles, in the order of the page."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One error in the data.
 
     Attributes:
         kind: a key of `KINDS`.
-        names: the frames it is about, one or two; none for a file that is no frame.
-        detail: what is wrong, for people.
-        similarity: correlation of two frames once aligned; 1 for equal ones.
-        dice: overlap of their masks once aligned, 1 for empty against empty.
-        shift: pixels that the second frame is moved down and to the right against the first.
-        exact: the two are equal in every pixel.
+        names: names of the one or two frames concerned; empty for a file that is not a frame.
+        detail: description of the error.
+        similarity: correlation of two frames after alignment, at most 1; 1 for identical frames.
+        dice: Dice of their masks after alignment, 0..1; 1 if both masks are empty.
+        shift: shift of the second frame relative to the first, down and to the right, in pixels.
+        exact: the two frames are identical in every pixel.
     """
 
     kind: str
@@ -60,8 +61,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class SubjectSummary:
-    """A subject's frames: how many, how many without a nerve, and the nerve's median area in
-    percent of the frame (`None` without a nerve)."""
+    """Statistics of the frames of one subject.
+
+    Attributes:
+        subject: name of the subject; `"unknown"` for all frames without a subject.
+        frames: number of frames.
+        empty: number of frames without a nerve.
+        area: median area of the nerve in percent of the frame; `None` without a nerve.
+    """
 
     subject: str
     frames: int
@@ -71,7 +78,15 @@ class SubjectSummary:
 
 @dataclass(frozen=True)
 class Audit:
-    """All that was found, and the frames it was found on."""
+    """The result of an audit.
+
+    Attributes:
+        folder: the data folder.
+        frames: the frames by name.
+        present: for each readable frame, whether its mask contains a nerve, by name.
+        findings: the errors, in the order of `KINDS`.
+        subjects: statistics of each subject.
+    """
 
     folder: Path
     frames: dict[str, Frame] = field(repr=False)
@@ -80,11 +95,11 @@ class Audit:
     subjects: tuple[SubjectSummary, ...]
 
     def of_kind(self, kind: str) -> list[Finding]:
-        """The findings of one kind, in order."""
+        """Returns the findings of one kind, a key of `KINDS`, in order."""
         return [finding for finding in self.findings if finding.kind == kind]
 
     def as_json(self) -> dict:
-        """Everything but the pixels."""
+        """Returns the counts, findings and subjects as a dict that can be written as JSON."""
         empty = sum(subject.empty for subject in self.subjects)
         return {
             "folder": str(self.folder),
@@ -107,16 +122,26 @@ class _Record:
     area: float
 
 
-def audit(folder: Path | str, min_dice: float = 0.5) -> Audit:
-    """Reads every frame of a folder once and lists what is wrong with it. Nothing is changed.
+def audit_frames(folder: Path | str, min_dice: float = 0.5) -> Audit:
+    """Reads every frame of a folder once and lists all errors. No file is changed.
 
     Args:
-        folder: a folder that `find_frames` understands; what it would refuse becomes a finding.
-        min_dice: masks of one scan that overlap less contradict each other, as one with a nerve
-            and one without do.
+        folder: a folder in a layout of `find_frames`. Errors that `find_frames` would raise become
+            findings.
+        min_dice: minimum Dice of the masks of two frames of one scan, 0..1. A lower overlap is a
+            contradiction. A mask with a nerve always contradicts an empty mask.
+
+    Returns:
+        The findings, the frames and the statistics of the subjects.
 
     Raises:
-        LayoutError: the folder is missing, or holds no frames.
+        LayoutError: the folder is missing, or contains no frames.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> audit = audit_frames(SAMPLES / "test")  # eight frames without masks
+        >>> len(audit.findings), audit.findings[0].kind
+        (8, 'unpaired')
     """
     folder, findings = Path(folder), []
 
@@ -126,7 +151,7 @@ def audit(folder: Path | str, min_dice: float = 0.5) -> Audit:
 
     frames = find_frames(folder, unpaired)
     if not frames and not findings:
-        find_frames(folder)  # says what it expected
+        find_frames(folder)  # raises the error that describes the layouts
     outcomes = track(map_frames(_inspect, frames), "reading frames", len(frames))
     records = []
     for frame, outcome in zip(frames, outcomes, strict=True):
@@ -171,12 +196,12 @@ def _odd_sizes(records: Sequence[_Record]) -> list[Finding]:
         return []
     usual, count = counts.most_common(1)[0]
     if count <= len(records) / 2:
-        return []  # a collection of many sizes, of which none is odd
+        return []  # no size has a majority, so no size is odd
     return [
         Finding(
             "odd size",
             (r.frame.name,),
-            f"{format_size(r.size)}, where most are {format_size(usual)}",
+            f"{format_size(r.size)}; most frames are {format_size(usual)}",
         )
         for r in records
         if r.size != usual
@@ -189,7 +214,7 @@ def _duplicate_findings(records: Sequence[_Record], min_dice: float) -> list[Fin
         exact[record.digest].append(position)
     equal = [DuplicatePair(*pair, 1.0, (0.0, 0.0)) for g in exact.values() for pair in _pairs(g)]
 
-    def wanted(one: int, other: int) -> bool:
+    def is_relevant(one: int, other: int) -> bool:
         a, b = records[one], records[other]
         if a.digest == b.digest:
             return False
@@ -197,7 +222,7 @@ def _duplicate_findings(records: Sequence[_Record], min_dice: float) -> list[Fin
 
     if len(records) < 2:
         return []
-    pairs = candidates(np.stack([record.fingerprint for record in records]), wanted)
+    pairs = candidates(np.stack([record.fingerprint for record in records]), is_relevant)
     compared = parallel_map(
         lambda pair: compare(records[pair[0]].small, records[pair[1]].small, *pair), pairs
     )
@@ -209,7 +234,7 @@ def _duplicate_findings(records: Sequence[_Record], min_dice: float) -> list[Fin
 
 
 def _pairs(equal: list[int]) -> list[tuple[int, int]]:
-    """All pairs of equal frames; of many, each with the first, or nobody could read them all."""
+    """Lists all pairs of identical frames; if there are many frames, each one with the first."""
     if len(equal) <= _MANY:
         return list(combinations(equal, 2))
     return [(equal[0], other) for other in equal[1:]]
@@ -217,31 +242,32 @@ def _pairs(equal: list[int]) -> list[tuple[int, int]]:
 
 def _judge(pair: DuplicatePair, a: _Record, b: _Record, min_dice: float) -> list[Finding]:
     exact = a.digest == b.digest
-    shift = tuple(round(share * side) for share, side in zip(pair.shift, a.size, strict=True))
+    down, right = (round(f * side) for f, side in zip(pair.shift, a.size, strict=True))
+    shift = (down, right)
     dice = _dice(a, b, pair.shift)
     names = (a.frame.name, b.frame.name)
-    scores = {"similarity": pair.similarity, "dice": dice, "shift": shift, "exact": exact}
-    alike = "equal frames" if exact else "one scan" + _moved(shift)
-    findings = []
+    relation = "identical frames" if exact else "one scan" + _format_shift(shift)
+    findings: list[Finding] = []
+
+    def add(kind: str, detail: str) -> None:
+        findings.append(Finding(kind, names, detail, pair.similarity, dice, shift, exact))
+
     if bool(a.area) != bool(b.area):
         with_nerve = names[0] if a.area else names[1]
-        detail = f"{alike}; only {with_nerve} has a nerve"
-        findings.append(Finding("contradiction", names, detail, **scores))
+        add("contradiction", f"{relation}; only {with_nerve} has a nerve")
     elif dice < min_dice:
-        detail = f"{alike}; their masks overlap by a Dice of {dice:.2f}"
-        findings.append(Finding("contradiction", names, detail, **scores))
+        add("contradiction", f"{relation}; the Dice of their masks is {dice:.2f}")
     elif exact and not _two_subjects(a, b):
-        detail = alike if dice > 0.99 else f"{alike}; their masks overlap by a Dice of {dice:.2f}"
-        findings.append(Finding("duplicate", names, detail, **scores))
+        detail = relation if dice > 0.99 else f"{relation}; the Dice of their masks is {dice:.2f}"
+        add("duplicate", detail)
     if _two_subjects(a, b):
-        detail = f"{alike}; subjects {a.frame.subject} and {b.frame.subject}"
-        findings.append(Finding("leak", names, detail, **scores))
+        add("leak", f"{relation}; subjects {a.frame.subject} and {b.frame.subject}")
     return findings
 
 
-def _moved(shift: tuple[int, int]) -> str:
+def _format_shift(shift: tuple[int, int]) -> str:
     down, right = shift
-    return f", moved {right} pixels right and {down} down" if any(shift) else ""
+    return f", shifted by {right} pixels right and {down} down" if any(shift) else ""
 
 
 def _two_subjects(a: _Record, b: _Record) -> bool:
@@ -254,27 +280,27 @@ def _disagree(a: _Record, b: _Record, min_dice: float) -> bool:
 
 
 def _dice(a: _Record, b: _Record, shift: tuple[float, float] = (0.0, 0.0)) -> float:
-    """Overlap of two masks, the second moved back by `shift`; 1 for empty against empty."""
+    """Computes the Dice of two masks after alignment; 1 if both are empty."""
     if a.small.shape != b.small.shape:
         return 1.0
     one, other = (np.unpackbits(r.mask)[: r.small.size].reshape(r.small.shape) for r in (a, b))
-    moves = [-round(share * side) for share, side in zip(shift, other.shape, strict=True)]
-    other = np.roll(other, moves, axis=(0, 1))
+    offsets = [-round(f * side) for f, side in zip(shift, b.small.shape, strict=True)]
+    other = np.roll(other, offsets, axis=(0, 1))
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
 def _subjects(records: Sequence[_Record]) -> list[SubjectSummary]:
-    found = defaultdict(list)
+    by_subject = defaultdict(list)
     for record in records:
-        found[record.frame.subject or "unknown"].append(record.area)
+        by_subject[record.frame.subject or "unknown"].append(record.area)
 
     def order(subject: str) -> tuple:
         return (not subject.isdigit(), int(subject) if subject.isdigit() else 0, subject)
 
     summaries = []
-    for subject in sorted(found, key=order):
-        areas = np.array(found[subject])
+    for subject in sorted(by_subject, key=order):
+        areas = np.array(by_subject[subject])
         nerve = areas[areas > 0]
         area = round(float(np.median(nerve)) * 100, 3) if len(nerve) else None
         summaries.append(SubjectSummary(subject, len(areas), int((areas == 0).sum()), area))

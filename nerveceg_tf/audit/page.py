@@ -1,4 +1,4 @@
-"""An audit as one HTML page that needs nothing else: pairs side by side, with their outlines."""
+"""Shows an audit as one self-contained HTML page, with the frames side by side."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from nerveceg_tf.utils.progress import track
 
 _WIDTH = 256
 _JPEG = ("jpg", cv2.IMWRITE_JPEG_QUALITY, 82)
-_MAX_CARDS = 150  # findings of a kind with pictures; the rest are in the JSON
+_MAX_CARDS = 150  # findings of each kind on the page; the JSON has all
 _MASK = (80, 220, 255)  # yellow, in OpenCV's blue-green-red
 
 
@@ -30,14 +30,23 @@ class _Card:
 
 
 def audit_page(audit: Audit) -> str:
-    """Renders an audit as HTML, pictures included.
+    """Renders an audit as an HTML page that contains its images.
 
     Args:
-        audit: what was found; the frames must still be on disk.
+        audit: the result of `audit_frames`. The frames must still be on disk.
+
+    Returns:
+        The HTML text.
+
+    Example:
+        >>> from nerveceg_tf.audit.audit import audit_frames
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> "has no mask" in audit_page(audit_frames(SAMPLES / "test"))
+        True
     """
     shown = [f for kind in KINDS for f in audit.of_kind(kind)[:_MAX_CARDS]]
-    cards = track(parallel_map(lambda f: _card(audit, f), shown), "drawing pairs", len(shown))
-    sections = {kind: [] for kind in KINDS}
+    cards = track(parallel_map(lambda f: _card(audit, f), shown), "rendering findings", len(shown))
+    sections: dict[str, list[_Card]] = {kind: [] for kind in KINDS}
     for card in cards:
         sections[card.finding.kind].append(card)
     summary = audit.as_json()
@@ -49,8 +58,8 @@ def audit_page(audit: Audit) -> str:
             audit=summary,
             kinds=KINDS,
             sections=sections,
-            most=_MAX_CARDS,
-            widest=max((s["area"] or 0 for s in summary["subjects"]), default=0) or 1,
+            max_cards=_MAX_CARDS,
+            max_area=max((s["area"] or 0 for s in summary["subjects"]), default=0) or 1,
         )
     )
 
@@ -65,19 +74,19 @@ def _card(audit: Audit, finding: Finding) -> _Card:
 
 
 def _pictures(frames: list[Frame], finding: Finding) -> Iterator[tuple[str, str]]:
-    """Captions and data URLs: each frame with its mask, and how two of them differ."""
+    """Yields captions and data URLs: each frame with its mask, and the difference of two frames."""
     images = []
     for frame in frames:
         try:
             image = read_image(frame.image, frame.index)
             mask = read_mask(frame, image.shape)
         except FrameError:
-            return  # the finding says what is wrong with it
+            return  # the text of the finding describes the error
         images.append(image)
         yield f"{frame.name}, subject {frame.subject or 'unknown'}", _outlined(image, mask)
     if len(images) == 2 and images[0].shape == images[1].shape and not finding.exact:
         down, right = finding.shift
-        back = np.float32([[1, 0, -right], [0, 1, -down]])
+        back = np.array([[1, 0, -right], [0, 1, -down]], np.float32)
         moved = cv2.warpAffine(images[1], back, images[1].shape[::-1])
         difference = cv2.absdiff(images[0], moved)
         yield "difference, aligned", data_url(_small(difference), *_JPEG)

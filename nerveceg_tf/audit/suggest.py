@@ -1,18 +1,31 @@
-"""Proposes a fix for everything that an audit found."""
+"""Suggests a fix for each finding of an audit."""
 
 from nerveceg_tf.audit.audit import Audit, Finding
 from nerveceg_tf.data.fixes import Fix
 
 
 def suggest_fixes(audit: Audit) -> list[Fix]:
-    """Proposes how to mend each finding.
+    """Suggests a fix for each finding.
 
-    - A frame that cannot be used is dropped, as is the second of two equal frames.
-    - Of two frames of one scan, one without a nerve gets the other's mask. If they are equal in
-      every pixel it is dropped instead, since it would teach nothing more.
-    - Two that both have a nerve, but in different places, are both dropped: nobody knows which is
-      right.
-    - Subjects that share a scan are kept linked_pairs.
+    - A frame that cannot be used is dropped. Of two identical frames, the second is dropped.
+    - If only one of two frames of a scan has a nerve, the other gets its mask. If the two frames
+      are identical in every pixel, the one without a nerve is dropped instead.
+    - If both have a nerve, but in different places, both are dropped, because nobody knows which
+      mask is right.
+    - Subjects that share a scan are kept in the same subset of a split.
+
+    Args:
+        audit: the result of `audit_frames`.
+
+    Returns:
+        The fixes; `write_fixes` writes them to a CSV file.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> finding = Finding("duplicate", ("1_1", "1_2"), "identical frames", exact=True)
+        >>> (fix,) = suggest_fixes(Audit(SAMPLES, {}, {}, (finding,), ()))
+        >>> fix.name, fix.action, fix.reason
+        ('1_2', 'drop', 'duplicate: identical frames')
     """
     drops: dict[str, Fix] = {}
     copies: dict[str, list[Fix]] = {}
@@ -46,15 +59,15 @@ def suggest_fixes(audit: Audit) -> list[Fix]:
             else:
                 step = Fix(empty, "copy_mask", source, down, right, reason)
                 copies.setdefault(empty, []).append(step)
-    kept = []
+    usable_copies = []
     for name, steps in copies.items():
         if name in drops:
             continue
-        step = next((step for step in steps if step.source not in drops), None)
-        if step:
-            kept.append(step)
+        usable = next((step for step in steps if step.source not in drops), None)
+        if usable:
+            usable_copies.append(usable)
         else:
             reason = f"{steps[0].reason}; {steps[0].source} is dropped"
             drops[name] = Fix(name, "drop", reason=reason)
-    left = [step for step in linked_pairs if not {step.name, step.source} & drops.keys()]
-    return [*drops.values(), *kept, *left]
+    remaining = [step for step in linked_pairs if not {step.name, step.source} & drops.keys()]
+    return [*drops.values(), *usable_copies, *remaining]

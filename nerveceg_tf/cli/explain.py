@@ -1,4 +1,4 @@
-"""The command that explains what a run says of frames."""
+"""The command that explains the predictions of a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,8 @@ from nerveceg_tf.utils.progress import console
 app = typer.Typer()
 
 
-@app.command()
-def explain(
+@app.command("explain")
+def explain_command(
     run: RunFolder,
     frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for a picture of each frame, and maps.")],
@@ -23,11 +23,11 @@ def explain(
         typer.Option(help=f"May be repeated; {', '.join(METHOD_NAMES)}; grad-cam by default."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Of Grad-CAM: a layer by its name; the last by default.")
+        str | None, typer.Option(help="Grad-CAM: name of the layer; the last by default.")
     ] = None,
     force: Force = False,
 ) -> None:
-    """Show where in a frame the gate, or the segmenter, found what it says."""
+    """Show which parts of a frame the prediction of gate or segmenter depends on."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.explain.explainer import Explainer
     from nerveceg_tf.explain.pictures import MARKER, write_explanations

@@ -4,11 +4,12 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nerveceg_tf.choices import MAX_PICTURES
+from nerveceg_tf.cli.errors import translate
 from nerveceg_tf.cli.explain import app as explain_app
 from nerveceg_tf.cli.export import app as export_app
 from nerveceg_tf.cli.options import (
@@ -22,6 +23,7 @@ from nerveceg_tf.cli.options import (
     Tta,
     parse_size,
 )
+from nerveceg_tf.cli.renamed import with_current_options
 from nerveceg_tf.cli.train import app as train_app
 from nerveceg_tf.errors import (
     ModelError,
@@ -48,10 +50,6 @@ app = typer.Typer(
 )
 
 
-UsageError = typer.BadParameter.__base__
-"""Typer's own error of a wrong option, which it would print in a box of six lines."""
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
@@ -59,7 +57,7 @@ def demo(
         bool, typer.Option("--train", help="Train a small model on these frames first (minutes).")
     ] = False,
 ) -> None:
-    """Predict and score real frames that come with the package and its model never saw."""
+    """Predict and score sample frames that were held out of the bundled model's training."""
     from nerveceg_tf.cli.tables import print_scores
     from nerveceg_tf.demo import demo as run_demo
     from nerveceg_tf.demo import train_demo
@@ -72,62 +70,63 @@ def demo(
 
 @app.command()
 def weights() -> None:
-    """Say where the bundled model lies: a RUN for every command, its int8 export, its card."""
+    """Print the folder of the bundled model: a RUN for every command, an int8 export, a card."""
     output.print(bundled_folder(), soft_wrap=True, highlight=False)
 
 
-@app.command()
-def audit(
+@app.command("audit")
+def audit_command(
     data: Data,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Write a page with pictures here.")
+        Path | None, typer.Option(metavar="FILE.html", help="Page with pictures to write.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write all findings here.")
+        Path | None, typer.Option(metavar="FILE.json", help="File of all findings to write.")
     ] = None,
     fixes: Annotated[
-        Path | None, typer.Option(metavar="FIXES.csv", help="Write how to mend them, for train.")
+        Path | None,
+        typer.Option(
+            metavar="FIXES.csv", help="Table of suggested fixes to write, for train --fixes."
+        ),
     ] = None,
     min_dice: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Masks of one scan that overlap less are contradictions."),
+        typer.Option(min=0, max=1, help="Masks of one scan contradict each other below this Dice."),
     ] = 0.5,
 ) -> None:
-    """Look for unusable, equal and contradicting frames, and for frames under two subjects."""
+    """Find unusable frames, duplicates, contradicting masks, and one scan under two subjects."""
     check_outputs(report, json, fixes)
 
-    from nerveceg_tf.audit.audit import audit as audit_folder
+    from nerveceg_tf.audit.audit import audit_frames
     from nerveceg_tf.audit.page import audit_page
     from nerveceg_tf.audit.suggest import suggest_fixes
     from nerveceg_tf.cli.tables import print_audit
     from nerveceg_tf.data.fixes import write_fixes
 
-    found = audit_folder(data, min_dice)
-    print_audit(found)
+    result = audit_frames(data, min_dice)
+    print_audit(result)
     if report:
         with replacing(report) as temporary:
-            temporary.write_text(audit_page(found), "utf-8")
+            temporary.write_text(audit_page(result), "utf-8")
         console.print(f"page: {report}", soft_wrap=True)
     if json:
-        write_json(json, found.as_json())
+        write_json(json, result.as_json())
     if fixes:
-        steps = suggest_fixes(found)
+        steps = suggest_fixes(result)
         write_fixes(fixes, steps)
-        console.print(f"fixes of {len(steps)} steps, for train --fixes: {fixes}", soft_wrap=True)
+        console.print(f"{len(steps)} fixes, for train --fixes: {fixes}", soft_wrap=True)
 
 
 @app.command()
 def combine(
-    gate: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run, or .keras file, to take the gate from.")
-    ],
+    gate: Annotated[Path, typer.Option(metavar="RUN", help="Run or .keras file with the gate.")],
     segmenter: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run, or .keras file, to take the segmenter from.")
+        Path, typer.Option(metavar="RUN", help="Run or .keras file with the segmenter.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the combined run.")],
     force: Force = False,
 ) -> None:
-    """Make one run of two stages that were trained on different data."""
+    """Combine a gate and a segmenter that were trained on different data into one run."""
     from nerveceg_tf.runs.combine import combine as combine_runs
 
     run = combine_runs(gate, segmenter, out, force)
@@ -145,22 +144,23 @@ def import_torch(
         typer.Option(
             callback=parse_size,
             metavar="HxW",
-            help="Input of the model; 400x400 for a segmenter, the variant's own for a gate.",
+            help="Input size. Default: 400x400 for a segmenter, the variant's own for a gate.",
         ),
     ] = None,
     recurrences: Annotated[
-        int, typer.Option(min=1, help="Of an R2U-Net, which leaves no trace in the weights.")
+        int, typer.Option(min=1, help="Recurrences of an R2U-Net; its weights do not tell.")
     ] = 2,
     force: ForceFile = False,
 ) -> None:
-    """Turn a checkpoint of the PyTorch original into the Keras model of the same answers."""
+    """Convert a checkpoint of the PyTorch original into a Keras model with the same outputs."""
     if out.suffix != ".keras":
         raise ModelError(f"--out {out}: name a file that ends in .keras")
     check_new_file(out, force)
 
     from nerveceg_tf.models import import_torch as import_checkpoint
 
-    model = import_checkpoint(checkpoint, size, recurrences)
+    # The callback has made the size a tuple.
+    model = import_checkpoint(checkpoint, size, recurrences)  # type: ignore[arg-type]
     with replacing(out) as temporary:
         model.save(temporary)
     console.print(f"{model.name}, input {'x'.join(map(str, model.input_shape[1:]))}: {out}")
@@ -169,19 +169,20 @@ def import_torch(
 @app.command()
 def models(
     gate_size: Annotated[
-        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the gates.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input size of the gates.")
     ] = "380x380",
     segmenter_size: Annotated[
-        str, typer.Option(callback=parse_size, metavar="HxW", help="Input of the segmenters.")
+        str, typer.Option(callback=parse_size, metavar="HxW", help="Input size of the segmenters.")
     ] = "192x256",
     base_filters: Annotated[
-        int, typer.Option(min=1, help="Channels of the first level.")
+        int, typer.Option(min=1, help="Channels of the segmenters' first level.")
     ] = SegmenterConfig.base_filters,
 ) -> None:
-    """List the gates and segmenters: parameters, multiplications, pretrained weights."""
+    """List all gates and segmenters with their parameters, GMAC and pretrained weights."""
     from nerveceg_tf.cli.tables import print_models
 
-    print_models(gate_size, segmenter_size, base_filters)
+    # The callbacks have made the sizes tuples.
+    print_models(gate_size, segmenter_size, base_filters)  # type: ignore[arg-type]
 
 
 @app.command()
@@ -192,7 +193,7 @@ def predict(
     tta: Tta = False,
     force: Force = False,
 ) -> None:
-    """Write a mask in its own size for each frame, presence.csv, and overlays."""
+    """Predict frames: write a mask for each in its own size, presence.csv, and overlays."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.inference.predict import write_predictions
     from nerveceg_tf.runs.ensemble import open_runs
@@ -209,17 +210,18 @@ def tune(
     run: RunFolder,
     on: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Folder of its validation frames, if it has moved."),
+        typer.Option(metavar="DATA", help="Folder of the validation frames, if it has moved."),
     ] = None,
     fixes: Fixes = None,
     tune_postprocessing: Annotated[
         bool,
         typer.Option(
-            "--tune-postprocessing", help="Measure the steps that mend masks; take those that gain."
+            "--tune-postprocessing",
+            help="Also choose the postprocessing steps that improve the score.",
         ),
     ] = False,
 ) -> None:
-    """Choose the gate's threshold, the mask's and the smallest area, on validation frames."""
+    """Choose the thresholds of presence and mask and the smallest area, on validation frames."""
     from nerveceg_tf.cli.tables import print_tuned
     from nerveceg_tf.evaluation.tune import tune as tune_run
     from nerveceg_tf.runs.run import Run
@@ -235,7 +237,7 @@ def submit(
     tta: Tta = False,
     force: ForceFile = False,
 ) -> None:
-    """Write a submission for Kaggle's competition: run-length rows in the order of the frames."""
+    """Write a submission for Kaggle's competition, run-length encoded."""
     check_new_file(out, force)
 
     from nerveceg_tf.data.layouts import find_images
@@ -252,16 +254,16 @@ def evaluate(
     runs: RunFolders,
     data: Data,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scores here.")
+        Path | None, typer.Option(metavar="FILE", help="File of all scores to write.")
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the scores of each frame here.")
+        Path | None, typer.Option(metavar="FILE", help="File of the scores per frame to write.")
     ] = None,
     tta: Tta = False,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
 ) -> None:
-    """Score a run on labelled frames, beside an all-empty answer and the segmenter alone."""
+    """Score a run on labelled frames, beside its baselines."""
     check_outputs(json, csv)
 
     from nerveceg_tf.cli.tables import print_scores
@@ -270,38 +272,40 @@ def evaluate(
     from nerveceg_tf.runs.ensemble import open_runs
 
     frames, _, _ = find_fixed_frames(data, fixes)
-    scores, of_frames = evaluate_run(open_runs(runs, tta), frames, subset)
+    scores, frame_scores = evaluate_run(open_runs(runs, tta), frames, subset)
     if json:
         write_json(json, scores)
     if csv:
-        of_frames.save(csv)
+        frame_scores.save(csv)
     print_scores(scores, f"{' + '.join(map(str, runs)) or 'The bundled model'} on {data}")
 
 
-@app.command()
-def report(
+@app.command("report")
+def report_command(
     runs: RunFolders,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Folder of labelled frames; else that of its training."),
+        typer.Option(metavar="DATA", help="Folder of labelled frames. Default: the training data."),
     ] = None,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
     tta: Tta = False,
     max_frames: Annotated[
-        int, typer.Option(min=1, help="Most frames with a picture.")
+        int, typer.Option(min=1, help="Largest number of frames with a picture.")
     ] = MAX_PICTURES,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="METHOD", help="Show why, too: a method of nerveceg explain."),
+        typer.Option(
+            metavar="METHOD", help="Also explain the predictions: a method of nerveceg explain."
+        ),
     ] = None,
     force: ForceFile = False,
 ) -> None:
-    """Write a page with scores, curves, and frames whose thresholds can be moved."""
+    """Write a page with scores, curves, and frames, with sliders for the thresholds."""
     check_new_file(out, force)
     if not runs and not data:
-        raise RunError("report: name labelled frames (--data DATA), or a RUN that knows its own")
+        raise RunError("report: pass labelled frames (--data DATA), or a RUN that knows its data")
 
     from nerveceg_tf.data.fixes import find_fixed_frames
     from nerveceg_tf.report import write_report
@@ -318,34 +322,45 @@ app.add_typer(explain_app)
 app.add_typer(export_app)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    # Packages that are imported only now may let their own warnings through.
-    if issubclass(category, NervecegWarning):
-        say(f"note: {message}", "yellow")
+def _show_warnings(command: Any) -> None:
+    """Prints the package's warnings as notes, in the options of the command that runs."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        # Packages that are imported only now may let their own warnings through.
+        if issubclass(category, NervecegWarning):
+            say(f"note: {translate(str(message), command)}", "yellow")
+
+    warnings.showwarning = show
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", category=NervecegWarning)
 
 
 def main() -> None:
-    """Entry point: what a user can cause becomes one line and exit code 2."""
-    warnings.showwarning = _show_warning
-    warnings.simplefilter("ignore")
-    warnings.filterwarnings("always", category=NervecegWarning)
-    # Several models in one process are meant, and its advice on that is not for a user.
+    """Entry point. An error that a user can cause becomes one line and exit code 2."""
+    command = typer.main.get_group(app)
+    running = command.commands.get(next(iter(sys.argv[1:]), ""))
+    _show_warnings(running)
+    # TensorFlow advises against several models in one process; here they are intended.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        command = typer.main.get_command(app)
-        # A --help without a value would go to Pydantic, which takes longer to import than all else.
+        # A --help without a value would import Pydantic, which takes longer than everything else.
         unset = {"help": False}
         defaults = {**unset, **dict.fromkeys(command.commands, unset)}
-        code = command(prog_name="nerveceg", standalone_mode=False, default_map=defaults) or 0
+        arguments = with_current_options(sys.argv[1:])
+        code = (
+            command(arguments, prog_name="nerveceg", standalone_mode=False, default_map=defaults)
+            or 0
+        )
         if code == 130:
             raise KeyboardInterrupt  # which Typer keeps for itself
         sys.exit(code)
-    except UsageError as error:
-        where = f"{error.ctx.command_path}: " if error.ctx else ""
+    except typer.TyperException as error:  # a wrong option, for which Typer prints a box of 6 lines
+        context = getattr(error, "ctx", None)
+        where = f"{context.command_path}: " if context else ""
         say(f"error: {where}{error.format_message()}")
         sys.exit(2)
     except NervecegError as error:
-        for line in str(error).splitlines():
+        for line in translate(str(error), running).splitlines():
             say(f"error: {line}")
         sys.exit(2)
     except OSError as error:

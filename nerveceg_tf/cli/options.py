@@ -1,28 +1,13 @@
-"""The options that several commands share, and how what is typed becomes a value."""
+"""The options that several commands share, and how their text becomes a value."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nerveceg_tf.choices import Subset
 from nerveceg_tf.size import Size
-
-
-class Stage(StrEnum):
-    """What `--only` takes."""
-
-    gate = "gate"
-    segmenter = "segmenter"
-
-
-class Subset(StrEnum):
-    """What `--subset` takes."""
-
-    unseen = "unseen"
-    validation = "validation"
-    train = "train"
 
 
 def parse_size(text: str | None) -> Size | None:
@@ -47,10 +32,10 @@ def parse_subjects(text: str) -> list[str]:
     return subjects
 
 
-Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call left at --out.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]
 Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
 Fixes = Annotated[
-    Path | None, typer.Option(metavar="FIXES.csv", help="Mend the frames as audit --fixes says.")
+    Path | None, typer.Option(metavar="FIXES.csv", help="Apply the fixes that audit --fixes wrote.")
 ]
 RunFolders = Annotated[
     list[Path],
@@ -58,15 +43,18 @@ RunFolders = Annotated[
         default_factory=list,
         metavar="[RUN...]",
         show_default=False,
-        help="Folder of a training, or of several to average; else the bundled model.",
+        help="Run folder, or several to average. Default: the bundled model.",
     ),
 ]
 Tta = Annotated[
-    bool, typer.Option("--tta", help="Look at each frame four times: mirrored, shifted; average.")
+    bool,
+    typer.Option(
+        "--tta", help="Test-time augmentation: average the frame, its mirror image, and two shifts."
+    ),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file at --out.")]
 ScoredSubset = Annotated[
     Subset | None,
-    typer.Option(help="Frames to score; those that the run never saw, if there are any."),
+    typer.Option(help="Frames to score. Default: those that the run never saw, if there are any."),
 ]

@@ -1,4 +1,4 @@
-"""Results as tables on standard output."""
+"""Prints results as tables on standard output."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from nerveceg_tf.export.verify import ExportReport
 
 
-def print_audit(found: "Audit") -> None:
-    """What an audit found, the first of each kind by name, and its subjects."""
+def print_audit(audit: "Audit") -> None:
+    """Prints the findings of an audit, up to five of each kind by name, and its subjects.
+
+    Args:
+        audit: the findings.
+    """
     from nerveceg_tf.audit.audit import KINDS
 
-    summary = found.as_json()
-    table = Table("found", "", title=f"Audit of {found.folder}", title_justify="left")
+    summary = audit.as_json()
+    table = Table("count", "", title=f"Audit of {audit.folder}", title_justify="left")
     table.columns[0].justify = "right"
     for kind, title in KINDS.items():
         table.add_row(str(summary["counts"][kind]), title)
-        for finding in found.of_kind(kind)[:5]:
+        for finding in audit.of_kind(kind)[:5]:
             table.add_row("", escape(f"  {' and '.join(finding.names)} {finding.detail}".rstrip()))
         if summary["counts"][kind] > 5:
             table.add_row("", f"  … and {summary['counts'][kind] - 5} more")
@@ -33,14 +37,19 @@ def print_audit(found: "Audit") -> None:
     table = Table("subject", title=f"{summary['frames']} frames", title_justify="left")
     for column in ("frames", "without a nerve", "median nerve area, %"):
         table.add_column(column, justify="right")
-    for subject in found.subjects:
+    for subject in audit.subjects:
         area = "-" if subject.area is None else f"{subject.area:.2f}"
         table.add_row(escape(subject.subject), str(subject.frames), str(subject.empty), area)
     output.print(table)
 
 
 def print_scores(scores: dict, title: str) -> None:
-    """The scores of `evaluate`, beside what they must beat."""
+    """Prints the scores of `evaluate` and of the baselines.
+
+    Args:
+        scores: as `evaluate` or `cross_validate` returns them.
+        title: of the table.
+    """
     table = Table("score", title=title, title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("95% interval", justify="right")
@@ -48,7 +57,7 @@ def print_scores(scores: dict, title: str) -> None:
     table.add_row(
         "frames scored", f"{scores['frames']} ({scores['subset']})", f"{subjects} subjects"
     )
-    table.add_row("of them with a nerve", str(scores["nerve_frames"]), "")
+    table.add_row("frames with a nerve", str(scores["nerve_frames"]), "")
     from nerveceg_tf.evaluation.frame_selection import REASONS
 
     for reason, count in scores.get("excluded", {}).items():
@@ -63,18 +72,18 @@ def print_scores(scores: dict, title: str) -> None:
         "nerve_dice": "Dice, frames with a nerve",
         "hausdorff_95": "Hausdorff-95, pixels",
         "surface_distance": "mean distance of outlines, pixels",
-        "surface_dice_2": "grid Dice within 2 pixels",
-        "surface_dice_5": "grid Dice within 5 pixels",
+        "surface_dice_2": "surface Dice within 2 pixels",
+        "surface_dice_5": "surface Dice within 5 pixels",
         "gate_auc": "gate ROC AUC",
-        "fold_gate_auc": "  mean of the folds' own",
+        "fold_gate_auc": "  mean over the folds",
         "gate_sensitivity": "gate sensitivity",
         "gate_specificity": "gate specificity",
     }
     for key, name in rows.items():
         if key not in scores:
-            continue  # of cross-validation only
+            continue  # in cross-validation only
         value, bounds = scores[key], scores["intervals"].get(key)
-        digits = 4 if key == "gain" else 3  # which must tell a small gain from none
+        digits = 4 if key == "gain" else 3  # a gain is often small
         interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
         table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
     output.print(table)
@@ -82,49 +91,53 @@ def print_scores(scores: dict, title: str) -> None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
     if scores["kaggle_dice"] is not None and scores["ungated_tuned_dice"] is None:
         output.print(
-            "The thresholds were not tuned together; nerveceg tune RUN chooses them, for a combined"
-            " run with --on DATA."
+            "The thresholds were not tuned together. Tune them with nerveceg tune RUN; for a"
+            " combined run add --on DATA."
         )
 
 
 _GATE_HELPS = {
-    True: "The gate helps: the gain's interval lies above 0.",
-    False: "The gate does NOT help: its strongest baseline scores better.",
-    None: "It is not certain that the gate helps: the gain's interval does not exclude 0, or"
-    " there are too few subjects for one.",
+    True: "The gate helps: the interval of the gain is above 0.",
+    False: "The gate does NOT help: the strongest baseline has a better score.",
+    None: "It is not certain that the gate helps: the interval of the gain includes 0, or there are"
+    " too few subjects for an interval.",
 }
 
 
 def print_tuned(run: str, tuned: "TuningResult") -> None:
-    """The thresholds that `tune` chose, how flat their surroundings are, the calibration, and what
-    each postprocessing step gains."""
+    """Prints the result of `tune`: thresholds, their tolerance, calibration and post-processing.
+
+    Args:
+        run: name of the run.
+        tuned: the result.
+    """
     grid, calibration = tuned.grid, tuned.calibration
     table = Table("", title=f"{run} on its validation frames", title_justify="left")
     table.columns[0].no_wrap = True
     for column in ("presence", "mask", "smallest area, %", "Kaggle Dice"):
         table.add_column(column, justify="right")
-    for name, found in (("chosen", grid), ("segmenter alone", tuned.ungated_grid)):
-        choice, score = found.best_thresholds, found.score[found.best_index]
-        row = (f"{choice.presence:.2f}", f"{choice.mask:.2f}", f"{choice.area * 100:.1f}")
+    for name, searched in (("chosen", grid), ("segmenter alone", tuned.ungated_grid)):
+        best, score = searched.best_thresholds, searched.score[searched.best_index]
+        row = (f"{best.presence:.2f}", f"{best.mask:.2f}", f"{best.area * 100:.1f}")
         table.add_row(name, *row, f"{score:.4f}")
-    flat = grid.tolerance
+    tolerance = grid.tolerance
     table.add_row(
-        "costs under .005",
-        *(f"{flat[k][0]:.2f} to {flat[k][1]:.2f}" for k in ("presence", "mask")),
-        f"{flat['area'][0] * 100:.1f} to {flat['area'][1] * 100:.1f}",
+        "loses under .005",
+        *(f"{tolerance[k][0]:.2f} to {tolerance[k][1]:.2f}" for k in ("presence", "mask")),
+        f"{tolerance['area'][0] * 100:.1f} to {tolerance['area'][1] * 100:.1f}",
         "",
     )
     output.print(table)
     if calibration:
         output.print(
-            f"The gate's presence is off by {calibration.error:.3f} on average (expected"
-            f" calibration error), and by {calibration.error_after:.3f} if its log-odds are divided"
-            f" by a temperature of {calibration.temperature:.2f}."
+            f"The expected calibration error of presence is {calibration.error:.3f}. It is"
+            f" {calibration.error_after:.3f} if the log-odds are divided by a temperature of"
+            f" {calibration.temperature:.2f}."
         )
     if tuned.steps:
-        title = "What each way to mend the masks gains by itself"
-        table = Table("postprocessing", title=title, title_justify="left")
-        for column in ("Kaggle Dice", "Dice, frames with a nerve", "taken"):
+        title = "Gain of each post-processing step alone"
+        table = Table("step", title=title, title_justify="left")
+        for column in ("Kaggle Dice", "Dice, frames with a nerve", "chosen"):
             table.add_column(column, justify="right")
         g, t, a = grid.best_index
         gain = grid.score[g, t, a] - grid.score[g, t, 0]
@@ -132,31 +145,36 @@ def print_tuned(run: str, tuned: "TuningResult") -> None:
             "smallest area", f"{gain:+.4f}", "", "yes" if grid.best_thresholds.area else "no"
         )
         for step in tuned.steps:
-            row = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
-            table.add_row(step.name, *row, "yes" if step.taken else "no")
+            gains = (f"{step.kaggle_dice:+.4f}", f"{step.nerve_dice:+.4f}")
+            table.add_row(step.name, *gains, "yes" if step.taken else "no")
         output.print(table)
-        output.print(f"With those that were taken: Kaggle Dice {tuned.score:.4f}.")
+        output.print(f"With the chosen steps: Kaggle Dice {tuned.score:.4f}.")
 
 
-def print_export_reports(found: "Sequence[ExportReport]", title: str) -> None:
-    """A run and its exports: agreement, scores, latency, size, and the limits that are broken."""
+def print_export_reports(reports: "Sequence[ExportReport]", title: str) -> None:
+    """Prints a run and its exports: agreement, scores, latency, size, and broken limits.
+
+    Args:
+        reports: first that of the run, then those of its exports.
+        title: of the table.
+    """
     table = Table("", title=title, title_justify="left")
     table.columns[0].overflow = "fold"
     columns = ("MB", "presence", "mask", "Dice, nerve", "gate AUC", "median ms", "p95 ms")
     for column in columns:
         table.add_column(column, justify="right")
-    for number, item in enumerate(found):
-        differs = [f"±{x:.1g}" for x in (item.presence_difference, item.mask_difference)]
+    for number, item in enumerate(reports):
+        differences = [f"±{x:.1g}" for x in (item.presence_difference, item.mask_difference)]
         scores = ["-" if x is None else f"{x:.4f}" for x in (item.nerve_dice, item.gate_auc)]
         times = [f"{x:.1f}" for x in (item.median_ms, item.p95_ms)]
-        differs = differs if number else ["", ""]
-        table.add_row(escape(item.name), f"{item.megabytes:.1f}", *differs, *scores, *times)
+        differences = differences if number else ["", ""]
+        table.add_row(escape(item.name), f"{item.megabytes:.1f}", *differences, *scores, *times)
     output.print(table)
-    for item in found:
+    for item in reports:
         if item.disagreeing:
             output.print(
-                f"{item.name}: its gate decides otherwise for {item.disagreeing} of {item.frames}"
-                " frames",
+                f"{item.name}: its gate disagrees with that of the run on {item.disagreeing} of"
+                f" {item.frames} frames",
                 soft_wrap=True,
             )
         for line in item.broken:
@@ -164,7 +182,13 @@ def print_export_reports(found: "Sequence[ExportReport]", title: str) -> None:
 
 
 def print_models(gate_size: Size, segmenter_size: Size, base_filters: int) -> None:
-    """Every gate and segmenter, with what it costs."""
+    """Prints every gate and segmenter with its number of parameters and operations.
+
+    Args:
+        gate_size: height and width of a gate's input.
+        segmenter_size: height and width of a segmenter's input.
+        base_filters: channels of the segmenter's first level.
+    """
     from nerveceg_tf.models.catalogue import catalogue, catalogue_length
 
     size = {"gate": f"{gate_size[0]}x{gate_size[1]}"}

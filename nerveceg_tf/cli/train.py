@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nerveceg_tf.choices import SHARED
+from nerveceg_tf.choices import SHARED, Stage
 from nerveceg_tf.cli.options import (
     Fixes,
     Force,
-    Stage,
     parse_size,
     parse_subjects,
 )
@@ -60,7 +59,8 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         for name, option in OPTIONS.items()
     ]
-    command.__signature__ = signature.replace(parameters=[*own, *generated])
+    signature = signature.replace(parameters=[*own, *generated])
+    command.__signature__ = signature  # type: ignore[attr-defined]  # inspect.signature reads it
     return command
 
 
@@ -73,7 +73,8 @@ def _annotation(option: Option) -> Any:
         show_default=False,
         callback=parse_size if is_size else None,
         metavar="HxW" if is_size else None,
-        **option.bounds,
+        min=option.bounds.get("min"),
+        max=option.bounds.get("max"),
     )
     return Annotated[(str if is_size else option.kind) | None, info]
 
@@ -139,7 +140,7 @@ def train(
     chosen = _recipe(recipe).with_options(**given)
     for name in _idle(given, chosen, only):
         option = f"--{name.replace('_', '-')}"
-        say(f"note: {option} changes nothing: no stage that it concerns is trained", "yellow")
+        say(f"note: {option} has no effect: the stage that it is for is not trained", "yellow")
     frozen, epochs = chosen.optimizer.freeze_epochs, chosen.optimizer.epochs
     if frozen >= epochs and _pretrained(chosen, only):
         say(
@@ -148,9 +149,11 @@ def train(
             "yellow",
         )
     if split and hold_out:
-        raise SubjectError("--split and --hold-out: the split says who is held out; pass one")
+        raise SubjectError(
+            "--split and --hold-out: a split holds subjects out already; pass one of them"
+        )
     if cv and (split or hold_out):
-        raise SubjectError("--cv: divides the subjects itself; leave --split and --hold-out out")
+        raise SubjectError("--cv: splits the subjects itself; leave --split and --hold-out out")
     if cv:
         from nerveceg_tf.cli.tables import print_scores
         from nerveceg_tf.evaluation.cross_validate import cross_validate
@@ -159,7 +162,7 @@ def train(
         if worker_rank()[1] > 1:
             raise RunError("--cv: trains in one process; unset TF_CONFIG")
         scores, bad = cross_validate(data, out, chosen, cv, only, skip_bad, force, fixes, cache)
-        _say_left_out(bad)
+        _print_excluded(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
         return
     from nerveceg_tf.training.train import train as train_run
@@ -169,7 +172,7 @@ def train(
 
 @app.command()
 def recipes() -> None:
-    """List the recipes of train, and what each of them says."""
+    """List the recipes of train, with the value of every option."""
     from rich import box
     from rich.table import Column, Table
 
@@ -201,7 +204,7 @@ def _format_value(recipe: Recipe, name: str) -> str:
 
 
 def _idle(given: dict, recipe: Recipe, only: str | None) -> list[str]:
-    """Options that concern a stage which will not be trained."""
+    """Options for a stage that will not be trained."""
     idle = without_effect(_stages(recipe, only))
     if not _pretrained(recipe, only):
         idle.add("freeze_epochs")
@@ -233,7 +236,7 @@ def _score(run: "Run", frames: "FrameSet", bad: list[FrameError]) -> None:
 
     if not is_chief():
         return
-    _say_left_out(bad)
+    _print_excluded(bad)
     if {"validation", "held_out"} & set(run.subsets.values()):
         scores, _ = evaluate(run, frames.frames)
         run.write("metrics.json", scores)
@@ -241,6 +244,6 @@ def _score(run: "Run", frames: "FrameSet", bad: list[FrameError]) -> None:
     console.print(f"run: {run.path}")
 
 
-def _say_left_out(errors: list[FrameError]) -> None:
+def _print_excluded(errors: list[FrameError]) -> None:
     for error in errors:
-        say(f"left out: {error}", "yellow")
+        say(f"excluded: {error}", "yellow")

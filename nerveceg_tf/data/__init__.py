@@ -1,1 +1,1 @@
-"""Frames on disk, their masks and subjects, and the datasets made of them."""
+"""From files to batches: frames, masks and subjects on disk, splits, and `tf.data` datasets."""

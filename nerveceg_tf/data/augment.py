@@ -1,4 +1,4 @@
-"""What may happen to a frame between two scans of one nerve: pose, gain and contrast."""
+"""Data augmentation: random changes of pose, brightness and contrast."""
 
 import math
 from dataclasses import astuple, dataclass
@@ -9,18 +9,28 @@ from keras import ops
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random flip, small rotation, zoom and shift, and gain, alike for a frame and its mask.
+    """Random flip, rotation, zoom, shift, brightness and contrast of frames and their masks.
 
-    Keras has a layer for each. One after the other they resample a frame four times; here their
-    product moves it once, which is several times faster and leaves it sharper.
+    A frame and its mask get the same pose. Brightness and contrast change the frame only.
+
+    Keras has one layer for each of these. In sequence, they resample a frame four times. This class
+    combines the transforms and resamples once, which is several times faster and blurs less.
 
     Attributes:
-        flip: share of frames that are mirrored.
-        turn: largest rotation either way, in full turns.
-        zoom: largest enlargement or reduction.
-        shift: largest shift along each side, as a share of the side.
-        brightness: largest change of all gray values, as a share of 255.
-        contrast: largest change of the distance to the frame's mean gray.
+        flip: fraction of frames that are mirrored left to right, 0..1.
+        turn: largest rotation in either direction, in full turns, 0..0.5.
+        zoom: largest relative enlargement or reduction, 0..1.
+        shift: largest shift along each axis, as a fraction of that axis, 0..1.
+        brightness: largest change of all gray values, as a fraction of 255, 0..1.
+        contrast: largest relative change of the distance to the frame's mean gray value, 0..1.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> augment = Augmentation(turn=0.05, shift=0.1)
+        >>> images, masks = tf.fill((2, 32, 48, 1), 100.0), tf.ones((2, 32, 48, 1))
+        >>> images, masks = augment(images, masks, seed=(1, 2))
+        >>> tuple(images.shape), tuple(masks.shape)
+        ((2, 32, 48, 1), (2, 32, 48, 1))
     """
 
     flip: float = 0.5
@@ -31,7 +41,18 @@ class Augmentation:
     contrast: float = 0.2
 
     def times(self, strength: float) -> "Augmentation":
-        """The same with all ranges as many times as wide, and as many frames mirrored."""
+        """Multiplies every range by `strength`; the fraction of mirrored frames stays the same.
+
+        Args:
+            strength: float, 0 or more. 1 changes nothing; 0 leaves only the mirroring.
+
+        Returns:
+            A new `Augmentation`.
+
+        Example:
+            >>> Augmentation(turn=0.02).times(2).turn
+            0.04
+        """
         flip, *ranges = astuple(self)
         return Augmentation(flip, *(strength * value for value in ranges))
 
@@ -42,11 +63,13 @@ class Augmentation:
 
         Args:
             images: float32 `(batch, height, width, 1)`, gray 0..255.
-            masks: float32 of the same shape, 0 or 1, or `None`.
-            seed: int `(2,)`, which decides everything.
+            masks: float32 `(batch, height, width, 1)`, 0 or 1; or `None`.
+            seed: int `(2,)`. The same seed gives the same result.
 
         Returns:
-            Images and masks as they came; what was outside of the frame is black before the gain.
+            Images and masks of the same shape, dtype and range. Masks are `None` if the argument
+            was `None`. Pixels from outside the frame are black before brightness and contrast
+            change.
         """
         random = tf.random.stateless_uniform((7, tf.shape(images)[0]), seed, -1.0, 1.0)
         both = images if masks is None else tf.concat([images, masks * 255.0], axis=-1)
@@ -57,7 +80,7 @@ class Augmentation:
         return gained, None if masks is None else tf.cast(moved[..., 1:] > 127.5, tf.float32)
 
     def _pose(self, random: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        """For each frame the eight numbers that say where an output pixel comes from."""
+        """Returns the eight parameters of each frame's projective transform, output to input."""
         height, width = tf.cast(shape[1], tf.float32), tf.cast(shape[2], tf.float32)
         mirror = tf.where(random[0] < 2 * self.flip - 1, -1.0, 1.0)
         angle = random[1] * self.turn * 2 * math.pi

@@ -1,4 +1,4 @@
-"""Decoded frames on disk, found again by what their files hold."""
+"""A cache on disk of decoded, resized frames. The key is the content of the frame's files."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,37 +12,44 @@ from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import replacing
 
-# Whatever changes how a file becomes pixels must change this too, or old pixels would be served.
+# Change this version when decoding changes. Otherwise the cache returns outdated pixels.
 _VERSION = b"nerveceg_tf frames 2"
 _CHECK = 8
 _DIGEST, _FINGERPRINT = 20, 2 * FINGERPRINT
 
 
 def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[], tuple]) -> tuple:
-    """Gives what `read` gives, from the cache where the frame's files are still the same.
+    """Returns the result of `read`, from the cache if the frame's files have not changed.
 
     Args:
-        folder: the cache. It may be deleted at any time.
+        folder: the cache folder. It may be deleted at any time.
         frame: a labelled frame.
-        sizes: sizes of the images and masks that `read` gives.
-        read: gives images and masks by size, whether there is a nerve, and what is known of the
-            frame, of which the cache keeps all but the pixels.
+        sizes: height and width in pixels of the images and masks that `read` returns.
+        read: returns images by size, masks by size, whether there is a nerve, and `Known`. The
+            cache stores all of it except the pixels in `Known`.
+
+    Returns:
+        The four values that `read` returns.
+
+    Raises:
+        FrameError: a file of the frame cannot be read.
+        RunError: the cache cannot be written.
     """
     path = folder / f"{_key(frame, sizes)}.npy"
     try:
         return _unpack(np.load(path), sizes)
-    except Exception:  # whatever is wrong with an entry, it is made anew
+    except Exception:  # a missing or damaged entry is created again
         content = read()
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, _pack(content, sizes))
     except OSError as error:
-        raise RunError(f"--cache {folder}: cannot be written ({error.strerror})") from None
+        raise RunError(f"cache={folder}: cannot be written ({error.strerror})") from None
     return content
 
 
 def _key(frame: Frame, sizes: Sequence[Size]) -> str:
-    """The files' content, which frame of them it is, and the sizes; not the files' names."""
+    """Hashes the content of the files, the frame numbers and the sizes, but not the file names."""
     key = blake2b(_VERSION, digest_size=20)
     for source in (frame.image, frame.mask):
         key.update(_file_digest(source) if isinstance(source, Path) else str(source).encode())
@@ -59,15 +66,15 @@ def _file_digest(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _digest(path: Path, _changed: int, _size: int) -> bytes:
-    """CompressedPrediction for the frames of a cine, which share a file."""
+def _digest(path: Path, _modified: int, _size: int) -> bytes:
+    """Hashes a file. The result is cached, because all frames of a cine share one file."""
     return blake2b(path.read_bytes()).digest()
 
 
 def _pack(content: tuple, sizes: Sequence[Size]) -> np.ndarray:
     images, masks, present, known = content
-    of_frame = known.digest.encode(), known.fingerprint.tobytes()
-    parts = [np.array([present], np.uint8), *(np.frombuffer(x, np.uint8) for x in of_frame)]
+    metadata = known.digest.encode(), known.fingerprint.tobytes()
+    parts = [np.array([present], np.uint8), *(np.frombuffer(x, np.uint8) for x in metadata)]
     parts += [pixels[size].ravel() for size in sizes for pixels in (images, masks)]
     packed = np.concatenate(parts)
     return np.concatenate([packed, _checksum(packed)])
@@ -82,14 +89,15 @@ def _unpack(packed: np.ndarray, sizes: Sequence[Size]) -> tuple:
     if not np.array_equal(_checksum(packed), checksum):
         raise ValueError("damaged")
     areas = [height * width for height, width in sizes]
-    at = 1 + _DIGEST + _FINGERPRINT
-    if packed.dtype != np.uint8 or len(packed) != at + 2 * sum(areas):
-        raise ValueError("another content")
+    offset = 1 + _DIGEST + _FINGERPRINT
+    if packed.dtype != np.uint8 or len(packed) != offset + 2 * sum(areas):
+        raise ValueError("unexpected length or dtype")
     digest = packed[1 : 1 + _DIGEST].tobytes().decode()
-    known = Known(digest, packed[1 + _DIGEST : at].copy().view(np.float16))
-    images, masks = {}, {}
+    known = Known(digest, packed[1 + _DIGEST : offset].copy().view(np.float16))
+    images: dict[Size, np.ndarray] = {}
+    masks: dict[Size, np.ndarray] = {}
     for size, area in zip(sizes, areas, strict=True):
         for target in (images, masks):
-            target[size] = packed[at : at + area].reshape(*size, 1)
-            at += area
+            target[size] = packed[offset : offset + area].reshape(*size, 1)
+            offset += area
     return images, masks, bool(packed[0]), known

@@ -1,4 +1,4 @@
-"""Files that hold several frames: TIFFs of many pages, DICOM, and video."""
+"""Cines, the files with several frames: multi-page TIFF, DICOM and video."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
-from nerveceg_tf.data.extent import MAX_FRAMES, Extent, note_if_cut_off
+from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
 from nerveceg_tf.errors import FrameError
 
 TIFF = (".tif", ".tiff")
@@ -17,18 +17,30 @@ VIDEO = (".mp4", ".avi", ".mov", ".mkv")
 
 
 class Cine(Protocol):
-    """A file of several frames."""
+    """A file with several frames."""
 
     def read(self, index: int) -> np.ndarray:
-        """Decodes a frame as uint8 gray `(height, width)`; in any order, and again.
+        """Decodes one frame. Frames may be read in any order, and more than once.
+
+        Args:
+            index: number of the frame, from 0.
+
+        Returns:
+            uint8 gray `(height, width)`, 0..255.
 
         Raises:
-            FrameError: that one cannot be decoded, or is not there.
+            FrameError: the frame cannot be decoded, or the file has no frame of this number.
         """
 
 
 def open_cine(path: Path) -> Cine:
     """Opens a file to read its frames by number.
+
+    Args:
+        path: a multi-page TIFF, a DICOM or a video.
+
+    Returns:
+        The open file.
 
     Raises:
         FrameError: the file cannot be read.
@@ -40,11 +52,17 @@ def open_cine(path: Path) -> Cine:
 
 
 def count_frames(path: Path) -> int | None:
-    """How many frames of a file can be reached; `None` for a still, which a DICOM or TIFF of one
-    frame is.
+    """Counts the frames of a file that can be read.
 
-    Where the file's end is missing, these are the frames up to the last whole one, and a note says
-    so. A damaged frame before others counts: it is an error when it is read.
+    If the end of the file is missing, the count stops at the last complete frame, and a warning
+    reports it. A damaged frame in the middle counts; reading that frame raises an error.
+
+    Args:
+        path: an image file, a DICOM or a video.
+
+    Returns:
+        The number of frames; `None` for a still image. A DICOM or TIFF with one frame is a still
+        image.
 
     Raises:
         FrameError: the file cannot be read.
@@ -53,28 +71,34 @@ def count_frames(path: Path) -> int | None:
     if extent.declared == 1:
         return None
     if not extent.frames:
-        raise FrameError(f"{path}: is cut off in its first frame; fetch it again or take it out")
+        raise FrameError(f"{path}: is truncated in its first frame; copy it again, or remove it")
     if extent.frames > MAX_FRAMES:
         raise FrameError(
-            f"{path}: says that it holds {extent.frames} frames; at most {MAX_FRAMES} are read"
+            f"{path}: declares {extent.frames} frames; at most {MAX_FRAMES} are supported"
         )
-    note_if_cut_off(path, extent)
+    warn_if_truncated(path, extent)
     return extent.frames
 
 
-def is_cut_off(path: Path) -> bool:
-    """Whether a file lacks frames that it ought to hold, or cannot be read at all."""
+def is_truncated(path: Path) -> bool:
+    """Returns whether a file lacks frames that it declares, or cannot be read at all."""
     try:
-        return _extent(path).cut_off
+        return _extent(path).truncated
     except FrameError:
         return True
 
 
 def read_cine(path: Path) -> Iterator[np.ndarray]:
-    """Gives the frames of a file, one after the other, as uint8 gray `(height, width)`.
+    """Yields the frames of a file in order.
 
-    Only one frame is in memory at a time. Where one is damaged, `next` raises its error, and goes
-    on to the one behind it when it is called again.
+    Only one frame is in memory at a time. For a damaged frame, `next` raises an error. The next
+    call of `next` continues with the frame after it.
+
+    Args:
+        path: a multi-page TIFF, a DICOM or a video.
+
+    Returns:
+        An iterator over uint8 gray arrays `(height, width)`, 0..255.
 
     Raises:
         FrameError: the file, or one of its frames, cannot be read.
@@ -83,7 +107,7 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
 
 
 def frame_rate(path: Path) -> float:
-    """A cine's frames a second, or 20 where it does not say."""
+    """Returns the frame rate of a cine in frames per second; 20 if the file does not state it."""
     rate = 0.0
     if path.suffix.lower() in VIDEO:
         rate = video.frame_rate(path)
@@ -93,10 +117,16 @@ def frame_rate(path: Path) -> float:
 
 
 def read_dicom(path: Path) -> np.ndarray:
-    """Reads a DICOM of one frame as uint8 gray `(height, width)`.
+    """Reads a DICOM with one frame.
+
+    Args:
+        path: the file.
+
+    Returns:
+        uint8 gray `(height, width)`, 0..255.
 
     Raises:
-        FrameError: the file cannot be read, or holds no picture.
+        FrameError: the file cannot be read, or contains no image.
     """
     return Dicom(path).read(0)
 

@@ -1,8 +1,8 @@
-"""From frames on disk to batches: read and resized once, kept as uint8, augmented afterwards."""
+"""From frames on disk to batches: read and resized once, stored as uint8, augmented per epoch."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,13 +21,20 @@ from nerveceg_tf.utils.progress import track
 
 @dataclass(frozen=True)
 class FrameSet:
-    """Frames in memory, at the sizes that the models take.
+    """Frames and masks in memory, at the input sizes of the models.
 
     Attributes:
-        frames: the `n` frames, each with what is `known` of it.
-        present: bool `(n,)`, whether the mask in the frame's own size holds any nerve.
-        images: for each size, uint8 `(n, height, width, 1)`, gray 0..255.
-        masks: for each size, uint8 `(n, height, width, 1)`, 0 or 1.
+        frames: the `n` frames; the attribute `known` of each is set.
+        present: bool `(n,)`, whether the full-size mask contains any nerve pixel.
+        images: maps each size (height, width) to uint8 `(n, height, width, 1)`, gray 0..255.
+        masks: maps each size (height, width) to uint8 `(n, height, width, 1)`, 0 or 1.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> frame_set, _ = read_frames(find_frames(SAMPLES)[:4], [(32, 48)])
+        >>> len(frame_set), frame_set.present.dtype, frame_set.masks[32, 48].shape
+        (4, dtype('bool'), (4, 32, 48, 1))
     """
 
     frames: tuple[Frame, ...]
@@ -35,22 +42,29 @@ class FrameSet:
     images: dict[Size, np.ndarray]
     masks: dict[Size, np.ndarray]
 
-    @property
+    @cached_property
     def digests(self) -> tuple[str, ...]:
-        """For each frame, what its pixels are known by."""
-        return tuple(frame.known.digest for frame in self.frames)
+        """The digest of each frame's pixels, as from `nerveceg_tf.data.frame.digest`."""
+        return tuple(frame.read_results.digest for frame in self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def select(self, positions: Sequence[int]) -> "FrameSet":
-        """The frames at these positions."""
-        positions = np.asarray(positions, int)
+    def select(self, positions: Sequence[int] | np.ndarray) -> "FrameSet":
+        """Selects frames by position.
+
+        Args:
+            positions: ints `(m,)`, 0..n-1, in any order.
+
+        Returns:
+            A `FrameSet` of `m` frames in the given order.
+        """
+        selected = np.asarray(positions, int)
         return FrameSet(
-            tuple(self.frames[i] for i in positions),
-            self.present[positions],
-            {size: images[positions] for size, images in self.images.items()},
-            {size: masks[positions] for size, masks in self.masks.items()},
+            tuple(self.frames[i] for i in selected),
+            self.present[selected],
+            {size: images[selected] for size, images in self.images.items()},
+            {size: masks[selected] for size, masks in self.masks.items()},
         )
 
 
@@ -60,20 +74,29 @@ def read_frames(
     skip_bad: bool = False,
     cache: Path | None = None,
 ) -> tuple[FrameSet, list[FrameError]]:
-    """Reads every frame and mask once, in parallel, with a progress bar.
+    """Reads and resizes every frame and mask once, in parallel, with a progress bar.
 
     Args:
         frames: labelled frames, as from `find_frames`.
-        sizes: heights and widths to keep the frames at.
-        skip_bad: leave bad frames out rather than raise.
-        cache: folder to keep what was read in; a file that has changed is read again.
+        sizes: sizes (height, width) in pixels to resize frames and masks to.
+        skip_bad: skip frames that cannot be read, instead of raising an error.
+        cache: folder where decoded frames are stored for the next call. A file that has changed is
+            read again. `None`: no cache.
 
     Returns:
-        The frames that could be read, and the errors of those that could not.
+        The frames that could be read, and one error for each frame that could not.
 
     Raises:
-        FrameError: a frame is bad and `skip_bad` is off (one line per bad frame, the first ten), or
-            none is good.
+        FrameError: a frame cannot be read and `skip_bad` is `False`, or no frame can be read. The
+            message has one line for each of the first ten bad frames.
+        RunError: the cache cannot be written.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> frame_set, bad = read_frames(find_frames(SAMPLES)[:4], [(96, 128)])
+        >>> frame_set.images[96, 128].shape, bad
+        ((4, 96, 128, 1), [])
     """
     sizes = sorted(set(sizes))
     read = partial(_read, sizes=sizes, cache=cache)
@@ -91,7 +114,7 @@ def read_frames(
             lines.append(f"… and {len(bad) - 10} more bad frames")
         raise FrameError("\n".join(lines))
     images, masks = (
-        {size: np.stack([r[part][size] for r in good]) for size in sizes} for part in (1, 2)
+        {size: np.stack([r[column][size] for r in good]) for size in sizes} for column in (1, 2)
     )
     present = np.array([r[3] for r in good])
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
@@ -110,54 +133,70 @@ def make_dataset(
     epochs: range | None = None,
     augmentation: Augmentation = AUGMENTATION,
 ) -> tf.data.Dataset:
-    """Batches of frames with their targets, for `fit`, `evaluate` and `predict`.
+    """Builds a `tf.data.Dataset` of frames and targets for Keras' `fit` and `evaluate`.
 
     Args:
-        frames: frames read at `size`.
+        frames: frames that were read at `size`.
         size: height and width of the model's input, in pixels.
-        targets: what a batch holds beside images: `"presence"` for a gate, `"mask"` for a
-            segmenter, `"both"` for `NerveCeg`.
-        batch_size: frames per batch.
-        training: shuffle and augment.
-        nerve_only: leave out the frames without a nerve.
-        seed: seed of shuffling and augmentation.
-        balanced: while training, draw frames with a nerve and without one equally often, and
-            within each class every subject equally often. An epoch is still `len(frames)` draws.
-        epochs: while training, numbers of the epochs to give, one after another. By default one,
-            a different one each time that the dataset is iterated.
-        augmentation: how frames are augmented while training.
+        targets: the targets of a batch: `"presence"` for a gate, `"mask"` for a segmenter,
+            `"both"` for `NerveCeg`.
+        batch_size: frames per batch, 1 or more.
+        training: shuffle and augment the frames.
+        nerve_only: skip the frames without a nerve.
+        seed: int, seed of shuffling and augmentation.
+        balanced: if `training`, sample frames with and without a nerve equally often, and within
+            each class every subject equally often. An epoch still has `len(frames)` samples.
+        epochs: if `training`, the numbers of the epochs, which follow each other in one dataset.
+            `None`: one epoch, and a different one each time that the dataset is iterated.
+        augmentation: the augmentation that is applied if `training`.
 
     Returns:
-        Batches of float32 images `(b, height, width, 1)`, gray 0..255, and float32 targets:
-        presence `(b, 1)`, 0 or 1; masks `(b, height, width, 1)`, 0 or 1; or a dict of both,
-        `presence` and `mask`.
+        A dataset of `(images, targets)`. Images are float32 `(b, height, width, 1)`, gray 0..255.
+        Targets are float32: presence `(b, 1)`, 0 or 1; or masks `(b, height, width, 1)`, 0 or 1; or
+        a dict of both with the keys `presence` and `mask`. `b` is the batch size; the last batch of
+        an epoch may be smaller.
+
+    Raises:
+        KeyError: `frames` were not read at `size`, or `targets` is unknown.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> frame_set, _ = read_frames(find_frames(SAMPLES)[:4], [(32, 48)])
+        >>> dataset = make_dataset(frame_set, (32, 48), "mask", batch_size=2)
+        >>> images, masks = next(iter(dataset))
+        >>> tuple(images.shape), tuple(masks.shape), len(dataset)
+        ((2, 32, 48, 1), (2, 32, 48, 1), 2)
     """
     if nerve_only:
         frames = frames.select(np.flatnonzero(frames.present))
     labels = frames.present.astype(np.float32)[:, None]
-    chosen = {
+    target_arrays = {
         "presence": labels,
         "mask": frames.masks[size],
         "both": {"presence": labels, "mask": frames.masks[size]},
     }[targets]
-    arrays = (frames.images[size], chosen)
+    arrays = (frames.images[size], target_arrays)
     return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
 
 def sampling_weights(frames: FrameSet) -> np.ndarray:
-    """How often to draw each frame so that classes, and subjects within a class, are even.
+    """Computes sampling probabilities that balance the classes, and the subjects in each class.
+
+    Args:
+        frames: `n` frames.
 
     Returns:
-        float64 `(n,)`, probabilities that add up to 1.
+        float64 `(n,)`, the probability of each frame, 0..1. They sum to 1.
     """
     subjects = np.array([frame.subject or "" for frame in frames.frames])
     weights = np.zeros(len(frames))
-    for kind in (True, False):
-        found = frames.present == kind
-        own = np.unique(subjects[found])
-        for subject in own:
-            drawn = found & (subjects == subject)
-            weights[drawn] = 1 / len(own) / drawn.sum()
+    for has_nerve in (True, False):
+        in_class = frames.present == has_nerve
+        class_subjects = np.unique(subjects[in_class])
+        for subject in class_subjects:
+            selected = in_class & (subjects == subject)
+            weights[selected] = 1 / len(class_subjects) / selected.sum()
     return weights / weights.sum()
 
 
@@ -171,26 +210,28 @@ def _batches(
     epochs: range | None,
     augment: Augmentation,
 ) -> tf.data.Dataset:
-    """Batches of images and targets, in order, or shuffled and augmented in a way of its own in
-    every epoch, which depends on the seed and the number of the epoch alone."""
-    # Tensors, and not constants of the graph, which may not hold over 2 GB.
+    """Builds batches in order, or shuffled and augmented.
+
+    The order and the augmentation of an epoch depend only on the seed and the epoch's number.
+    """
+    # A constant in the graph may not exceed 2 GB; an eager tensor may.
     arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     if not training:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
         return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     weights = sampling_weights(frames) if balanced else None
     steps = -(-len(frames) // batch_size)
-    if epochs is None:  # whoever goes over it again gets another epoch
+    if epochs is None:  # each iteration over the dataset is another epoch
         numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
     else:
         numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
 
-    def of_epoch(number: tf.Tensor) -> tf.data.Dataset:
-        of_order = tf.stack([tf.constant(seed, tf.int64), number])
-        positions = _epoch_indices(len(frames), weights, of_order)
-        # A seed for each batch, so that batches are augmented side by side and still repeatable.
-        other = of_order + tf.constant((0, 1 << 32), tf.int64)
-        seeds = tf.random.stateless_uniform((steps, 2), other, 0, 2**31, tf.int64)
+    def epoch_batches(number: tf.Tensor) -> tf.data.Dataset:
+        order_seed = tf.stack([tf.constant(seed, tf.int64), number])
+        positions = _epoch_indices(len(frames), weights, order_seed)
+        # Each batch has its own seed, so that parallel augmentation is reproducible.
+        augment_seed = order_seed + tf.constant((0, 1 << 32), tf.int64)
+        seeds = tf.random.stateless_uniform((steps, 2), augment_seed, 0, 2**31, tf.int64)
         batches = tf.data.Dataset.from_tensor_slices(positions).batch(batch_size)
         return tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(seeds))
 
@@ -204,7 +245,7 @@ def _batches(
             return augment(images, targets, seed)
         return augment(images, None, seed)[0], targets
 
-    batches = numbers.flat_map(of_epoch).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    batches = numbers.flat_map(epoch_batches).map(prepare, tf.data.AUTOTUNE, deterministic=True)
     length = steps * (1 if epochs is None else len(epochs))
     return batches.apply(tf.data.experimental.assert_cardinality(length)).prefetch(tf.data.AUTOTUNE)
 
@@ -212,9 +253,9 @@ def _batches(
 def _epoch_indices(count: int, weights: np.ndarray | None, seed: tf.Tensor) -> tf.Tensor:
     if weights is None:
         return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
-    ladder = tf.constant(np.cumsum(weights), tf.float32)
-    drawn = tf.searchsorted(ladder, tf.random.stateless_uniform((count,), seed), "right")
-    return tf.minimum(tf.cast(drawn, tf.int64), count - 1)
+    cumulative = tf.constant(np.cumsum(weights), tf.float32)
+    indices = tf.searchsorted(cumulative, tf.random.stateless_uniform((count,), seed), "right")
+    return tf.minimum(tf.cast(indices, tf.int64), count - 1)
 
 
 def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
@@ -224,22 +265,22 @@ def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
 def _read(
     frame: Frame, read: Callable[[], np.ndarray], sizes: Sequence[Size], cache: Path | None
 ) -> tuple | FrameError:
-    def fresh() -> tuple:
+    def decode() -> tuple:
         image = read()
         mask = read_mask(frame, image.shape)
         present = bool(mask.any())
         images = {size: resize(image, size)[..., None] for size in sizes}
-        masks = {size: _small(mask, size, present)[..., None] for size in sizes}
+        masks = {size: _resize_mask(mask, size, present)[..., None] for size in sizes}
         return images, masks, present, Known(digest(image), fingerprint(image), image, mask)
 
     try:
-        images, masks, present, known = cached(cache, frame, sizes, fresh) if cache else fresh()
+        images, masks, present, known = cached(cache, frame, sizes, decode) if cache else decode()
     except FrameError as error:
         return error
     return replace(frame, known=known), images, masks, present
 
 
-def _small(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:
+def _resize_mask(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:
     if not present:
         return np.zeros(size, np.uint8)
     return (resize(mask * 255, size) > 127).astype(np.uint8)

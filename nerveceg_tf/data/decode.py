@@ -1,4 +1,4 @@
-"""From the bytes of one still picture to 8-bit gray, or to an error that names the file."""
+"""Decodes the bytes of one still image to 8-bit gray."""
 
 import io
 from pathlib import Path
@@ -23,18 +23,18 @@ _BEGIN_MARKS = {
     b"\xff\xd8": "JPEG",
     b"BM": "BMP",
 }
-# What a whole file ends with: libjpeg and libpng decode a truncated one without an error.
+# A complete file ends with these bytes. libjpeg and libpng decode truncated files without an error.
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-# TIFFs of these kinds are taken as Pillow decodes them, which notices damage that OpenCV fills with
-# garbage; rarer kinds are decoded a second time, by OpenCV.
-_PILLOWS_OWN = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
-_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; fetch it again or take it out"
+# Pillow decodes TIFFs of these modes, because it detects damage where OpenCV returns garbage.
+# OpenCV decodes the TIFFs of other modes.
+_PILLOW_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
+_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it"
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class _Tiff(TiffImageFile):
-    """A TIFF without its EXIF tags, which take as long to parse as its pixels to decode."""
+    """A TIFF without its EXIF tags, because parsing them takes as long as decoding the pixels."""
 
     def load_end(self) -> None:
         if self.tag_v2.get(Base.Orientation, 1) != 1:
@@ -42,21 +42,21 @@ class _Tiff(TiffImageFile):
 
 
 def decode_still(content: bytes, path: Path | str, page: int = 0) -> np.ndarray:
-    """Decodes a TIFF, PNG, JPEG or BMP; its header is judged before its pixels are touched.
+    """Decodes a TIFF, PNG, JPEG or BMP. The header is checked before the pixels are decoded.
 
     Args:
-        content: the file's bytes.
-        path: where they came from, for messages; with the frame's number if it is one of several.
-        page: which picture of a TIFF of several.
+        content: the bytes of the file.
+        path: the name for error messages: the path, and the frame number if there are several.
+        page: page of a multi-page TIFF, from 0.
 
     Returns:
-        uint8 gray `(height, width)`.
+        uint8 gray `(height, width)`, 0..255.
 
     Raises:
-        FrameError: the file is empty, truncated, of another kind, or of an impossible size.
+        FrameError: the file is empty, truncated or of another format, or its size is out of range.
     """
     if not content:
-        raise FrameError(f"{path}: the file is empty; fetch it again")
+        raise FrameError(f"{path}: the file is empty; copy it again")
     kind = next((kind for mark, kind in _BEGIN_MARKS.items() if content.startswith(mark)), None)
     if kind is None:
         raise FrameError(f"{path}: {_UNREADABLE}")
@@ -68,10 +68,12 @@ def decode_still(content: bytes, path: Path | str, page: int = 0) -> np.ndarray:
             check_size(picture.size[::-1], path)
             if kind == "TIFF":
                 picture.load()
-                if picture.mode in _PILLOWS_OWN:
+                if picture.mode in _PILLOW_MODES:
                     return to_gray(np.asarray(picture), path, rgb=True)
     except Image.DecompressionBombError:
         raise FrameError(f"{path}: {_TOO_LARGE}") from None
+    except FrameError:
+        raise
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, EOFError):
         raise FrameError(f"{path}: {_UNREADABLE}") from None
     if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
@@ -80,13 +82,16 @@ def decode_still(content: bytes, path: Path | str, page: int = 0) -> np.ndarray:
 
 
 def to_gray(pixels: np.ndarray, path: Path | str, rgb: bool = False) -> np.ndarray:
-    """Turns pixels into 8-bit gray: 16 bits are divided by 257, colours become luma.
+    """Converts pixels to 8-bit gray: 16-bit values are divided by 257, colours become luma.
 
     Args:
-        pixels: uint8 or uint16, `(height, width)` or `(height, width, channels)`; of four channels
-            the last is transparency, which is ignored, as is the second of two.
-        path: for the message.
-        rgb: colours come as red, green, blue, and not in OpenCV's order.
+        pixels: uint8 or uint16, `(height, width)` or `(height, width, channels)`. An alpha channel
+            (the second of two channels, the last of four) is ignored.
+        path: the name for error messages.
+        rgb: the channel order is red, green, blue. `False`: OpenCV's blue, green, red.
+
+    Returns:
+        uint8 gray `(height, width)`, 0..255.
 
     Raises:
         FrameError: the pixels are of another type.
@@ -94,7 +99,7 @@ def to_gray(pixels: np.ndarray, path: Path | str, rgb: bool = False) -> np.ndarr
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif pixels.dtype != np.uint8:
-        raise FrameError(f"{path}: holds {pixels.dtype} pixels; save it with 8 or 16 bits")
+        raise FrameError(f"{path}: has {pixels.dtype} pixels; save it with 8 or 16 bits")
     if pixels.ndim == 2:
         return pixels
     if pixels.shape[2] >= 3:
@@ -104,10 +109,14 @@ def to_gray(pixels: np.ndarray, path: Path | str, rgb: bool = False) -> np.ndarr
 
 
 def check_size(size: tuple[int, int], path: Path | str) -> None:
-    """Refuses frames that no scanner makes.
+    """Checks that the size of a frame is plausible for an ultrasound scanner.
+
+    Args:
+        size: height and width in pixels.
+        path: the name for error messages.
 
     Raises:
-        FrameError: a side is under 16 or over 8192 pixels.
+        FrameError: a side is shorter than 16 or longer than 8192 pixels.
     """
     if max(size) > MAX_SIDE:
         raise FrameError(f"{path}: is {format_size(size)}; {_TOO_LARGE}")
@@ -118,7 +127,7 @@ def check_size(size: tuple[int, int], path: Path | str) -> None:
 
 
 def format_size(size: tuple[int, int]) -> str:
-    """Width by height, as people name a frame's size."""
+    """Formats a size (height, width) as `WIDTHxHEIGHT`."""
     return f"{size[1]}x{size[0]}"
 
 

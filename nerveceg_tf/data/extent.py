@@ -1,4 +1,4 @@
-"""How many frames a file of several holds, and what is said where that goes wrong."""
+"""The number of frames in a cine, and the warnings and errors about it."""
 
 import warnings
 from functools import cache
@@ -11,12 +11,13 @@ MAX_FRAMES = 100_000
 
 
 class Extent(NamedTuple):
-    """A file's frames.
+    """The number of frames in a file.
 
     Attributes:
-        frames: how many can be reached, up to the last that is whole. Those between may be damaged.
-        declared: how many there are by the file's own word; more, if its end is missing.
-        or_more: the file's word on what follows is missing too.
+        frames: number of frames up to the last complete one. Frames before that may be damaged.
+        declared: number of frames that the file declares; more than `frames` if the file is
+            truncated.
+        or_more: the file is truncated where it would declare more frames.
     """
 
     frames: int
@@ -24,14 +25,16 @@ class Extent(NamedTuple):
     or_more: bool = False
 
     @property
-    def cut_off(self) -> bool:
-        """Whether the file's end is missing."""
+    def truncated(self) -> bool:
+        """Whether the end of the file is missing."""
         return self.frames < self.declared
 
 
 def check_readable(path: Path) -> None:
-    """Raises:
-    FrameError: the file is missing, or may not be read.
+    """Checks that a file can be opened.
+
+    Raises:
+        FrameError: the file is missing, or cannot be read.
     """
     try:
         path.open("rb").close()
@@ -39,21 +42,21 @@ def check_readable(path: Path) -> None:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def no_frame(path: Path, index: int) -> FrameError:
-    """The error of a frame behind a file's last."""
+def missing_frame(path: Path, index: int) -> FrameError:
+    """Returns the error for a frame number beyond the last frame of a file."""
     return FrameError(f"{path}: has no frame {index}")
 
 
-def note_if_cut_off(path: Path, extent: Extent) -> None:
-    """Says once of each file that its end is missing, however often it is listed."""
-    if extent.cut_off:
+def warn_if_truncated(path: Path, extent: Extent) -> None:
+    """Warns that a file is truncated, once per file, even if the file is listed several times."""
+    if extent.truncated:
         more = " or more" if extent.or_more else ""
-        _note(
-            f"{path}: is cut off: it declares {extent.declared} frames{more}, of which"
-            f" {extent.frames} can be decoded; the others are left out; fetch it again"
+        _warn_once(
+            f"{path}: is truncated: it declares {extent.declared} frames{more}, but only"
+            f" {extent.frames} can be decoded; the others are skipped; copy the file again"
         )
 
 
 @cache
-def _note(message: str) -> None:
+def _warn_once(message: str) -> None:
     warnings.warn(message, NervecegWarning, stacklevel=4)

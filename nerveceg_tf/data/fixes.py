@@ -1,9 +1,13 @@
-"""How to mend what an audit found, as a table that people can read and edit.
+"""Fixes for the findings of an audit, as a CSV table that people can read and edit.
 
-A fixes is a CSV file of the columns `name, action, source, down, right, reason`. Its actions are
-`drop`, which leaves a frame out; `copy_mask`, which takes the mask of the frame `source`, moved
-`down` and `right` by so many pixels; and `keep_together`, which puts the subjects of `name` and
-`source` on one side of every split. Frames and masks on disk are never changed.
+The table has the columns `name, action, source, down, right, reason`. There are three actions:
+
+- `drop` excludes the frame `name`.
+- `copy_mask` gives the frame `name` the mask of the frame `source`, moved by `down` and `right`
+  pixels.
+- `keep_together` puts the subjects of `name` and `source` in the same subset of every split.
+
+Frames and masks on disk are never changed.
 """
 
 import csv
@@ -23,7 +27,20 @@ ACTIONS = ("drop", "copy_mask", "keep_together")
 
 @dataclass(frozen=True)
 class Fix:
-    """One row of a fixes; see the module."""
+    """One row of a table of fixes.
+
+    Attributes:
+        name: name of the frame to fix.
+        action: `"drop"`, `"copy_mask"` or `"keep_together"`; see the module.
+        source: name of the other frame; empty for `"drop"`.
+        down: pixels by which a copied mask is moved down, -500..500.
+        right: pixels by which a copied mask is moved to the right, -500..500.
+        reason: the finding, for people.
+
+    Example:
+        >>> Fix("1_2", "drop", reason="duplicate of 1_1").source
+        ''
+    """
 
     name: str
     action: str
@@ -34,7 +51,25 @@ class Fix:
 
 
 def write_fixes(path: Path, steps: Sequence[Fix]) -> None:
-    """Writes a fixes, whole or not at all."""
+    """Writes a table of fixes. If writing fails, an existing file is unchanged.
+
+    Args:
+        path: the CSV file to write.
+        steps: the fixes, as from `suggest_fixes`.
+
+    Raises:
+        RunError: the file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "fixes.csv"
+        ...     write_fixes(path, [Fix("1_2", "drop", reason="duplicate of 1_1")])
+        ...     print(path.read_text())
+        name,action,source,down,right,reason
+        1_2,drop,,0,0,duplicate of 1_1
+        <BLANKLINE>
+    """
     with (
         replacing(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -45,10 +80,25 @@ def write_fixes(path: Path, steps: Sequence[Fix]) -> None:
 
 
 def read_fixes(path: Path) -> list[Fix]:
-    """Reads a fixes.
+    """Reads a table of fixes.
+
+    Args:
+        path: a CSV file with the columns of `Fix`, as from `write_fixes`.
+
+    Returns:
+        One `Fix` per row.
 
     Raises:
-        LayoutError: the file is missing, or a row says nothing that can be done.
+        LayoutError: the file is missing or not a CSV table, a column is missing, or a row is not a
+            valid fix.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "fixes.csv"
+        ...     write_fixes(path, [Fix("1_2", "copy_mask", "1_1", down=3)])
+        ...     read_fixes(path)
+        [Fix(name='1_2', action='copy_mask', source='1_1', down=3, right=0, reason='')]
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -64,78 +114,111 @@ def read_fixes(path: Path) -> list[Fix]:
 def find_fixed_frames(
     folder: Path | str, fixes: Path | None = None
 ) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
-    """The labelled frames of a folder as a fixes mends them, if there is one; see `apply_fixes`."""
+    """Lists the labelled frames of a folder and applies fixes to them.
+
+    Args:
+        folder: a folder that `find_frames` can read.
+        fixes: a CSV file as from `write_fixes`; `None`: no fixes.
+
+    Returns:
+        The remaining frames, the dropped frames, and the linked pairs, as from `apply_fixes`.
+
+    Raises:
+        FrameError: a cine or a mask file cannot be opened.
+        LayoutError: the folder or the table is wrong, or the two do not match.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> frames, dropped, linked_pairs = find_fixed_frames(SAMPLES)
+        >>> len(frames), dropped, linked_pairs
+        (120, [], [])
+    """
     return apply_fixes(find_frames(folder), read_fixes(fixes) if fixes else [])
 
 
 def apply_fixes(
     frames: Sequence[Frame], steps: Sequence[Fix]
 ) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
-    """Applies a fixes to frames.
+    """Applies fixes to frames.
+
+    Args:
+        frames: labelled frames, as from `find_frames`.
+        steps: the fixes, as from `read_fixes` or `suggest_fixes`.
 
     Returns:
-        The frames that are left, with the masks that they get; those that are dropped; and the
-        names of pairs of frames whose subjects to keep linked_pairs. Frames are in their own order.
+        The remaining frames with their copied masks; the dropped frames; and pairs of frame names
+        whose subjects must stay in the same subset. The order of the frames does not change.
 
     Raises:
-        LayoutError: a step names a frame that is not there, steps contradict each other, or no
-            frame is left.
+        LayoutError: a fix names a frame that does not exist, two fixes contradict each other, or no
+            frame remains.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> frames, dropped, _ = apply_fixes(find_frames(SAMPLES), [Fix("1_2", "drop")])
+        >>> len(frames), [frame.name for frame in dropped]
+        (119, ['1_2'])
     """
-    known = {frame.name: frame for frame in frames}
-    _check(steps, known)
+    by_name = {frame.name: frame for frame in frames}
+    _check(steps, by_name)
     drops = {step.name for step in steps if step.action == "drop"}
     copied = {
         step.name: replace(
-            known[step.name],
-            mask=known[step.source].mask,
-            mask_index=known[step.source].mask_index,
+            by_name[step.name],
+            mask=by_name[step.source].mask,
+            mask_index=by_name[step.source].mask_index,
             mask_shift=(step.down, step.right),
         )
         for step in steps
         if step.action == "copy_mask"
     }
     linked_pairs = [(s.name, s.source) for s in steps if s.action == "keep_together"]
-    left = [copied.get(name, frame) for name, frame in known.items() if name not in drops]
-    return left, [frame for name, frame in known.items() if name in drops], linked_pairs
+    remaining = [copied.get(name, frame) for name, frame in by_name.items() if name not in drops]
+    dropped = [frame for name, frame in by_name.items() if name in drops]
+    return remaining, dropped, linked_pairs
 
 
-def _check(steps: Sequence[Fix], known: dict[str, Frame]) -> None:
+def _check(steps: Sequence[Fix], by_name: dict[str, Frame]) -> None:
     changed: dict[str, Fix] = {}
     for step in steps:
-        what = f"--fixes: {step.action} {step.name}"
+        where = f"fixes: {step.action} {step.name}"
         for name in filter(None, (step.name, step.source)):
-            if name not in known:
+            if name not in by_name:
                 raise LayoutError(
-                    f"{what}: the data holds no frame {name}; make a fixes of it anew"
+                    f"{where}: the data has no frame {name}; write the fixes again with"
+                    " suggest_fixes(audit)"
                 )
         if step.name == step.source:
-            raise LayoutError(f"{what}: is its own source; name another frame")
+            raise LayoutError(f"{where}: is its own source; name another frame")
         if step.action == "keep_together":
             continue
         if step.name in changed:
-            raise LayoutError(f"{what}: is there twice; keep one of its steps")
+            raise LayoutError(f"{where}: another row changes this frame too; remove one")
         changed[step.name] = step
     for step in changed.values():
         if step.source in changed:
             raise LayoutError(
-                f"--fixes: copy_mask {step.name}: its source {step.source} is changed by the fixes"
+                f"fixes: copy_mask {step.name}: its source {step.source} is changed by the fixes"
                 " too; name another, or drop the frame"
             )
-    if known and sum(step.action == "drop" for step in changed.values()) == len(known):
-        raise LayoutError("--fixes: drops every frame; leave some to train on")
+    if by_name and sum(step.action == "drop" for step in changed.values()) == len(by_name):
+        raise LayoutError("fixes: drops every frame; keep some to train on")
 
 
 def _fix(row: dict[str, str], where: str) -> Fix:
     if row["action"] not in ACTIONS:
-        raise LayoutError(f"{where}: action {row['action']}; write one of {', '.join(ACTIONS)}")
+        raise LayoutError(
+            f"{where}: unknown action {row['action']}; use one of {', '.join(ACTIONS)}"
+        )
     if not row["name"] or (row["action"] != "drop" and not row["source"]):
-        raise LayoutError(f"{where}: {row['action']} needs a name and, unless it drops, a source")
+        needed = "a name" if row["action"] == "drop" else "a name and a source"
+        raise LayoutError(f"{where}: {row['action']} needs {needed}")
     try:
-        moves = int(row["down"] or 0), int(row["right"] or 0)
-        if max(map(abs, moves)) > _MAX_SHIFT:
+        shift = int(row["down"] or 0), int(row["right"] or 0)
+        if max(map(abs, shift)) > _MAX_SHIFT:
             raise ValueError
     except (TypeError, ValueError):
         raise LayoutError(
-            f"{where}: down and right must be whole pixels, at most {_MAX_SHIFT}"
+            f"{where}: down and right must be whole numbers of pixels, -{_MAX_SHIFT}..{_MAX_SHIFT}"
         ) from None
-    return Fix(row["name"], row["action"], row["source"] or "", *moves, row["reason"] or "")
+    return Fix(row["name"], row["action"], row["source"] or "", *shift, row["reason"] or "")

@@ -1,4 +1,4 @@
-"""One ultrasound frame: where it lies on disk, and how it is read."""
+"""One ultrasound frame: its files on disk, and how they are read."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,20 +21,20 @@ from nerveceg_tf.utils.parallel import parallel_map
 SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 
 FINGERPRINT = 780
-"""How many numbers a frame's fingerprint has; see `twins.fingerprint`."""
+"""The length of a frame's fingerprint; see `near_duplicates.fingerprint`."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Known:
-    """What was found when a frame was read, so that it is not read again.
+    """Results of reading a frame. They are stored so that the file is not read twice.
 
     Attributes:
-        digest: as of `digest`.
-        fingerprint: float16 `(780,)`, as of `twins.fingerprint`.
-        image: uint8 `(height, width)`; `None` where so many frames were read that not all are kept.
-        mask: uint8 `(height, width)`, 0 or 1; `None` where it was not read, or is not kept.
+        digest: hash of the pixels, as from `digest`.
+        fingerprint: float16 `(780,)`, as from `near_duplicates.fingerprint`.
+        image: uint8 `(height, width)`, gray 0..255; `None` if it is not in memory.
+        mask: uint8 `(height, width)`, 0 or 1; `None` if it was not read, or is not in memory.
     """
 
     digest: str
@@ -44,26 +44,33 @@ class Known:
 
     @property
     def nbytes(self) -> int:
-        """Memory that image and mask take."""
+        """The memory of image and mask in bytes."""
         return sum(pixels.nbytes for pixels in (self.image, self.mask) if pixels is not None)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame on disk, with what is known about it.
+    """A frame on disk: its files, its subject and its place in a split.
 
     Attributes:
-        name: file stem, unique in its folder, such as `"12_34"`; of a frame of a cine, with its
-            number, such as `"sweep_0007"`.
+        name: stem of the file name, unique in its folder, for example `"12_34"`. The frames of a
+            cine have a number, for example `"sweep_0007"`.
         image: path of the image file.
-        subject: the person (or scan group) that was scanned; `None` if unknown.
-        mask: path of the mask file, or Kaggle's run-length string (empty: no nerve), or `None`
-            if the frame is not labelled.
-        held_out: the folder's own layout sets this frame aside for testing.
-        index: which frame of a file of several, from 0; `None` for a still.
-        mask_index: the same for the mask's file.
-        mask_shift: pixels to move the mask down and to the right, when it was drawn on a twin.
-        known: what an earlier reading of the file found, if there was one.
+        subject: the person (or group of scans) that was scanned; `None` if unknown.
+        mask: path of the mask file, or Kaggle's run-length string (empty: no nerve); `None` if the
+            frame has no label.
+        held_out: the layout of the folder reserves this frame for testing.
+        index: number of the frame in a cine, from 0; `None` for a still image.
+        mask_index: number of the mask in its file, from 0; `None` for a still image.
+        mask_shift: pixels (down, right) by which the mask is moved. Not 0 only if the mask was
+            copied from a near-duplicate frame.
+        known: results of reading the file before; `None` if it was not read yet.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> frame = Frame("1_1", SAMPLES / "train" / "1_1.tif", subject="1")
+        >>> frame.subject, frame.mask is None
+        ('1', True)
     """
 
     name: str
@@ -78,44 +85,56 @@ class Frame:
 
     @property
     def is_read(self) -> bool:
-        """Whether its pixels are in memory."""
+        """Whether the pixels of the image are in memory."""
         return self.known is not None and self.known.image is not None
+
+    @property
+    def read_results(self) -> Known:
+        """The attribute `known` of a frame that was read."""
+        assert self.known is not None
+        return self.known
 
 
 class PixelMemory:
-    """Decides which frames keep the pixels that were read: the first ones, while there is room.
+    """Limits the memory for decoded frames: the first frames stay in memory until it is full.
 
     Args:
-        room: bytes; by default enough for 500 frames of 580x420 with their masks.
+        room: limit in bytes. The default is enough for 500 frames of 580x420 with their masks.
     """
 
     def __init__(self, room: int = 256 * 2**20):
         self.room = room
 
     def keep(self, frame: Frame) -> Frame:
-        """The frame, without its pixels if there is no room left for them."""
-        self.room -= frame.known.nbytes
+        """Returns the frame, without its pixels if the memory is full."""
+        self.room -= frame.read_results.nbytes
         if self.room >= 0:
             return frame
-        return replace(frame, known=replace(frame.known, image=None, mask=None))
+        return replace(frame, known=replace(frame.read_results, image=None, mask=None))
 
 
 def read_image(path: Path, index: int | None = None) -> np.ndarray:
-    """Reads one TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
+    """Reads a TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
-    16-bit gray values are divided by 257, colours are turned into luma, transparency is ignored.
-    Of a DICOM, the photometric interpretation is applied, and of one with more than 8 bits the
-    window.
+    16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
+    DICOM, the photometric interpretation is applied; with more than 8 bits, also the window.
 
     Args:
         path: the file.
-        index: which frame of a file of several, from 0.
+        index: number of the frame in a cine, from 0; `None` for a still image.
 
     Returns:
-        uint8 array `(height, width)`.
+        uint8 array `(height, width)`, gray 0..255.
 
     Raises:
-        FrameError: the file is empty, truncated, of another kind, or of an impossible size.
+        FrameError: the file is missing, empty, truncated or of another format, or the size of the
+            frame is not between 16x16 and 8192x8192 pixels.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> image = read_image(SAMPLES / "train" / "1_1.tif")
+        >>> image.shape, image.dtype
+        ((112, 144), dtype('uint8'))
     """
     suffix = path.suffix.lower()
     if suffix in VIDEO:
@@ -123,7 +142,7 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
     try:
         if index is not None and suffix in (*TIFF, *DICOM):
             state = path.stat()
-            return _opened(path, state.st_mtime_ns, state.st_size).read(index)
+            return _open_cached(path, state.st_mtime_ns, state.st_size).read(index)
         if suffix in DICOM:
             return read_dicom(path)
         content = path.read_bytes()
@@ -133,21 +152,26 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path, _changed: int, _size: int) -> Cine:
-    """CompressedPrediction for the masks of a cine, which are in one file."""
+def _open_cached(path: Path, _modified: int, _size: int) -> Cine:
+    """Opens a cine. The result is cached, because all masks of a cine may be in one file."""
     return open_cine(path)
 
 
 def map_frames(
     function: Callable[[Frame, Callable[[], np.ndarray]], Result], frames: Iterable[Frame]
 ) -> Iterator[Result]:
-    """Yields `function(frame, read)` for each frame, in order, as `parallel_map` does.
+    """Yields `function(frame, read)` for each frame, in order and in parallel.
+
+    A cine is opened once for consecutive frames of it.
 
     Args:
-        function: `read()` gives it the frame's pixels as `read_image` does, or raises what that
-            raises. A cine is opened once, and read one frame after the other.
-        frames: frames on disk; those of a cine may come in any order, and again. A video is started
-            again where they do not ascend.
+        function: is called with a frame and a function `read`. `read()` returns the pixels of the
+            frame, or raises an error, like `read_image`.
+        frames: frames on disk. The frames of a cine may be in any order and may be repeated. If
+            their numbers decrease, a video is decoded from the start again.
+
+    Returns:
+        An iterator over the results; see `parallel_map`.
     """
 
     def cine_to_read(frame: Frame) -> Path | None:
@@ -157,14 +181,15 @@ def map_frames(
         if cine is None:
             yield from parallel_map(lambda f: function(f, partial(_pixels, f)), group)
         else:
-            yield from parallel_map(lambda pair: function(*pair), _each_of(cine, group))
+            yield from parallel_map(lambda pair: function(*pair), _read_group(cine, group))
 
 
 def _pixels(frame: Frame) -> np.ndarray:
-    return frame.known.image if frame.is_read else read_image(frame.image)
+    image = frame.known.image if frame.known else None
+    return read_image(frame.image) if image is None else image
 
 
-def _each_of(
+def _read_group(
     path: Path, frames: Iterable[Frame]
 ) -> Iterator[tuple[Frame, Callable[[], np.ndarray]]]:
     try:
@@ -172,6 +197,7 @@ def _each_of(
     except FrameError as error:
         read = partial(_fail, error)
     for frame in frames:
+        assert frame.index is not None  # the frames of a cine are numbered
         try:
             image = read(frame.index)
         except FrameError as error:
@@ -185,40 +211,48 @@ def _fail(error: FrameError, _index: int | None = None) -> np.ndarray:
 
 
 def read_mask(frame: Frame, size: Size) -> np.ndarray:
-    """Reads a frame's mask.
+    """Reads the mask of a frame.
 
     Args:
         frame: a labelled frame.
-        size: height and width of the frame's image, which the mask must share.
+        size: height and width of the frame's image in pixels; the mask must have the same size.
 
     Returns:
-        uint8 array of `size`: 1 on the nerve, 0 elsewhere.
+        uint8 array `(height, width)`: 1 on the nerve, 0 elsewhere.
 
     Raises:
-        FrameError: the frame has no mask, or the mask is unreadable, of another size, or holds
-            anything but 0 and one other value.
+        FrameError: the frame has no mask; or the mask cannot be read, has another size, or has
+            values other than 0 and one other value.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> frame = find_frames(SAMPLES)[0]
+        >>> mask = read_mask(frame, read_image(frame.image).shape)
+        >>> mask.dtype, int(mask.max())
+        (dtype('uint8'), 1)
     """
     if frame.known is not None and frame.known.mask is not None:
         return frame.known.mask
     if frame.mask is None:
-        raise FrameError(f"{frame.image}: has no mask; add one, or take the frame out")
+        raise FrameError(f"{frame.image}: has no mask; add one, or remove the frame")
     if isinstance(frame.mask, str):
         try:
             return _moved(rle.decode(frame.mask, size), frame.mask_shift)
         except ValueError as error:
-            raise FrameError(f"{frame.image}: its row of run lengths {error}") from None
+            raise FrameError(f"{frame.image}: the row with its run-length mask {error}") from None
     pixels = read_image(frame.mask, frame.mask_index)
     if pixels.shape != size:
         raise FrameError(
-            f"{frame.mask}: is {format_size(pixels.shape)} but its frame {frame.image.name} is {format_size(size)};"
-            " make them equal"
+            f"{frame.mask}: the mask is {format_size(pixels.shape)}, the frame {frame.image.name}"
+            f" {format_size(size)}; save the mask in the frame's size"
         )
     values = np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))
     if len(values) > 2 or (len(values) == 2 and values[0] != 0):
         listed = ", ".join(map(str, values[:4])) + (", …" if len(values) > 4 else "")
         raise FrameError(
-            f"{frame.mask}: holds the {len(values)} gray values {listed}; a mask has 0 and one"
-            " other: threshold it, and save it as PNG or TIFF"
+            f"{frame.mask}: has {len(values)} gray values ({listed}); a mask has 0 and one other"
+            " value: threshold it, and save it as PNG or TIFF"
         )
     return _moved((pixels > 0).astype(np.uint8), frame.mask_shift)
 
@@ -226,11 +260,18 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     if shift == (0, 0):
         return mask
-    move = np.float32([[1, 0, shift[1]], [0, 1, shift[0]]])
+    move = np.array([[1, 0, shift[1]], [0, 1, shift[0]]], np.float32)
     return cv2.warpAffine(mask, move, mask.shape[::-1], flags=cv2.INTER_NEAREST)
 
 
 def digest(image: np.ndarray) -> str:
-    """A fingerprint of a frame's pixels, the same under any name and in any lossless format."""
+    """Hashes the pixels of a frame; the file's name and lossless format make no difference.
+
+    Args:
+        image: uint8 `(height, width)`.
+
+    Returns:
+        20 hexadecimal digits.
+    """
     shape = np.array(image.shape, "<i8").tobytes()
     return hashlib.sha256(shape + image.tobytes()).hexdigest()[:20]

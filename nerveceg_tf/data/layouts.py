@@ -1,4 +1,4 @@
-"""Which frames a folder holds, whatever the way it is laid out."""
+"""Finds the frames, masks and subjects of a folder, in any of three layouts."""
 
 import re
 from collections import Counter
@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from nerveceg_tf.data.cine import count_frames, is_cut_off
+from nerveceg_tf.data.cine import count_frames, is_truncated
 from nerveceg_tf.data.frame import SUFFIXES, Frame
-from nerveceg_tf.data.rows import Report, check_repeated, few, read_rows
+from nerveceg_tf.data.rows import Report, check_repeated, list_few, read_rows
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
 
 _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
@@ -19,30 +19,39 @@ _MASK_SUFFIX = "_mask"
 def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]:
     """Lists the labelled frames of a folder, in the order of their names.
 
-    Three layouts are known:
+    Three layouts are supported:
 
-    - Kaggle's "Ultrasound Nerve Segmentation": `{subject}_{n}.tif` beside `{subject}_{n}_mask.tif`,
-      in the folder or in its `train/`; a mask without a file is taken from `train_masks.csv`.
-    - `images/` and `masks/` with equal stems, and an optional `frames.csv` whose columns `name`
-      and `subject` say who was scanned.
-    - the original NerveCeg's: `{train,test}/image`, `{train,test}/mask`, `train_label.csv` and
-      `test_label.csv`. Frames under `test/` come back with `held_out=True`.
+    - Kaggle's "Ultrasound Nerve Segmentation": `{subject}_{n}.tif` and `{subject}_{n}_mask.tif`, in
+      the folder or in its subfolder `train/`. If a mask file is missing, the mask is read from
+      `train_masks.csv`.
+    - `images/` and `masks/` with the same file stems, and an optional `frames.csv` with the columns
+      `name` and `subject`.
+    - The original NerveCeg: `{train,test}/image`, `{train,test}/mask`, `train_label.csv` and
+      `test_label.csv`. Frames in `test/` have `held_out=True`.
 
-    A cine `sweep` of several frames gives `sweep_0000` and on; their masks are a multi-page TIFF of
-    the cine's name, or files of the frames' names. Of one that is cut off, the frames that are left
-    are listed, and what the folder holds for the others is passed over.
+    The frames of a cine `sweep` are named `sweep_0000`, `sweep_0001` and so on. Their masks are a
+    multi-page TIFF with the name of the cine, or files with the names of the frames. For a
+    truncated cine, only the remaining frames are listed; masks and table rows of the missing frames
+    are ignored.
 
     Args:
-        folder: the folder.
-        report: is given the error of each file that does not pair or cannot be opened, in place of
-            raising the first.
+        folder: the data folder.
+        report: function that is called with the error of each file that has no partner or cannot be
+            opened. `None`: the first error is raised.
 
     Returns:
-        One `Frame` per image that has a mask.
+        One `Frame` per image with a mask, in the order of their names (`1_2` before `1_10`).
 
     Raises:
-        LayoutError: the folder is missing or holds no frames, frames and masks do not pair, or a
-            table lists what is not there, or anything twice.
+        FrameError: a cine or a mask file cannot be opened.
+        LayoutError: the folder is missing or contains no frames, a frame or a mask has no partner,
+            or a table lists a missing frame, or a frame twice.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> frames = find_frames(SAMPLES)
+        >>> len(frames), frames[0].name, frames[0].subject
+        (120, '1_1', '1')
     """
     folder = _existing(Path(folder))
     report = report or _raise
@@ -54,7 +63,7 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
         frames = _kaggle(folder, report)
     if not frames and report is _raise:
         raise LayoutError(
-            f"{folder}: holds no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
+            f"{folder}: contains no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
             " images/ with masks/, or train/image with train/mask"
         )
     if report is _raise:
@@ -63,44 +72,57 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
     unique: dict[str, Frame] = {}
     for frame in frames:
         if frame.name in unique:
-            report(LayoutError(f"{frame.image}: another frame is named {frame.name} too"))
+            report(
+                LayoutError(f"{frame.image}: another frame is named {frame.name} too; rename one")
+            )
         unique.setdefault(frame.name, frame)
     return list(unique.values())
 
 
 def find_images(path: Path | str) -> list[Frame]:
-    """Lists the frames of a folder, or of the one file that `path` is, without asking for masks.
+    """Lists the frames of a folder or of one file. Masks are not needed.
 
-    A cine (multi-page TIFF, DICOM of several frames, video) gives a frame for each of its own.
+    Files whose stem ends in `_mask` are skipped. If the folder has a layout of `find_frames`, the
+    images in its subfolders are listed.
 
-    Files that end in `_mask` are masks and are left out. Of a data folder that `find_frames`
-    knows, the frames are listed.
+    Args:
+        path: a folder, an image or a cine.
+
+    Returns:
+        One `Frame` without a mask per image, or per frame of a cine (multi-page TIFF, DICOM with
+        several frames, video).
 
     Raises:
-        LayoutError: nothing is there.
+        FrameError: a cine cannot be opened.
+        LayoutError: the path is missing, the folder contains no frames, or two frames have the same
+            name.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> [frame.name for frame in find_images(SAMPLES / "test")[:3]]
+        ['1', '2', '3']
     """
     path = Path(path)
     if path.is_file():
         return _frames_of(path)
     folder = _existing(path)
     subfolders = [folder / name for name in ("images", "train", "train/image", "test/image")]
-    images = [image for place in (folder, *subfolders) for image in _files(place)]
+    images = [image for parent in (folder, *subfolders) for image in _files(parent)]
     frames = [f for i in images if not i.stem.endswith(_MASK_SUFFIX) for f in _frames_of(i)]
     if not frames:
-        raise LayoutError(f"{folder}: holds no frames ({', '.join(SUFFIXES)})")
+        raise LayoutError(f"{folder}: contains no frames ({', '.join(SUFFIXES)})")
     _refuse_repeated(frames, folder)
     return frames
 
 
 def _kaggle(folder: Path, report: Report) -> list[Frame]:
-    place = folder / "train" if (folder / "train").is_dir() else folder
-    files = _files(place)
+    files = _files(folder / "train" if (folder / "train").is_dir() else folder)
     images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
     masks = _masks((path for path in files if path.stem.endswith(_MASK_SUFFIX)), report)
-    runs = _read_runs(folder / "train_masks.csv", report)
+    run_lengths = _read_run_lengths(folder / "train_masks.csv", report)
     missing = f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"
     frames = []
-    for frame in _labelled(images, _listed(images, report), masks, report, runs, missing):
+    for frame in _labelled(images, _listed(images, report), masks, report, run_lengths, missing):
         match = _KAGGLE_NAME.fullmatch(frame.image.stem)
         frames.append(replace(frame, subject=match["subject"] if match else None))
     return frames
@@ -121,27 +143,28 @@ def _images_and_masks(folder: Path, report: Report) -> list[Frame]:
 
 
 def _original(folder: Path, report: Report) -> list[Frame]:
-    found = []
-    for part in ("train", "test"):
-        table, place = folder / f"{part}_label.csv", folder / part
+    all_frames = []
+    for subset in ("train", "test"):
+        table, subfolder = folder / f"{subset}_label.csv", folder / subset
         rows = read_rows(table, ("image", "label"), report)
-        images = _files(place / "image")
+        images = _files(subfolder / "image")
         frames = _listed(images, report)
-        masks = _masks(_files(place / "mask"), report)
+        masks = _masks(_files(subfolder / "mask"), report)
         names = [row["image"] for row in rows or []]
         _check_rows(table, names, images, frames, report)
-        known = set(names)
-        for frame in _labelled(images, frames, masks, report, {}, f".png in {place / 'mask'}"):
-            if rows is not None and not {frame.name, frame.image.stem} & known:
+        listed = set(names)
+        advice = f".png in {subfolder / 'mask'}"
+        for frame in _labelled(images, frames, masks, report, {}, advice):
+            if rows is not None and not {frame.name, frame.image.stem} & listed:
                 report(
                     LayoutError(
-                        f"{frame.image}: is not listed in {table.name}; add a row, or take it out"
+                        f"{frame.image}: is not listed in {table.name}; add a row, or remove it"
                     )
                 )
             match = _KAGGLE_NAME.fullmatch(frame.image.stem)
             subject = match["subject"] if match else None
-            found.append(replace(frame, subject=subject, held_out=part == "test"))
-    return found
+            all_frames.append(replace(frame, subject=subject, held_out=subset == "test"))
+    return all_frames
 
 
 def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
@@ -149,7 +172,7 @@ def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
 
 
 def _frames_of(path: Path) -> list[Frame]:
-    """The frames of one file, without labels."""
+    """Lists the frames of one file, without labels."""
     stem = path.stem.removesuffix(_MASK_SUFFIX)
     count = count_frames(path)
     if count is None:
@@ -162,44 +185,53 @@ def _labelled(
     frames: Iterable[Frame],
     masks: dict[str, Frame],
     report: Report,
-    runs: dict[str, str],
-    place: str,
+    run_lengths: dict[str, str],
+    missing: str,
 ) -> list[Frame]:
-    """Gives each frame its mask, and reports frames without a mask and masks without a frame."""
-    found, used = [], set()
+    """Assigns a mask to each frame, and reports frames without a mask and masks without a frame.
+
+    Args:
+        images: the image files of `frames`.
+        frames: frames without masks.
+        masks: the mask files, by the name of the frame.
+        report: is called with each error.
+        run_lengths: Kaggle's run-length masks, by the name of the frame.
+        missing: end of the file name of a missing mask, for error messages.
+    """
+    labelled, used = [], set()
     for frame in frames:
         mask = masks.get(frame.name)
         used.add(frame.name)
         if mask is not None:
-            found.append(replace(frame, mask=mask.image, mask_index=mask.index))
-        elif frame.name in runs:
-            found.append(replace(frame, mask=runs[frame.name]))
+            labelled.append(replace(frame, mask=mask.image, mask_index=mask.index))
+        elif frame.name in run_lengths:
+            labelled.append(replace(frame, mask=run_lengths[frame.name]))
         else:
             report(
                 LayoutError(
-                    f"{frame.image}: has no mask; add {frame.name}{place}, or take the frame out"
+                    f"{frame.image}: has no mask; add {frame.name}{missing}, or remove the frame"
                 )
             )
     is_lost = _lost_from(images)
     for name in sorted(masks.keys() - used):
         if not is_lost(name):
             report(
-                LayoutError(
-                    f"{masks[name].image}: has no frame; add the frame, or take the mask out"
-                )
+                LayoutError(f"{masks[name].image}: has no frame; add the frame, or remove the mask")
             )
-    return found
+    return labelled
 
 
 def _lost_from(images: Iterable[Path]) -> Callable[[str], bool]:
-    """Tells names of frames that a cine among `images` lacks because it is cut off, or that cannot
-    be listed because it cannot be opened: that is said of the cine, and not of each."""
+    """Returns a function that tells whether a frame is missing because its cine is damaged.
+
+    A cine that is truncated or cannot be opened is reported once, instead of each missing frame.
+    """
     cines = {image.stem: image for image in images}
-    cut_off = cache(is_cut_off)
+    truncated = cache(is_truncated)
 
     def is_lost(name: str) -> bool:
         stem, _, number = name.rpartition("_")
-        return number.isdigit() and stem in cines and cut_off(cines[stem])
+        return number.isdigit() and stem in cines and truncated(cines[stem])
 
     return is_lost
 
@@ -211,28 +243,28 @@ def _check_rows(
     frames: Iterable[Frame],
     report: Report,
 ) -> None:
-    """Reports rows that name no frame and no cine, and such as are there twice."""
+    """Reports rows without a frame or cine, and repeated rows."""
     check_repeated(table, names, report)
-    known = {frame.name for frame in frames} | {image.stem for image in images}
+    existing = {frame.name for frame in frames} | {image.stem for image in images}
     is_lost = _lost_from(images)
-    if wrong := [name for name in dict.fromkeys(names) if not (name in known or is_lost(name))]:
+    if wrong := [name for name in dict.fromkeys(names) if not (name in existing or is_lost(name))]:
         report(
             LayoutError(
-                f"{table}: lists {few(wrong)}, which {'are' if wrong[1:] else 'is'} not in the"
-                " folder; write names of files without their endings, or take the rows out"
+                f"{table}: lists {list_few(wrong)}, which {'are' if wrong[1:] else 'is'} not in the"
+                " folder; write file names without their suffix, or remove the rows"
             )
         )
 
 
 def _masks(files: Iterable[Path], report: Report) -> dict[str, Frame]:
-    """The mask of each frame's name, with or without `_mask` at its end."""
-    found: dict[str, Frame] = {}
+    """Returns the masks by the name of their frame, which is the stem without `_mask`."""
+    masks: dict[str, Frame] = {}
     for mask in [mask for file in files for mask in _read_or_report(file, report)]:
-        if mask.name in found:
-            other = found[mask.name].image.name
-            report(LayoutError(f"{mask.image}: {other} is a mask of the same frame; keep one"))
-        found.setdefault(mask.name, mask)
-    return found
+        if mask.name in masks:
+            other = masks[mask.name].image.name
+            report(LayoutError(f"{mask.image}: {other} is a mask of the same frame; remove one"))
+        masks.setdefault(mask.name, mask)
+    return masks
 
 
 def _read_or_report(file: Path, report: Report) -> list[Frame]:
@@ -247,10 +279,10 @@ def _refuse_repeated(frames: Sequence[Frame], folder: Path) -> None:
     counts = Counter(frame.name for frame in frames)
     name, count = counts.most_common(1)[0]
     if count > 1:
-        raise LayoutError(f"{folder}: two frames are named {name}; give each a name of its own")
+        raise LayoutError(f"{folder}: two frames are named {name}; rename one")
 
 
-def _read_runs(path: Path, report: Report) -> dict[str, str]:
+def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
     rows = read_rows(path, ("subject", "img", "pixels"), report) or []
     named = [(f"{row['subject']}_{row['img']}", row["pixels"]) for row in rows]
     check_repeated(path, [name for name, _ in named], report)
@@ -260,13 +292,13 @@ def _read_runs(path: Path, report: Report) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [
+    files = [
         p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
     ]
-    return sorted(found, key=_counting_order)
+    return sorted(files, key=_natural_order)
 
 
-def _counting_order(path: Path) -> list[str | int]:
+def _natural_order(path: Path) -> list[str | int]:
     """Sorts `1_2` before `1_10`."""
     words = re.split(r"(\d+)", path.name)
     return [int(word) if odd % 2 else word for odd, word in enumerate(words)]
@@ -280,5 +312,5 @@ def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise LayoutError(f"{folder}: there is no such folder")
     if (folder / "run.json").is_file():
-        raise LayoutError(f"{folder}: is a run and holds no frames; name a folder of frames")
+        raise LayoutError(f"{folder}: is a run folder without frames; name a folder of frames")
     return folder

@@ -1,4 +1,4 @@
-"""Frames that show the same scan: shifted by a few pixels, or with another gain, but no more."""
+"""Finds near-duplicates: frames of the same scan that differ by a small shift or by their gain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,30 +12,31 @@ from nerveceg_tf.data.resize import resize
 from nerveceg_tf.size import Size
 
 WORKING = (192, 256)
-"""Largest height and width at which frames are compared; smaller frames are as they come."""
+"""Largest height and width at which frames are compared. Smaller frames are not resized."""
 
 SAME = 0.98
-"""Correlation from which two aligned frames count as one scan. Copies shifted by 3 pixels and
-clipped by a gain of 1.1 reach .985; neighbours in a sweep that differ to the eye stay below."""
+"""Minimum correlation of two aligned frames of the same scan. Copies that are shifted by 3 pixels
+and clipped by a gain of 1.1 reach .985. Neighbours in a sweep with visible differences stay below.
+"""
 
-_LOW = 20  # frequencies along each axis that a fingerprint keeps
+_LOW = 20  # number of frequencies along each axis in a fingerprint
 NEAR_DUPLICATE = 0.22
-"""Distance of fingerprints up to which two frames can show one scan. Copies as above are within .18
-of each other, JPEGs of quality 50 within .12; frames of two persons are .43 apart and more."""
+"""Maximum distance of the fingerprints of two frames of the same scan. It is up to .18 for copies
+as above, up to .12 for JPEGs of quality 50, and .43 or more for frames of two persons."""
 _TREE_AXES = 24
-_MAX_SHIFT = 0.05  # largest shift, as a share of the width
+_MAX_SHIFT = 0.05  # largest shift, as a fraction of the width
 
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two frames of one scan.
+    """Two frames of the same scan.
 
     Attributes:
-        one: position of the first.
-        other: position of the second.
-        similarity: correlation of their gray values once aligned, at most 1.
-        shift: how far `other` is moved against `one`, down and to the right, as shares of height
-            and width.
+        one: position of the first frame.
+        other: position of the second frame.
+        similarity: correlation of the gray values after alignment, at most 1.
+        shift: shift of `other` relative to `one`, down and to the right, as fractions of the height
+            and the width.
     """
 
     one: int
@@ -45,18 +46,20 @@ class DuplicatePair:
 
 
 def working_size(size: Size) -> Size:
-    """The size at which a frame of `size` is compared."""
+    """Returns the size (height, width) at which a frame of `size` is compared."""
     return min(size[0], WORKING[0]), min(size[1], WORKING[1])
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
-    """The low part of a frame's spectrum, without phase: shift and gain hardly change it.
+    """Computes a fingerprint that a small shift and the gain hardly change.
+
+    It contains the magnitudes of the low frequencies of the image, without their phase.
 
     Args:
-        image: uint8 `(height, width)`.
+        image: uint8 `(height, width)`, gray 0..255.
 
     Returns:
-        float16 `(780,)` of mean 0 and length 1 (or 0, of a frame of one gray).
+        float16 `(780,)`, with mean 0 and norm 1 (norm 0 if the frame has only one gray value).
     """
     small = resize(image, (96, 128)).astype(np.float32)
     window = cv2.createHanningWindow((128, 96), cv2.CV_32F)
@@ -68,58 +71,59 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
 
 
 def nearest(fingerprints: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """How far each frame is from the known frame that is most like it.
+    """Computes the distance of each frame to its nearest neighbour among known frames.
 
     Args:
         fingerprints: float16 `(n, 780)`.
-        known: float16 `(k, 780)`, k at least 1.
+        known: float16 `(k, 780)`, k 1 or more.
 
     Returns:
-        Distances, float32 `(n,)`, 0..2; a frame of one gray is 1.4 away from every other.
+        float32 `(n,)`, distances 0..2. A frame with only one gray value has a distance of 1.4.
     """
     known = known.astype(np.float32).T
     chunks = np.array_split(fingerprints.astype(np.float32), len(fingerprints) // 1000 + 1)
-    cosines = np.concatenate([(some @ known).max(1) for some in chunks])
+    cosines = np.concatenate([(chunk @ known).max(1) for chunk in chunks])
     return np.sqrt(np.maximum(2 - 2 * cosines, 0))
 
 
 def candidates(
-    fingerprints: np.ndarray, wanted: Callable[[int, int], bool]
+    fingerprints: np.ndarray, is_relevant: Callable[[int, int], bool]
 ) -> list[tuple[int, int]]:
-    """The pairs of frames that can be twins, for `compare` to look at.
+    """Lists the pairs of frames that may be near-duplicates. `compare` decides.
 
-    A tree over their main axes finds them, where two are never farther apart than in all axes, so
-    that the work grows with the number of like frames and not with the square of all.
+    The search uses a k-d tree over the principal components. The distance there is never larger
+    than the full distance, so no pair is missed. The time depends on the number of similar frames,
+    not on the number of all pairs.
 
     Args:
-        fingerprints: float32 `(n, 780)`.
-        wanted: which pairs of positions are of interest.
+        fingerprints: float `(n, 780)`.
+        is_relevant: is called with two positions; pairs for which it returns `False` are skipped.
 
     Returns:
-        Pairs of positions, the smaller first.
+        Pairs of positions, 0..n-1, the smaller first.
     """
     fingerprints = fingerprints.astype(np.float32)
     axes = min(_TREE_AXES, *fingerprints.shape)
     tree = cKDTree(PCA(axes, random_state=0).fit_transform(fingerprints))
     pairs = tree.query_pairs(NEAR_DUPLICATE, output_type="ndarray")
-    kept = []
-    for some in np.array_split(pairs, len(pairs) // 10_000 + 1):
-        apart = np.linalg.norm(fingerprints[some[:, 0]] - fingerprints[some[:, 1]], axis=1)
-        kept += map(tuple, some[apart <= NEAR_DUPLICATE].tolist())
-    return [(one, other) for one, other in sorted(kept) if wanted(one, other)]
+    close: list[tuple[int, int]] = []
+    for chunk in np.array_split(pairs, len(pairs) // 10_000 + 1):
+        distances = np.linalg.norm(fingerprints[chunk[:, 0]] - fingerprints[chunk[:, 1]], axis=1)
+        close += [(one, other) for one, other in chunk[distances <= NEAR_DUPLICATE].tolist()]
+    return [(one, other) for one, other in sorted(close) if is_relevant(one, other)]
 
 
 def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> DuplicatePair | None:
     """Aligns two frames by phase correlation and compares them pixel by pixel.
 
     Args:
-        a: uint8 frame at its `working_size`.
-        b: another.
-        one: position of the first, for the result.
-        other: position of the second.
+        a: uint8 `(height, width)`, a frame at its `working_size`.
+        b: uint8 `(height, width)`, another frame.
+        one: position of the first frame, for the result.
+        other: position of the second frame, for the result.
 
     Returns:
-        `None` if they are no twins, or of two sizes.
+        The pair; `None` if the frames are not near-duplicates, or differ in size.
     """
     if a.shape != b.shape:
         return None
@@ -132,15 +136,17 @@ def compare(a: np.ndarray, b: np.ndarray, one: int = 0, other: int = 1) -> Dupli
     margin = height // 12
     inner = (slice(margin, -margin),) * 2
     best = (-1.0, 0.0, 0.0)
-    # Whole pixels too: most copies are shifted by such, and halves of one would blur them.
+    # Also try whole pixels: most copies are shifted by whole pixels, and interpolation blurs.
     for x, y in {(dx, dy), (round(dx), round(dy)), (0, 0)}:
         moved = cv2.warpAffine(
             b,
-            np.float32([[1, 0, x], [0, 1, y]]),
+            np.array([[1, 0, x], [0, 1, y]], np.float32),
             (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )
-        alike = float(cv2.matchTemplate(moved[inner], a[inner], cv2.TM_CCOEFF_NORMED)[0, 0])
-        best = max(best, (alike, y, x))
-    alike, y, x = best
-    return DuplicatePair(one, other, alike, (y / height, x / width)) if alike >= SAME else None
+        similarity = float(cv2.matchTemplate(moved[inner], a[inner], cv2.TM_CCOEFF_NORMED)[0, 0])
+        best = max(best, (similarity, y, x))
+    similarity, y, x = best
+    if similarity < SAME:
+        return None
+    return DuplicatePair(one, other, similarity, (y / height, x / width))

@@ -1,7 +1,7 @@
-"""Dividing frames into training, validation and held-out parts, by subject and never by frame.
+"""Splits frames into training, validation and held-out subsets, by subject and never by frame.
 
-Frames of one subject look alike: a random split by frame puts near-copies on both sides and
-promises scores that no new patient will give.
+Frames of one subject look alike. A random split by frame would put near-duplicates in two subsets,
+and the scores would be better than the scores on new patients.
 """
 
 import warnings
@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import few
+from nerveceg_tf.data.rows import list_few
 from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 _BLOCKS = 20
@@ -23,12 +24,13 @@ _BLOCKS = 20
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of frames, as int arrays, such that no subject is on two sides.
+    """Positions of frames in three subsets. No subject is in two subsets.
 
     Attributes:
-        train: frames to fit on.
-        validation: frames to choose epochs and thresholds on; empty if one subject is all there is.
-        held_out: frames that nothing may look at before the final score.
+        train: int `(a,)`, frames to train on.
+        validation: int `(b,)`, frames to choose the epoch and the thresholds on; empty if only one
+            subject is left to train on.
+        held_out: int `(c,)`, frames that are used for the final score only.
     """
 
     train: np.ndarray
@@ -38,62 +40,76 @@ class Split:
 
 def split_by_subject(
     frames: Sequence[Frame],
-    present: Sequence[bool] | None = None,
-    validation: float = 0.2,
+    present: npt.ArrayLike | None = None,
+    validation_fraction: float = 0.2,
     hold_out: Collection[str] = (),
     seed: int = 0,
     linked_pairs: Collection[tuple[int, int]] = (),
 ) -> Split:
-    """Splits frames by subject, with a like share of nerve frames in training and validation.
+    """Splits frames by subject into training, validation and held-out frames.
 
-    Subjects with a frame that the folder's layout holds out are held out whole.
+    If one frame of a subject has `held_out=True`, all frames of the subject are held out.
 
     Args:
-        frames: the frames.
-        present: per frame, whether it holds a nerve; balances the sides. Optional.
-        validation: share of the frames that are not held out to validate on, above 0 and below 1.
-            Subjects stay whole, so that what is given may differ; a note says so where it is far
-            from what was asked for.
+        frames: `n` frames.
+        present: bool `(n,)`, whether a frame contains a nerve. If given, training and validation
+            get similar fractions of nerve frames.
+        validation_fraction: fraction of the frames for validation, of those that are not held out,
+            above 0 and below 1. Subjects are not divided, so the actual fraction may differ; a
+            warning reports a large difference.
         hold_out: subjects to hold out.
-        seed: decides which subjects validate.
-        linked_pairs: positions of pairs of frames that show one scan, whose subjects must be on one
-            side. One that is held out takes the other with it.
+        seed: int, selects the validation subjects.
+        linked_pairs: pairs of positions, 0..n-1, of frames that show the same scan. Their subjects
+            are put in the same subset. If one of them is held out, so is the other.
+
+    Returns:
+        The positions of the frames in each subset.
 
     Raises:
-        SubjectError: there are no frames, a subject to hold out is unknown, or none is left to
-            train on.
+        SubjectError: there are no frames, `validation_fraction` is out of range, a subject of
+            `hold_out` has no frames, or no subject is left to train on.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> frames = find_frames(SAMPLES)
+        >>> split = split_by_subject(frames, hold_out=["1", "2"])
+        >>> [frames[i].name for i in split.held_out]
+        ['1_1', '1_2', '2_1', '2_2']
+        >>> len(split.train), len(split.validation)
+        (92, 24)
     """
-    split = _split(frames, present, validation, hold_out, seed, linked_pairs)
-    _note_if_far(validation, [split])
+    split = _split(frames, present, validation_fraction, hold_out, seed, linked_pairs)
+    _warn_if_far(validation_fraction, [split])
     return split
 
 
 def _split(
     frames: Sequence[Frame],
-    present: Sequence[bool] | None,
-    validation: float,
+    present: npt.ArrayLike | None,
+    validation_fraction: float,
     hold_out: Collection[str],
     seed: int,
     linked_pairs: Collection[tuple[int, int]],
 ) -> Split:
-    if not 0 < validation < 1:
-        raise SubjectError(f"validation share {validation}: pass a number between 0 and 1")
+    if not 0 < validation_fraction < 1:
+        raise SubjectError(
+            f"validation_fraction={validation_fraction}: pass a number between 0 and 1"
+        )
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
     subjects = get_subjects(frames)
     unknown = sorted(set(hold_out) - set(subjects))
     if unknown:
-        known = few(sorted(set(subjects), key=lambda name: (len(name), name)))
-        raise SubjectError(
-            f"hold-out subject {unknown[0]}: no frame is of it; subjects are {known}"
-        )
+        known = list_few(sorted(set(subjects), key=lambda name: (len(name), name)))
+        raise SubjectError(f"hold-out subject {unknown[0]}: has no frames; subjects are {known}")
     held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
-    groups = _joined(frames, subjects, linked_pairs)
+    groups = _group_subjects(frames, subjects, linked_pairs)
     is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
-    drawn_in = sorted(set(subjects[is_held]) - held)
-    if drawn_in:
+    also_held = sorted(set(subjects[is_held]) - held)
+    if also_held:
         warnings.warn(
-            f"subjects {', '.join(drawn_in)} share a scan with one that is held out, so they are"
+            f"subjects {', '.join(also_held)} share a scan with a held-out subject, so they are"
             " held out too",
             NervecegWarning,
             stacklevel=3,
@@ -101,49 +117,53 @@ def _split(
     rest = np.flatnonzero(~is_held)
     if not len(rest):
         raise SubjectError("every subject is held out; leave at least one to train on")
-    present = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
-    most = validation > 0.5  # of the frames validate, in several folds
-    k = _BLOCKS if most else round(1 / validation)
-    folds = _folds(present[rest], groups[rest], k, seed)
-    if folds is None:
+    labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
+    # One fold has at most half of the frames, so a larger fraction needs several folds.
+    several = validation_fraction > 0.5
+    k = _BLOCKS if several else round(1 / validation_fraction)
+    folds = _folds(labels[rest], groups[rest], k, seed)
+    if not folds:
         warnings.warn(
-            f"only one subject, {subjects[rest[0]]}, is left to train on: there is none to validate"
-            " on, so the last epoch is kept and thresholds stay at their defaults",
+            f"only one subject, {subjects[rest[0]]}, is left to train on: there is no subject for"
+            " validation, so the last epoch is used and thresholds stay at their defaults",
             NervecegWarning,
             stacklevel=3,
         )
         return Split(rest, rest[:0], np.flatnonzero(is_held))
-    if most:
+    if several:
         sizes = np.cumsum([len(fold) for _, fold in folds[:-1]])
-        trained = 1 + np.abs(sizes / len(rest) - (1 - validation)).argmin()
+        trained = 1 + np.abs(sizes / len(rest) - (1 - validation_fraction)).argmin()
         train, valid = (
-            np.sort(np.concatenate([fold for _, fold in some]))
-            for some in (folds[:trained], folds[trained:])
+            np.sort(np.concatenate([fold for _, fold in selected]))
+            for selected in (folds[:trained], folds[trained:])
         )
     else:
-        train, valid = _pick_fold(folds, validation)
+        train, valid = _pick_fold(folds, validation_fraction)
     return Split(rest[train], rest[valid], np.flatnonzero(is_held))
 
 
-def _pick_fold(folds: list[tuple], share: float) -> tuple:
-    """The first fold of about the share that was asked for, and what is not in it: a subject with a
-    third of all frames is worth more on the larger side."""
+def _pick_fold(folds: list[tuple], fraction: float) -> tuple:
+    """Picks the first fold whose size is not much above the requested fraction.
+
+    A subject with a third of all frames should be trained on, so larger folds are passed over.
+    """
     sizes = np.array([len(valid) for _, valid in folds]) / sum(map(len, folds[0]))
-    fits = np.flatnonzero(sizes <= 1.5 * share)
-    return folds[fits[0] if len(fits) else np.abs(sizes - share).argmin()]
+    fits = np.flatnonzero(sizes <= 1.5 * fraction)
+    return folds[fits[0] if len(fits) else np.abs(sizes - fraction).argmin()]
 
 
-def _note_if_far(share: float, splits: Sequence[Split]) -> None:
-    """Notes the share of frames that validate where it is far from what was asked for."""
+def _warn_if_far(fraction: float, splits: Sequence[Split]) -> None:
+    """Warns if the fraction of validation frames is far from the requested one."""
     sizes = [(len(split.train), len(split.validation)) for split in splits]
-    given = [valid / (train + valid) for train, valid in sizes if valid]  # without, that is noted
-    far = [g for g in given if abs(g - share) > min(share, 1 - share) / 2]
+    # A split without validation frames has a warning of its own.
+    actual = [valid / (train + valid) for train, valid in sizes if valid]
+    far = [f for f in actual if abs(f - fraction) > min(fraction, 1 - fraction) / 2]
     if far:
         where = f" in {len(far)} of {len(splits)} folds" if len(splits) > 1 else ""
-        farthest = max(far, key=lambda g: abs(g - share))
+        farthest = max(far, key=lambda f: abs(f - fraction))
         warnings.warn(
-            f"a share of {share:.3g} was to validate, but it is {farthest:.3g}{where}: there are"
-            " too few subjects, or too large ones, to come closer",
+            f"the validation fraction is {farthest:.3g} instead of {fraction:.3g}{where}: there are"
+            " too few subjects, or some have too many frames",
             NervecegWarning,
             stacklevel=3,
         )
@@ -152,23 +172,44 @@ def _note_if_far(share: float, splits: Sequence[Split]) -> None:
 def k_folds_by_subject(
     frames: Sequence[Frame],
     k: int,
-    present: Sequence[bool] | None = None,
+    present: npt.ArrayLike | None = None,
     seed: int = 0,
     linked_pairs: Collection[tuple[int, int]] = (),
-    validation: float = 0.2,
+    validation_fraction: float = 0.2,
 ) -> list[Split]:
-    """Splits frames into `k` folds by subject; each frame is held out in exactly one of them.
+    """Splits frames into `k` folds by subject. Each frame is held out in exactly one fold.
 
-    Validation subjects, with that share of the frames, are taken from the rest of each fold, so
-    nothing is tuned on what is scored. What the folder's layout holds out takes part like any other
-    frame.
+    The validation subjects of a fold are taken from the frames that it does not hold out, so
+    nothing is tuned on the frames that are scored. `Frame.held_out` is ignored.
+
+    Args:
+        frames: `n` frames.
+        k: number of folds, from 2 to the number of subjects.
+        present: bool `(n,)`, whether a frame contains a nerve. If given, the subsets get similar
+            fractions of nerve frames.
+        seed: int, selects the subjects of each fold.
+        linked_pairs: pairs of positions, 0..n-1, of frames that show the same scan. Their subjects
+            are put in the same subset.
+        validation_fraction: fraction of the frames for validation, of those that a fold does not
+            hold out, above 0 and below 1.
+
+    Returns:
+        One `Split` per fold.
 
     Raises:
-        SubjectError: there are fewer subjects than folds, or fewer than two folds.
+        SubjectError: there are no frames, `validation_fraction` is out of range, or there are fewer
+            than two folds or fewer subjects than folds.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> splits = k_folds_by_subject(find_frames(SAMPLES), 3)
+        >>> sum(len(split.held_out) for split in splits)
+        120
     """
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
-    subjects = _joined(frames, get_subjects(frames), linked_pairs)
+    subjects = _group_subjects(frames, get_subjects(frames), linked_pairs)
     count = len(set(subjects))
     if count < 2:
         raise SubjectError(f"{k} folds: all frames are of one subject, {subjects[0]}; add another")
@@ -178,24 +219,30 @@ def k_folds_by_subject(
     splits = []
     for rest, held_out in _folds(labels, subjects, k, seed):
         named = [replace(frames[i], subject=str(subjects[i]), held_out=False) for i in rest]
-        inner = _split(named, labels[rest], validation, (), seed, ())
+        inner = _split(named, labels[rest], validation_fraction, (), seed, ())
         splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
-    _note_if_far(validation, splits)
+    _warn_if_far(validation_fraction, splits)
     return splits
 
 
 def get_subjects(frames: Sequence[Frame]) -> np.ndarray:
-    """The subject of each frame, as an array of strings.
+    """Returns the subject of each frame.
 
-    Where a frame's subject is unknown, neighbours in the order of names stand in for one, because
-    sweeps are numbered in a row: up to 20 blocks called `unknown 1` and so on. A warning says so,
-    since two blocks may still show one person.
+    Frames without a subject are divided into up to 20 blocks of neighbouring frames, named
+    `unknown 1`, `unknown 2` and so on, because the frames of a sweep are usually numbered in order.
+    A warning reports this, because two blocks may still show the same person.
+
+    Args:
+        frames: `n` frames.
+
+    Returns:
+        str `(n,)`.
     """
     unknown = [i for i, frame in enumerate(frames) if frame.subject is None]
     if unknown:
         warnings.warn(
             f"subjects are unknown for {len(unknown)} of {len(frames)} frames: neighbouring frames"
-            " are kept linked_pairs instead, and scores may be too good; name subjects in frames.csv",
+            " are kept together instead, and scores may be too good; name subjects in frames.csv",
             NervecegWarning,
             stacklevel=2,
         )
@@ -203,36 +250,36 @@ def get_subjects(frames: Sequence[Frame]) -> np.ndarray:
     return np.array([blocks.get(i, frame.subject) for i, frame in enumerate(frames)])
 
 
-def _joined(
+def _group_subjects(
     frames: Sequence[Frame], subjects: np.ndarray, linked_pairs: Collection[tuple[int, int]]
 ) -> np.ndarray:
-    """For each frame, a name that all subjects which must stay linked_pairs share.
+    """Returns for each frame the name of its group: the subjects that must stay together.
 
-    The frames of one cine stay linked_pairs too, whether its subject is known or not.
+    The frames of one cine stay together too, even if its subject is unknown.
     """
-    names, of = np.unique(subjects, return_inverse=True)
+    names, subject_ids = np.unique(subjects, return_inverse=True)
     cines: dict[Path, int] = {}
     pairs = [*linked_pairs]
     for i, frame in enumerate(frames):
         if frame.index is not None:
             pairs.append((cines.setdefault(frame.image, i), i))
-    ends = of[np.array(pairs, int).reshape(-1, 2)].T
+    ends = subject_ids[np.array(pairs, int).reshape(-1, 2)].T
     graph = coo_array((np.ones(len(pairs)), (ends[0], ends[1])), shape=(len(names),) * 2)
     _, group = connected_components(graph, directed=False)
-    return names[np.unique(group, return_index=True)[1]][group][of]
+    return names[np.unique(group, return_index=True)[1]][group][subject_ids]
 
 
 def _folds(
     present: np.ndarray, subjects: np.ndarray, k: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """At most `k` folds of positions `(rest, fold)`; `None` for a single subject."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns up to `k` pairs of positions `(rest, fold)`; none if there is only one subject."""
     k = min(max(k, 2), len(set(subjects)))
     if k < 2:
-        return None
+        return []
     if max(np.bincount(present)) < k:
-        present = np.zeros_like(present)  # of so few frames no class can be in every fold
+        present = np.zeros_like(present)  # too few frames to have a class in every fold
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # Fewer nerve frames than folds is for the caller to notice, not for the splitter.
+        # scikit-learn warns if a class has fewer frames than folds. Callers check this.
         warnings.simplefilter("ignore", UserWarning)
         return list(splitter.split(present, present, subjects))

@@ -1,37 +1,45 @@
-"""TIFFs of several pages: how many there are, how many are whole, and each by its number."""
+"""Multi-page TIFF: counts and decodes the pages of a file, complete or truncated."""
 
 import io
 import os
 import struct
 import warnings
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nerveceg_tf.data.decode import decode_still
-from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, no_frame
+from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
 from nerveceg_tf.errors import FrameError
 
-# Where the parts of a page's pixels begin, and how many bytes they have: strips, or tiles.
-_PLACES = ((273, 279), (324, 325))
+# The tags with the offsets and lengths in bytes of a page's strips, and of its tiles.
+_PIXEL_TAGS = ((273, 279), (324, 325))
 _COMPRESSION = 259
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 
 
 def extent(path: Path) -> Extent:
-    """How many pages a TIFF has. Pixels are not decoded where it is whole."""
+    """Counts the pages of a TIFF. Pixels are decoded only if the file may be truncated."""
     try:
         with path.open("rb") as file:
             if _has_one_page(file):
                 return Extent(1, 1)
             return _extent(_walk(file), file)
     except OSError:
-        return Extent(1, 1)  # whoever decodes it will say what is wrong
+        return Extent(1, 1)  # decoding raises the error
 
 
 class Pages:
-    """A TIFF whose pages are decoded one by one; its bytes are kept."""
+    """A multi-page TIFF whose pages are decoded one by one. Its bytes stay in memory.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FrameError: the file cannot be read.
+    """
 
     def __init__(self, path: Path):
         check_readable(path)
@@ -39,40 +47,48 @@ class Pages:
         file = io.BytesIO(content)
         self._walk = _walk(file)
         self.count = _extent(self._walk, file).frames
-        if self._walk.broken:  # else libtiff would complain of it at every page
+        if self._walk.broken:  # otherwise libtiff prints a warning for every page
             content[self._walk.broken] = bytes(len(content[self._walk.broken]))
         self.content = bytes(content)
 
     def read(self, index: int) -> np.ndarray:
-        """Decodes a page as uint8 gray `(height, width)`.
+        """Decodes one page.
+
+        Args:
+            index: number of the page, from 0.
+
+        Returns:
+            uint8 gray `(height, width)`, 0..255.
 
         Raises:
-            FrameError: it cannot be decoded, whatever may be said of the others.
+            FrameError: this page cannot be decoded, or does not exist.
         """
         if not 0 <= index < self.count:
-            raise no_frame(self.path, index)
+            raise missing_frame(self.path, index)
         where = f"{self.path}: frame {index}"
         try:
             return decode_still(self.content, where, index)
         except FrameError:
             if not index:
                 raise
-        return decode_still(self._beginning_at(index), where)
+        return decode_still(self._starting_at(index), where)
 
-    def _beginning_at(self, index: int) -> bytes:
-        """The file as if a page were its first: Pillow opens none behind a first one whose
-        directory is damaged."""
+    def _starting_at(self, index: int) -> bytes:
+        """Returns the file with page `index` as its first page.
+
+        Pillow cannot open any page of a file if the directory of the first page is damaged.
+        """
         first, link = self._walk.links[0], self._walk.links[index]
         return self.content[: first.start] + self.content[link] + self.content[first.stop :]
 
 
 class _Walk(NamedTuple):
-    """What the directories of a TIFF say, each of which names the next.
+    """The chain of directories in a TIFF. Each directory contains the offset of the next one.
 
     Attributes:
-        pages: for each, whether its pixels lie within the file, or `None` if that is not certain.
-        links: for each, the bytes that name its directory.
-        broken: those that name one beyond the file's end, if that is how it ends.
+        pages: for each page, whether its pixels are within the file; `None` if that is uncertain.
+        links: for each page, the bytes with the offset of its directory.
+        broken: the bytes with an offset beyond the end of the file, if the chain ends that way.
     """
 
     pages: list[bool | None]
@@ -81,9 +97,9 @@ class _Walk(NamedTuple):
 
 
 def _has_one_page(file: BinaryIO) -> bool:
-    """Most have one, which the end of its first directory tells."""
+    """Checks the most frequent case quickly: the first directory has no successor."""
     start = file.read(8)
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(start[:4])
+    order = _BYTE_ORDERS.get(start[:4])
     if order is None:
         return False
     file.seek(int.from_bytes(start[4:8], order))
@@ -96,7 +112,8 @@ def _extent(walk: _Walk, file: BinaryIO) -> Extent:
     declared = len(pages) + is_broken
     if declared < 2:
         return Extent(1, 1)
-    # What is missing at the end is cut off; a damaged page before a good one is its own error.
+    # Only missing pages at the end count as truncation. A damaged page before a good one raises an
+    # error when it is read.
     frames = len(pages)
     while frames and not (pages[frames - 1] or _decodes(pages[frames - 1], frames - 1, file)):
         frames -= 1
@@ -113,7 +130,7 @@ def _walk(file: BinaryIO) -> _Walk:
     try:
         directory = ImageFileDirectory_v2(head[: 2 * width])
     except (SyntaxError, IndexError, struct.error):
-        return _Walk([], [], None)  # no TIFF, or of a rare kind: whoever decodes it will say so
+        return _Walk([], [], None)  # not a TIFF, or a rare variant: decoding raises the error
     at, link = directory.next, slice(width, 2 * width)
     while at and at not in seen and len(pages) <= MAX_FRAMES:
         seen.add(at)
@@ -129,10 +146,10 @@ def _walk(file: BinaryIO) -> _Walk:
 
 
 def _load(directory: ImageFileDirectory_v2, file: BinaryIO, at: int) -> None:
-    """Reads the directory at a place of the file; its `next` stays `None` if it is cut short."""
+    """Reads the directory at an offset of the file; `next` stays `None` if it is truncated."""
     file.seek(at)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # how Pillow says that it is
+        warnings.simplefilter("ignore")  # Pillow warns about truncated directories
         try:
             directory.load(file)
         except (OverflowError, ValueError, struct.error):
@@ -140,16 +157,16 @@ def _load(directory: ImageFileDirectory_v2, file: BinaryIO, at: int) -> None:
 
 
 def _is_within(directory: ImageFileDirectory_v2, size: int) -> bool | None:
-    for tags in _PLACES:
+    for tags in _PIXEL_TAGS:
         try:
             begin, length = (np.asarray(directory[tag], float) for tag in tags)
             if (begin + length <= size).all():
                 return True
-            # Without compression, more bytes may be named than the pixels need.
+            # Without compression, a file may declare more bytes than the pixels need.
             is_raw = directory.get(_COMPRESSION, 1) == 1
             return None if is_raw and (begin < size).all() else False
         except (KeyError, TypeError, ValueError, struct.error):
-            continue  # it lacks one of the two, or holds what is no number
+            continue  # a tag is missing, or is not a number
     return None
 
 

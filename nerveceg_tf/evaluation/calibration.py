@@ -1,4 +1,4 @@
-"""Whether the gate's presence is a probability: of frames called .8, do 80% hold a nerve?"""
+"""Calibration of the gate: of the frames with a presence of .8, do 80% have a nerve?"""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,18 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """How sure a gate is, against how right it is.
+    """The presence that a gate predicts, compared with the true share of nerves.
+
+    The range 0..1 of presence is divided into ten bins. Empty bins are left out.
 
     Attributes:
-        temperature: what to divide the gate's log-odds by; above 1 where it is too sure.
-        error: expected calibration error, the mean distance between the two, 0..1.
-        error_after: the same once divided.
-        centres: mean presence of each tenth of the range that holds frames.
-        shares: share of those frames that truly hold a nerve.
-        counts: how many they are.
+        temperature: the number by which to divide the gate's log-odds so that they fit the
+            frames; above 1 if the gate is overconfident.
+        error: expected calibration error, the mean distance between presence and share, 0..1.
+        error_after: the same error after the division by `temperature`.
+        centres: mean presence of the frames in each bin, 0..1.
+        shares: share of the frames in each bin that have a nerve, 0..1.
+        counts: number of frames in each bin.
 
     Reference:
         Guo et al.: On Calibration of Modern Neural Networks (ICML 2017),
@@ -35,20 +38,20 @@ class Calibration:
 
 
 def calibrate(presence: np.ndarray, present: np.ndarray) -> Calibration | None:
-    """Measures a gate's calibration, and the temperature that would mend it.
+    """Measures the calibration of a gate, and the temperature that corrects it.
 
     Args:
-        presence: float `(n,)`, 0..1.
-        present: bool `(n,)`.
+        presence: float `(n,)`, predicted presence, 0..1.
+        present: bool `(n,)`, whether the frame has a nerve.
 
     Returns:
-        `None` where all frames are of one kind.
+        The calibration; `None` if all frames have a nerve, or none has.
     """
     if len(set(present.tolist())) < 2:
         return None
     odds = logit(np.clip(presence.astype(float), 1e-6, 1 - 1e-6))
     sign = np.where(present, -1.0, 1.0)
-    # log(1 + exp(x)) is the loss of one answer, and convex in 1 / temperature.
+    # log(1 + exp(x)) is the loss of one frame, and convex in 1 / temperature.
     best = minimize_scalar(
         lambda log_t: np.logaddexp(0, sign * odds / np.exp(log_t)).mean(),
         bounds=(-3, 3),
@@ -69,12 +72,21 @@ def calibrate(presence: np.ndarray, present: np.ndarray) -> Calibration | None:
 def reliability(
     presence: np.ndarray, present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean presence, share of nerves and count, of each tenth of the range that holds frames."""
+    """A reliability diagram, without its empty bins.
+
+    Args:
+        presence: float `(n,)`, predicted presence, 0..1.
+        present: bool `(n,)`, whether the frame has a nerve.
+
+    Returns:
+        Three arrays `(b,)` with a value per bin, for the mean presence (float), the share of frames
+        with a nerve (float) and the number of frames (int).
+    """
     bins = np.minimum((presence * _BINS).astype(int), _BINS - 1)
     counts = np.bincount(bins, minlength=_BINS)
-    found = counts > 0
-    sums = [np.bincount(bins, x, _BINS)[found] for x in (presence, present)]
-    return sums[0] / counts[found], sums[1] / counts[found], counts[found]
+    filled = counts > 0
+    sums = [np.bincount(bins, x, _BINS)[filled] for x in (presence, present)]
+    return sums[0] / counts[filled], sums[1] / counts[filled], counts[filled]
 
 
 def _error(centres: np.ndarray, shares: np.ndarray, counts: np.ndarray) -> float:

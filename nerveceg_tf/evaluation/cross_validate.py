@@ -1,5 +1,5 @@
-"""Training and scoring in folds by subject, so that every frame is scored by a run that never saw
-its subject."""
+"""Cross-validation by subject: each frame is scored by a run that was not trained on its
+subject."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.evaluation.tune import tune_on
-from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, telling_where
+from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, warn_if_unfinished
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.recipe import Recipe, with_current_names
@@ -31,8 +31,8 @@ _MARKER = "cv.json"
 _DONE = "frames.csv"
 
 
-class _Asked(TypedDict):
-    """What `cv.json` says: what folds were begun with."""
+class _Settings(TypedDict):
+    """The content of `cv.json`: the settings that the folds were started with."""
 
     folds: int
     only: str | None
@@ -40,7 +40,7 @@ class _Asked(TypedDict):
     recipe: dict
 
 
-_GO_ON = "the same command, with --out {} and without --force"
+_HOW_TO_RESUME = 'the same call, with out="{}" and without force=True'
 
 
 def cross_validate(
@@ -54,83 +54,105 @@ def cross_validate(
     fixes: Path | None = None,
     cache: Path | None = None,
 ) -> tuple[dict, list[FrameError]]:
-    """Trains, tunes and scores a run for each of `k` folds by subject.
+    """Trains, tunes and scores one run for each of `k` folds by subject.
 
-    Each fold is a run, `out/fold_1` and on: trained on other subjects, its epochs and thresholds
-    chosen on some of those, scored on its own. Its last file is `frames.csv`, the scores of its
-    frames. Called again after an interruption, folds that have it are kept as they are, and the one
-    that was interrupted goes on.
+    Each fold is a run folder: `out/fold_1`, `out/fold_2` and so on. A fold is trained on the
+    subjects of the other folds. Its best epochs and its thresholds are chosen on some of those
+    subjects, and it is scored on its own subjects. Its scores are written last, to `frames.csv`.
+
+    If the function is called again after an interruption, it skips finished folds, and resumes the
+    interrupted one.
 
     Args:
         data: a folder that `find_frames` understands.
-        out: folder for the folds, `frames.csv` of all, and `metrics.json`.
-        recipe: how to train each.
-        k: how many folds.
-        only: `"gate"` or `"segmenter"`; both by default.
-        skip_bad: leave bad frames out rather than stop.
-        force: start anew where folds are at `out`. The new ones are at `out` with `.new` behind its
-            name until all are there, and can be gone on with under that name; then they take the
-            place of the old.
-        fixes: how to mend the frames.
-        cache: folder to keep decoded frames in.
+        out: folder for the folds, for `frames.csv` of all folds, and for `metrics.json`.
+        recipe: how to train each fold.
+        k: number of folds.
+        only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
+        skip_bad: leave out bad frames. Otherwise a bad frame is an error.
+        force: start again if there are folds at `out`. The new folds have the name of `out` with
+            the suffix `.new` until all are finished; then they replace the old ones. If they are
+            interrupted, they can be resumed under that name.
+        fixes: file of corrections to the data, as `write_fixes` writes it.
+        cache: folder for decoded frames. Later trainings read them from there.
 
     Returns:
-        The scores of all frames together, as `evaluate` describes them, each frame scored by the
-        fold that held it out; with `folds`, those of each fold, and `fold_gate_auc`, the mean of
-        the folds' AUCs, which does not compare the presence of one gate with another's. And the
-        errors of frames that were left out.
+        A tuple of `scores` and `errors`.
+
+        - `scores` is the dict of `evaluate` for all frames, each scored by the fold that held it
+          out. It has two more keys. `folds` lists the dict of each fold. `fold_gate_auc` is the
+          mean of the folds' gate AUCs; unlike `gate_auc`, it does not compare the presences of
+          different gates.
+        - `errors` lists the errors of the frames that were left out.
 
     Raises:
-        NervecegError: frames, subjects, recipe or `out` do not allow it.
+        FrameError: a frame is bad, and `skip_bad` is off.
+        SubjectError: the subjects cannot be divided into `k` folds, or a fold has no frames of a
+            kind that it needs.
+        ModelError: the recipe is wrong.
+        RunError: `out` cannot be used, or its folds were started with other settings.
+        TrainingError: as `train`.
+
+    Example:
+        >>> from nerveceg_tf.training.recipe import RECIPES
+        >>> _, fast = RECIPES["fast"]
+        >>> scores, errors = cross_validate("data", "runs/cv", fast, k=5)  # doctest: +SKIP
     """
     out = Path(out)
-    check_new(out, _MARKER, force, _GO_ON)
-    # Folds that are there are gone on with.
+    check_new(out, _MARKER, force, _HOW_TO_RESUME)
+    # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
-    find_frames(data)  # fails before weights are downloaded
+    find_frames(data)  # fails early, before weights are downloaded
     models, used = build_seeded(recipe, only)
-    found = read_data(data, models, skip_bad, fixes, cache)
+    training_data = read_data(data, models, skip_bad, fixes, cache)
+    frames = training_data.frames
     splits = k_folds_by_subject(
-        found.frames.frames,
+        frames.frames,
         k,
-        found.frames.present,
+        frames.present,
         recipe.data.seed,
-        [*found.linked_pairs, *duplicate_pairs(found.frames)],
+        [*training_data.linked_pairs, *duplicate_pairs(frames)],
         recipe.data.validation_fraction,
     )
-    for number, split in enumerate(splits, start=1):  # before the first has been trained for hours
-        check_labels(found.frames, split, models, f"{found.folder}: fold {number} of {k}")
-    asked = {"folds": k, "only": only, "data": found.fingerprint, "recipe": used.options()}
-    folder = _start(out, json.loads(json.dumps(asked)), force)
-    with telling_where(folder, _MARKER, _GO_ON):
-        result = _train_folds(folder, found, splits, recipe, only)
+    # All folds are checked first, not after hours of training the first one.
+    for number, split in enumerate(splits, start=1):
+        check_labels(frames, split, models, f"{training_data.folder}: fold {number} of {k}")
+    settings = {
+        "folds": k,
+        "only": only,
+        "data": training_data.fingerprint,
+        "recipe": used.options(),
+    }
+    folder = _begin_or_resume(out, json.loads(json.dumps(settings)), force)
+    with warn_if_unfinished(folder, _MARKER, _HOW_TO_RESUME):
+        result = _train_folds(folder, training_data, splits, recipe, only)
         folder = finish(folder, _MARKER)
     console.print(f"folds: {folder}", soft_wrap=True)
-    return result, found.bad
+    return result, training_data.bad
 
 
 def _train_folds(
     out: Path, data: TrainingData, splits: Sequence[Split], recipe: Recipe, only: str | None
 ) -> dict:
-    """Trains and scores what is missing of the folds; gives the scores of all."""
+    """Trains and scores the folds that are not finished. Returns the scores of all folds."""
     scored, folds = [], []
     for number, split in enumerate(splits, start=1):
         folder = out / f"fold_{number}"
         if (folder / _DONE).is_file():
-            console.print(f"fold {number} of {len(splits)}: was finished before")
+            console.print(f"fold {number} of {len(splits)}: already finished")
         else:
             console.print(f"fold {number} of {len(splits)}")
             _train_fold(folder, data, split, recipe, only)
         scored.append(FrameScores.load(folder / _DONE))
         metrics = Run(folder).read("metrics.json", "gate_auc")
         if "surface_dice_frames" not in metrics:
-            metrics |= summarise(scored[-1])  # of an earlier version, which scored them otherwise
+            metrics |= summarise(scored[-1])  # an earlier version scored outlines differently
         folds.append(metrics)
     aucs = [fold["gate_auc"] for fold in folds if fold["gate_auc"] is not None]
-    together = FrameScores.join(scored)
-    together.save(out / _DONE)
+    all_scores = FrameScores.join(scored)
+    all_scores.save(out / _DONE)
     result = {
-        **summary_dict(together, None, f"held out, {len(splits)} folds"),
+        **summary_dict(all_scores, None, f"held out, {len(splits)} folds"),
         "fold_gate_auc": float(np.mean(aucs)) if aucs else None,
         "folds": folds,
     }
@@ -147,7 +169,7 @@ def _train_fold(
     else:
         check_free(folder, "run.json", force=True)
         if folder.exists():
-            shutil.rmtree(folder)  # killed before there was anything to go on with
+            shutil.rmtree(folder)  # it was killed before there was anything to resume
         run = train_on(data, split, folder, models, recipe)
     validation, held_out = (
         [data.frames.frames[i] for i in subset] for subset in (split.validation, split.held_out)
@@ -156,7 +178,7 @@ def _train_fold(
         tune_on(run, validation)
     elif only != "gate":
         warnings.warn(
-            f"{folder}: no validation frame holds a nerve; its thresholds stay at their defaults",
+            f"{folder}: no validation frame has a nerve; the thresholds keep their defaults",
             NervecegWarning,
             stacklevel=3,
         )
@@ -165,29 +187,29 @@ def _train_fold(
     scores.save(folder / _DONE)
 
 
-def _start(out: Path, asked: dict, force: bool) -> Path:
-    """Gives the folder to write to: a new one, or one that was started with the same."""
+def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
+    """The folder to write to: a new one, or one that was started with the same settings."""
     marker = out / _MARKER
     if marker.is_file() and not force:
         try:
-            before = read_json(marker, _Asked)
+            before = read_json(marker, _Settings)
             before.pop(REPLACES, None)
             before["recipe"] = with_current_names(before["recipe"])
-            for name in before.keys() - asked.keys():
+            for name in before.keys() - settings.keys():
                 raise ValueError(f"{name} is not known")
         except ValueError as error:
             raise RunError(
-                f"{marker}: is damaged, or of a later version ({error}); name another --out, or"
-                " pass --force to start anew"
+                f"{marker}: is damaged, or of a later version ({error}); name another"
+                " folder, or pass force=True to start again"
             ) from None
-        if before != asked:
-            options = {"folds": "--cv", "only": "--only", "data": "data", "recipe": "recipe"}
-            others = [option for name, option in options.items() if before[name] != asked[name]]
+        if before != settings:
+            options = {"folds": "k=K", "only": "only=STAGE", "data": "data", "recipe": "recipe"}
+            others = [option for name, option in options.items() if before[name] != settings[name]]
             raise RunError(
-                f"--out {out}: was begun with another {' and '.join(others)}; name another folder,"
-                " or pass --force to start anew"
+                f"out={out}: was started with another {' and '.join(others)}; name another folder,"
+                " or pass force=True to start again"
             )
         return out
     folder, replaces = begin(out, _MARKER, force)
-    write_json(folder / _MARKER, {**asked, **replaces})
+    write_json(folder / _MARKER, {**settings, **replaces})
     return folder

@@ -1,13 +1,14 @@
-"""Scores that tell the truth: on frames that were never trained on, beside what they must beat."""
+"""Scores a run on frames that it was not trained on, and compares it with baselines."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.frame_selection import Subset, select_subset
+from nerveceg_tf.evaluation.frame_selection import select_subset
 from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances
 from nerveceg_tf.evaluation.pixel_counts import with_ground_truth
 from nerveceg_tf.evaluation.summary import summarise
@@ -20,43 +21,81 @@ from nerveceg_tf.runs.thresholds import Thresholds
 def evaluate(
     run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
 ) -> tuple[dict, FrameScores]:
-    """Scores a run on with_ground_truth frames, in the frames' own size.
+    """Scores a run on labelled frames, at the original size of each frame.
 
     Args:
-        run: a run with a segmenter, a gate, or both.
-        frames: with_ground_truth frames, as from `find_frames`.
-        subset: which of them to score. By default those that the run never saw or held out;
-            if there are none, those that it validated on. Frames are known by their pixels.
+        run: a run or an ensemble of runs, with a gate, a segmenter, or both.
+        frames: labelled frames, as returned by `find_frames`.
+        subset: the frames to score: `"unseen"`, `"validation"` or `"train"`. Unseen frames are
+            those that the run held out, and those that it does not know. `None` scores the unseen
+            frames, or, if there are none, the validation frames. Frames are recognised by their
+            pixels.
 
     Returns:
-        The scores of the frames, and a dict of numbers, `None` where one has no meaning:
+        A tuple of `metrics`, a dict of numbers that can be written as JSON, and `scores`, the
+        scores of each frame. In `metrics`, a score is `None` if it is not defined, for example a
+        score of the gate for a run without a gate. These are its keys.
 
-        - `frames`, `nerve_frames`, `subjects` (`None` if unknown) and `subset`: what was scored, and
-          `thresholds`, what with; `excluded`: how many frames were not, by the keys of
-          `subsets.REASONS`;
-        - `kaggle_dice`: Dice per frame, 1 for empty against empty, averaged over all frames;
-        - `nerve_dice`: the same, averaged over the frames with a nerve;
-        - `hausdorff_95` and `surface_distance`: distances of the outlines in pixels (see
-          `nerveceg_tf.evaluation.mask_metrics.Outlines`), averaged over the frames where both
-          masks have one, and `distance_frames`, how many those are;
-        - `surface_dice_2` and `surface_dice_5`: share of both outlines that lies within 2 or 5
-          pixels of the other, averaged over the frames where a mask has one (0 where only one
-          has), and `surface_dice_frames`, how many those are;
-        - `gate_auc`, `gate_sensitivity`, `gate_specificity`: of the gate, the latter two at its
-          threshold;
-        - the baselines on the same frames: `all_empty_dice`, if every mask were left empty;
-          `ungated_dice`, the segmenter alone at a mask threshold of .5; `ungated_tuned_dice`, the
-          segmenter alone with the mask threshold and smallest area that were best for it on the
-          validation frames, and the run's postprocessing (`None` before `tune`);
-        - `gain`: Kaggle Dice over the strongest baseline, and `gate_helps`: whether its interval lies
-          above 0, below 0 (`False`), or neither (`None`);
-        - `intervals`: for each of the scores and the gain a 95% interval by bootstrap over
-          subjects;
-        - `by_subject`: frames, nerve frames, Dice, distances and surface Dice of each.
+        What was scored:
+
+        - `subset`: str, the subset that was scored.
+        - `frames`, `nerve_frames`: int, number of frames, and of frames with a nerve.
+        - `subjects`: int, number of subjects; `None` if they are unknown.
+        - `excluded`: dict of int, number of frames that were left out, for each reason in
+          `nerveceg_tf.evaluation.frame_selection.REASONS`.
+        - `thresholds`: dict, the fields of `Thresholds`.
+
+        Masks:
+
+        - `kaggle_dice`: float 0..1, mean Dice over all frames. If the true and the predicted mask
+          are both empty, the Dice of the frame is 1.
+        - `nerve_dice`: float 0..1, mean Dice over the frames with a nerve.
+        - `hausdorff_95`, `surface_distance`: float, distances between the outlines in pixels,
+          averaged over the frames where neither mask is empty. See
+          `nerveceg_tf.evaluation.mask_metrics.Outlines`.
+        - `distance_frames`: int, number of these frames.
+        - `surface_dice_2`, `surface_dice_5`: float 0..1, share of both outlines that is within 2
+          or 5 pixels of the other outline, averaged over the frames where at least one mask is not
+          empty. The value of a frame is 0 if one mask is empty.
+        - `surface_dice_frames`: int, number of these frames.
+
+        Gate:
+
+        - `gate_auc`: float 0..1, area under the ROC curve of presence.
+        - `gate_sensitivity`, `gate_specificity`: float 0..1, at the gate's threshold.
+
+        Baselines on the same frames, as mean Dice like `kaggle_dice`:
+
+        - `all_empty_dice`: an empty mask for each frame.
+        - `ungated_dice`: the segmenter without the gate, at a mask threshold of .5.
+        - `ungated_tuned_dice`: the segmenter without the gate, with its own best mask threshold
+          and smallest area on the validation frames, and the run's post-processing. `None` before
+          `tune`.
+        - `strongest_baseline`: str, the key of the best of these.
+        - `gain`: float, `kaggle_dice` minus the strongest baseline. Only for a run with both
+          stages.
+        - `gate_helps`: bool, `True` if the interval of `gain` is above 0, `False` if it is below 0;
+          `None` if it contains 0 or is not known.
+
+        Uncertainty and details:
+
+        - `intervals`: dict, for each score and the gain a 95% confidence interval as a list of two
+          floats, by bootstrap over subjects; `None` for fewer than three subjects.
+        - `by_subject`: list of dicts, one per subject, with `subject`, `frames`, `nerve_frames`,
+          `kaggle_dice`, `nerve_dice`, `hausdorff_95`, `surface_distance`, `surface_dice_2` and
+          `surface_dice_5`.
 
     Raises:
-        RunError: no frame belongs to `subset`.
-        FrameError: a frame or mask is bad.
+        RunError: no frame belongs to `subset`, or the run cannot be loaded.
+        FrameError: a frame or a mask cannot be read.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.runs.bundled import bundled_run
+        >>> metrics, scores = evaluate(bundled_run(), find_frames(SAMPLES)[:4])
+        >>> metrics["subset"], metrics["frames"], len(scores)
+        ('unseen', 2, 2)
     """
     frames, subset, excluded = select_subset(run, frames, subset)
     scores = score_frames(run, frames)
@@ -69,13 +108,16 @@ def summary_dict(
     subset: str,
     excluded: Mapping[str, int] | None = None,
 ) -> dict:
-    """The dict of `evaluate`.
+    """The dict that `evaluate` returns.
 
     Args:
-        scores: of each frame.
-        thresholds: what they were reached with; `None` where it was not one setting for all.
-        subset: which frames they are.
-        excluded: how many frames were not scored, by reason.
+        scores: the scores of each frame.
+        thresholds: the thresholds that were used; `None` if they differ between frames.
+        subset: name of the subset that was scored.
+        excluded: number of frames that were left out, by reason.
+
+    Returns:
+        A dict with the keys that `evaluate` lists.
     """
     subjects = set(scores.subject.tolist())
     return {
@@ -91,7 +133,19 @@ def summary_dict(
 
 
 def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
-    """Scores each frame, and its baselines, whatever subset it is of."""
+    """Scores frames and the baselines on them, without regard to their subset.
+
+    Args:
+        run: a run or an ensemble of runs.
+        frames: labelled frames.
+
+    Returns:
+        The scores of each frame.
+
+    Raises:
+        RunError: the run cannot be loaded, or its output is NaN.
+        FrameError: a frame or a mask cannot be read.
+    """
     scorer = FrameScorer(run)
     for _ in scorer.score_stream(with_ground_truth(predict_ungated(run, frames))):
         continue
@@ -99,26 +153,33 @@ def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
 
 
 class FrameScorer:
-    """Scores predictions one by one, as a run's thresholds and those of its baselines draw them.
+    """Scores predictions one by one, with a run's thresholds and with those of its baselines.
 
     Args:
-        run: the run that they are of.
+        run: the run that made the predictions.
     """
 
     def __init__(self, run: TrainedRun):
         self._stages, self._postprocess = run.stages, MaskPostprocessor.from_run(run)
-        alone = run.ungated_tuned
-        if alone:  # with every means but the gate
-            alone = replace(alone, postprocessing=run.thresholds.postprocessing)
-        baselines = Thresholds(presence=0.0), alone
+        ungated_tuned = run.ungated_tuned
+        if ungated_tuned:  # a fair baseline has everything except the gate
+            ungated_tuned = replace(ungated_tuned, postprocessing=run.thresholds.postprocessing)
+        baselines = Thresholds(presence=0.0), ungated_tuned
         self._baselines = [t and MaskPostprocessor(t, self._postprocess.shapes) for t in baselines]
         self._rows: list[tuple] = []
 
     def score_stream(
-        self, answers: Iterable[tuple[FramePrediction, np.ndarray]]
+        self, labelled: Iterable[tuple[FramePrediction, np.ndarray]]
     ) -> Iterator[tuple[FramePrediction, np.ndarray]]:
-        """Passes on what `with_ground_truth` gives, and scores it."""
-        for prediction, truth in answers:
+        """Scores predictions, and passes them on.
+
+        Args:
+            labelled: predictions with their true masks, as returned by `with_ground_truth`.
+
+        Yields:
+            The same pairs.
+        """
+        for prediction, truth in labelled:
             self._add(prediction, truth)
             yield prediction, truth
 
@@ -126,19 +187,20 @@ class FrameScorer:
         frame, _, presence, probability = prediction
         dice, outlines = [np.nan] * 3, [np.nan] * 4
         if "segmenter" in self._stages:
-            drawn = self._postprocess(presence, probability)
+            predicted_mask = self._postprocess(presence, probability)
             masks = [
-                drawn,
+                predicted_mask,
                 *(baseline and baseline(1.0, probability) for baseline in self._baselines),
             ]
             dice = [np.nan if mask is None else dice_score(truth, mask) for mask in masks]
-            outlines = outline_distances(truth, drawn)
+            outlines = outline_distances(truth, predicted_mask)
         passed = presence >= self._postprocess.thresholds.presence
-        said = presence if "gate" in self._stages else np.nan
-        row = (frame.name, frame.subject or "", truth.any(), said, passed, *dice, *outlines)
+        if "gate" not in self._stages:
+            presence = np.nan
+        row = (frame.name, frame.subject or "", truth.any(), presence, passed, *dice, *outlines)
         self._rows.append(row)
 
     @property
     def scores(self) -> FrameScores:
-        """The scores of all that was watched."""
+        """The scores of all predictions so far."""
         return FrameScores(*(np.array(column) for column in zip(*self._rows, strict=True)))

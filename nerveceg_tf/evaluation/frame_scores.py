@@ -1,4 +1,4 @@
-"""The scores of each frame, of which all others are means."""
+"""The scores of each frame. All other scores are means of these."""
 
 import csv
 import warnings
@@ -14,22 +14,24 @@ from nerveceg_tf.utils.files import replacing
 
 @dataclass(frozen=True)
 class FrameScores:
-    """What `n` frames scored. A score that has no meaning for a frame is NaN.
+    """The scores of `n` frames. A score that is not defined for a frame is NaN.
 
     Attributes:
-        name: str `(n,)`.
-        subject: str `(n,)`, the person scanned; `""` if unknown.
-        present: bool `(n,)`, whether the frame truly holds a nerve.
-        presence: float `(n,)`, what the gate said, 0..1; NaN without a gate.
-        passed: bool `(n,)`, whether that reached the gate's threshold.
-        dice: float `(n,)`, of the run's mask; 1 for empty against empty.
-        ungated_dice: float `(n,)`, of the segmenter alone at a mask threshold of .5.
-        ungated_tuned_dice: float `(n,)`, of the segmenter alone with its own best thresholds.
-        hausdorff_95: float `(n,)`, pixels, where both masks have an outline; this and what follows
-            as in `nerveceg_tf.evaluation.mask_metrics.Outlines`.
-        surface_distance: float `(n,)`, likewise.
-        surface_dice_2: float `(n,)`, 0..1, where a mask has an outline.
-        surface_dice_5: float `(n,)`, likewise.
+        name: str `(n,)`, name of the frame.
+        subject: str `(n,)`, subject of the frame; `""` if unknown.
+        present: bool `(n,)`, whether the frame has a nerve in its true mask.
+        presence: float `(n,)`, presence that the gate predicts, 0..1; NaN without a gate.
+        passed: bool `(n,)`, whether the presence reaches the gate's threshold.
+        dice: float `(n,)`, Dice of the run's mask, 0..1; 1 if both masks are empty.
+        ungated_dice: float `(n,)`, Dice of the segmenter without the gate, at a mask threshold of
+            .5.
+        ungated_tuned_dice: float `(n,)`, Dice of the segmenter without the gate, with its own best
+            thresholds.
+        hausdorff_95: float `(n,)`, pixels; NaN if a mask is empty. This and the following are
+            described in `nerveceg_tf.evaluation.mask_metrics.Outlines`.
+        surface_distance: float `(n,)`, pixels; NaN if a mask is empty.
+        surface_dice_2: float `(n,)`, 0..1; NaN if both masks are empty.
+        surface_dice_5: float `(n,)`, 0..1; NaN if both masks are empty.
     """
 
     name: np.ndarray
@@ -56,22 +58,31 @@ class FrameScores:
 
     @classmethod
     def join(cls, several: Sequence["FrameScores"]) -> "FrameScores":
-        """The frames of several one after the other."""
+        """Concatenates several `FrameScores`."""
         return cls(*(np.concatenate([getattr(s, f.name) for s in several]) for f in fields(cls)))
 
     def save(self, path: Path) -> None:
-        """Writes a row per frame, with numbers that read back exactly."""
+        """Writes a CSV file with a row per frame. `load` reads back exactly the same numbers.
+
+        Args:
+            path: the file to write.
+        """
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
             rows = csv.writer(f, lineterminator="\n")
             columns = {field.name: getattr(self, field.name).tolist() for field in fields(self)}
             rows.writerow(columns)
             for row in zip(*columns.values(), strict=True):
-                rows.writerow(["" if value != value else _plain(value) for value in row])
+                rows.writerow(["" if value != value else _as_cell(value) for value in row])
 
     @classmethod
     def load(cls, path: Path) -> "FrameScores":
-        """Reads what `save` wrote, in an earlier version too, whose Hausdorff-95 was another: it
-        and what that version did not score are NaN, and a note says so.
+        """Reads a file that `save` wrote.
+
+        Version 0.1 defined Hausdorff-95 differently, and had no surface Dice. For its files both
+        are NaN, with a warning.
+
+        Args:
+            path: the CSV file.
 
         Raises:
             RunError: the file is missing or damaged.
@@ -91,11 +102,13 @@ class FrameScores:
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError, csv.Error):
-            raise RunError(f"{path}: is missing or damaged; remove its folder and go on") from None
+            raise RunError(
+                f"{path}: is missing or damaged; remove its folder, and resume"
+            ) from None
         if is_earlier:
             warnings.warn(
-                f"{path}: is of an earlier version, which took Hausdorff-95 otherwise and had no"
-                " surface Dice; its frames are left out of both",
+                f"{path}: is from an earlier version, which defined Hausdorff-95 differently and"
+                " had no surface Dice; its frames are left out of both",
                 NervecegWarning,
                 stacklevel=2,
             )
@@ -106,15 +119,15 @@ _EARLIER_NAMES = {"alone_dice": "ungated_tuned_dice"}
 _NEWER = ("surface_dice_2", "surface_dice_5")
 
 
-def _plain(value: str | bool | float) -> str | float:
+def _as_cell(value: str | bool | float) -> str | float:
     return int(value) if isinstance(value, bool) else value
 
 
 def _column(rows: list[dict], name: str, kind: type, is_bool: bool = False) -> np.ndarray:
-    """A column as text, or as numbers, which are NaN where nothing stands.
+    """A column as text or as numbers. An empty cell is NaN.
 
     Raises:
-        ValueError: a value is no number, or a row ends before it or goes on behind the last.
+        ValueError: a value is not a number, or a row has too few or too many cells.
         KeyError: there is no such column.
     """
     texts = [row[name] for row in rows]

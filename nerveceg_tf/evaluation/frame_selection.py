@@ -1,12 +1,14 @@
-"""Which of a folder's frames a run was trained on, validated on, or never saw."""
+"""Finds out which frames a run was trained on, which it was validated on, and which it never
+saw."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames
 from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, nearest
 from nerveceg_tf.errors import NervecegWarning, RunError
@@ -14,24 +16,22 @@ from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED
 from nerveceg_tf.utils.progress import track
 
-Subset = Literal["unseen", "validation", "train"]
-
 NEAR, SUBJECT = "near_duplicate", "same_subject"
 REASONS = {
     EXCLUDED: "dropped by the fixes of the training",
     NEAR: "near-duplicates of frames that it was trained or validated on",
     SUBJECT: "new frames of subjects that it was trained on",
 }
-"""Why a frame is no subset: it would be neither a fair score nor a memory."""
+"""Reasons why a frame belongs to no subset. It is not new to the run, and not a training frame."""
 
 
 class Selection(NamedTuple):
-    """Frames of one subset.
+    """The frames of one subset.
 
     Attributes:
         frames: the frames.
-        subset: which subset they are.
-        excluded: how many others are no subset, for each of `REASONS`.
+        subset: name of the subset.
+        excluded: for each of `REASONS`, the number of frames that belong to no subset.
     """
 
     frames: list[Frame]
@@ -42,7 +42,7 @@ class Selection(NamedTuple):
 def frames_of_subset(
     run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
 ) -> tuple[list[Frame], Subset]:
-    """Frames and subset of `select_subset`."""
+    """As `select_subset`, without the numbers of excluded frames."""
     selection = select_subset(run, frames, subset)
     return selection.frames, selection.subset
 
@@ -50,72 +50,84 @@ def frames_of_subset(
 def select_subset(
     run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
 ) -> Selection:
-    """The frames of a subset, as `frames_by_subset` tells them apart. Notes say what is left out.
+    """Selects the frames of a subset. Warnings tell how many frames are left out, and why.
 
     Args:
         run: the run.
         frames: frames on disk.
-        subset: which; by default those that the run never saw or held out, or if there are none
-            those that it validated on.
+        subset: name of the subset. `None` for the unseen frames, or, if there are none, the
+            validation frames.
+
+    Returns:
+        The frames of the subset, as found by `frames_by_subset`.
 
     Raises:
         RunError: no frame belongs to the subset.
     """
     by_subset = frames_by_subset(run, frames)
     if subset is None:
-        subset = next((p for p in ("unseen", "validation") if by_subset[p]), None)
+        subset = next((name for name in ("unseen", "validation") if by_subset[name]), None)
         if subset is None:
             raise RunError(
-                f"{run.path}: was trained on every frame of the data, or on others like it, which"
-                f" gives no score ({_counted(by_subset)}); pass other frames, or --subset train to see"
-                " how well it remembers"
+                f"{run.path}: was trained on every frame of the data, or on frames like it, so"
+                f" there is none to score ({_format_counts(by_subset)}); pass other frames, or"
+                ' subset="train" to see how well it remembers'
             )
         if subset == "validation":
             whom = "all the runs" if len(run.members) > 1 else "it"
-            _note(
-                f"{run.path}: no frame of the data is new to {whom}; the scores are of those that"
-                " epochs and thresholds were chosen on, and may be too good"
+            _warn(
+                f"{run.path}: no frame of the data is new to {whom}; the validation frames are"
+                " scored, on which epochs and thresholds were chosen, so scores may be too good"
             )
     if not by_subset[subset]:
         raise no_frames(run, subset, by_subset)
     excluded = {reason: len(by_subset[reason]) for reason in REASONS}
     for reason in (NEAR, SUBJECT):
         if excluded[reason]:
-            _note(f"{run.path}: {excluded[reason]} frames are left out: {REASONS[reason]}")
+            _warn(f"{run.path}: {excluded[reason]} frames are left out: {REASONS[reason]}")
     return Selection(by_subset[subset], subset, excluded)
 
 
 def frames_by_subset(run: TrainedRun, frames: Sequence[Frame]) -> dict[str, list[Frame]]:
-    """The frames of each subset: unseen (or held out), validation, train; and those of `REASONS`.
+    """Divides frames into the subsets of a run.
 
-    Frames are known by their pixels, under any name and in any lossless format, and by their
-    fingerprints, which a changed pixel or a JPEG hardly moves. "Unseen" means: of a subject that
-    was not trained on. Two data sets may both have a subject "1", so names alone say nothing: a
-    subject counts as trained on if one of its frames is known from the training.
+    A frame is recognised by its pixels, under any name and in any lossless format. It is also
+    recognised by its fingerprint, which hardly changes with a few pixels or a JPEG compression.
+
+    A frame is unseen if its subject was not used for training. The names of subjects are not
+    enough, because two data sets may both have a subject "1". So a subject counts as a training
+    subject if one of its frames is recognised as a training frame.
 
     Args:
-        run: the run. One of an earlier version kept no fingerprints; then a note says that only
-            equal frames are known.
+        run: the run. A run of an earlier version has no fingerprints; then only identical frames
+            are recognised, with a warning.
         frames: frames on disk.
+
+    Returns:
+        The frames by `"unseen"` (with held-out frames), `"validation"`, `"train"`, and by each of
+        `REASONS`.
+
+    Raises:
+        FrameError: a frame cannot be read.
     """
-    subsets = run.subsets
-    outcomes = track(map_frames(_recognised, frames), "recognising frames", len(frames))
+    known_subsets = run.subsets
+    identified = track(map_frames(_identify, frames), "recognising frames", len(frames))
     memory = PixelMemory()
-    frames = [memory.keep(frame) for frame in outcomes]
-    places = [subsets.get(frame.known.digest) for frame in frames]
-    near = _near(run, subsets, frames, places)
-    trained = {
+    frames = [memory.keep(frame) for frame in identified]
+    own_subsets = [known_subsets.get(frame.known.digest) for frame in frames]
+    near_subsets = _near_subsets(run, known_subsets, frames, own_subsets)
+    training_subjects = {
         frame.subject
-        for frame, place, like in zip(frames, places, near, strict=True)
-        if "train" in (place, like)
+        for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True)
+        if "train" in (own, near)
     }
     by_subset = {name: [] for name in ("unseen", "validation", "train", *REASONS)}
-    for frame, place, like in zip(frames, places, near, strict=True):
-        if place in ("train", "validation", EXCLUDED):
-            by_subset[place].append(frame)
-        elif like:
+    for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True):
+        if own in ("train", "validation", EXCLUDED):
+            by_subset[own].append(frame)
+        elif near:
             by_subset[NEAR].append(frame)
-        elif frame.subject is not None and frame.subject in trained:
+        elif frame.subject is not None and frame.subject in training_subjects:
             by_subset[SUBJECT].append(frame)
         else:
             by_subset["unseen"].append(frame)
@@ -123,51 +135,59 @@ def frames_by_subset(run: TrainedRun, frames: Sequence[Frame]) -> dict[str, list
 
 
 def no_frames(run: TrainedRun, subset: str, by_subset: Mapping[str, list]) -> RunError:
-    """The error that says what the data holds in place of frames of a subset."""
+    """The error for a subset without frames. It lists the numbers of the other frames.
+
+    Args:
+        run: the run.
+        subset: the subset that is empty.
+        by_subset: as returned by `frames_by_subset`.
+    """
     return RunError(
-        f"{run.path}: the data holds no {subset} frames of it, only {_counted(by_subset)}"
+        f"{run.path}: the data has no {subset} frames of it, only {_format_counts(by_subset)};"
+        " pass its data folder"
     )
 
 
-def _counted(by_subset: Mapping[str, list]) -> str:
+def _format_counts(by_subset: Mapping[str, list]) -> str:
     return ", ".join(f"{len(v)} {k.replace('_', ' ')}" for k, v in by_subset.items() if v)
 
 
-def _recognised(frame: Frame, read: Callable[[], np.ndarray]) -> Frame:
+def _identify(frame: Frame, read: Callable[[], np.ndarray]) -> Frame:
+    """The frame with its digest and fingerprint."""
     if frame.known is not None:
         return frame
     image = read()
     return replace(frame, known=Known(digest(image), fingerprint(image), image))
 
 
-def _near(
+def _near_subsets(
     run: TrainedRun,
-    subsets: Mapping[str, str],
+    known_subsets: Mapping[str, str],
     frames: Sequence[Frame],
-    places: Sequence[str | None],
+    own_subsets: Sequence[str | None],
 ) -> list[str | None]:
-    """For each frame that was not trained or validated on, whether it is a near-duplicate of one
-    that was: of a `"train"` frame, of a `"validation"` frame, or of none."""
+    """For each new or held-out frame, the subset of a near-duplicate: `"train"`, `"validation"`, or
+    `None` if the run has no near-duplicate of it."""
     near: list[str | None] = [None] * len(frames)
     known = run.fingerprints
-    asked = [i for i, place in enumerate(places) if place in (None, "held_out")]
-    looked_at = [d for d, subset in subsets.items() if subset in ("train", "validation")]
-    if not asked or not looked_at:
+    candidates = [i for i, own in enumerate(own_subsets) if own in (None, "held_out")]
+    used = [d for d, subset in known_subsets.items() if subset in ("train", "validation")]
+    if not candidates or not used:
         return near
-    if not known.keys() >= set(looked_at):
-        _note(
-            f"{run.path}: keeps no fingerprints, as runs of earlier versions: only equal frames are"
-            " recognised, and changed copies would count as unseen"
+    if not known.keys() >= set(used):
+        _warn(
+            f"{run.path}: has no fingerprints, because it is of an earlier version: only identical"
+            " frames are recognised, and changed copies count as unseen"
         )
-    fingerprints = [frames[i].known.fingerprint for i in asked]
+    fingerprints = [frames[i].known.fingerprint for i in candidates]
     for subset in ("validation", "train"):
-        of_subset = [known[d] for d in looked_at if d in known and subsets[d] == subset]
+        of_subset = [known[d] for d in used if d in known and known_subsets[d] == subset]
         if of_subset:
             distances = nearest(np.stack(fingerprints), np.stack(of_subset))
             for i in np.flatnonzero(distances <= NEAR_DUPLICATE):
-                near[asked[i]] = subset
+                near[candidates[i]] = subset
     return near
 
 
-def _note(text: str) -> None:
+def _warn(text: str) -> None:
     warnings.warn(text, NervecegWarning, stacklevel=4)

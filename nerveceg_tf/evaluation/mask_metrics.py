@@ -1,4 +1,4 @@
-"""How much a drawn mask overlaps the true one, and how far its outline lies from it in pixels."""
+"""Overlap of the predicted and the true mask, and the distance between their outlines."""
 
 from typing import NamedTuple
 
@@ -6,31 +6,43 @@ import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 _TOLERANCES = (2, 5)
-"""Pixels within which outlines count as equal, in surface Dice."""
+"""Tolerances of surface Dice, in pixels."""
 
 
-def dice_score(truth: np.ndarray, drawn: np.ndarray) -> float:
-    """Dice of two masks `(height, width)`, not 0 is nerve; 1 for empty against empty."""
-    truth, drawn = truth != 0, drawn != 0
-    total = truth.sum() + drawn.sum()
-    return float(2 * (truth & drawn).sum() / total) if total else 1.0
+def dice_score(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The Dice coefficient of two masks.
+
+    Args:
+        truth: `(height, width)`, the true mask; not 0 is nerve.
+        predicted: `(height, width)`, the predicted mask; not 0 is nerve.
+
+    Returns:
+        The Dice, 0..1; 1 if both masks are empty.
+
+    Example:
+        >>> dice_score(np.array([[1, 1, 0]]), np.array([[1, 0, 0]]))
+        0.6666666666666666
+    """
+    truth, predicted = truth != 0, predicted != 0
+    total = truth.sum() + predicted.sum()
+    return float(2 * (truth & predicted).sum() / total) if total else 1.0
 
 
 class Outlines(NamedTuple):
-    """How well the outlines of two masks agree, in numbers equal to those of MONAI 1.6.
+    """How well the outlines of two masks agree. The numbers are equal to those of MONAI 1.6.
 
-    An outline is those pixels of a mask of which a direct neighbour (left, right, above, below) is
-    not of it, or lies outside the frame.
+    A pixel of a mask belongs to its outline if a direct neighbour (left, right, above or below) is
+    not in the mask, or is outside the frame.
 
     Attributes:
-        hausdorff_95: in pixels; of the distances from one outline's pixels to the other the 95th
-            percentile, of those from the other to the one too, and of these two the larger (as
-            also DeepMind's surface-distance and Metrics Reloaded take it). NaN where a mask is
-            empty.
-        surface_distance: the mean of all of these distances (average symmetric surface distance),
-            in pixels; NaN where a mask is empty.
-        surface_dice_2: share of both outlines' pixels that lie within 2 pixels of the other
-            (normalised surface Dice), 0..1; 0 where one mask is empty, NaN where both are.
+        hausdorff_95: float, pixels. The 95th percentile of the distances from each pixel of one
+            outline to the other outline is computed in both directions, and the larger one is
+            taken, as in DeepMind's surface-distance and Metrics Reloaded. NaN if a mask is empty.
+        surface_distance: float, pixels. The mean of all these distances (average symmetric surface
+            distance). NaN if a mask is empty.
+        surface_dice_2: float, 0..1. The share of the pixels of both outlines that are within 2
+            pixels of the other outline (normalised surface Dice). 0 if one mask is empty, NaN if
+            both are.
         surface_dice_5: the same within 5 pixels.
 
     Reference:
@@ -45,27 +57,33 @@ class Outlines(NamedTuple):
     surface_dice_5: float
 
 
-def outline_distances(truth: np.ndarray, drawn: np.ndarray) -> Outlines:
+def outline_distances(truth: np.ndarray, predicted: np.ndarray) -> Outlines:
     """Compares the outlines of two masks.
 
     Args:
-        truth: `(height, width)`, not 0 is nerve.
-        drawn: the same.
+        truth: `(height, width)`, the true mask; not 0 is nerve.
+        predicted: `(height, width)`, the predicted mask; not 0 is nerve.
+
+    Returns:
+        Distances and surface Dice.
     """
-    truth, drawn = truth != 0, drawn != 0
-    if not truth.any() or not drawn.any():
-        surface_dice = 0.0 if truth.any() or drawn.any() else np.nan
+    truth, predicted = truth != 0, predicted != 0
+    if not truth.any() or not predicted.any():
+        surface_dice = 0.0 if truth.any() or predicted.any() else np.nan
         return Outlines(np.nan, np.nan, surface_dice, surface_dice)
-    rows, columns = np.nonzero(truth | drawn)
+    rows, columns = np.nonzero(truth | predicted)
     window = (
         slice(max(rows.min() - 1, 0), rows.max() + 2),
         slice(max(columns.min() - 1, 0), columns.max() + 2),
     )
-    one, other = (mask[window] & ~binary_erosion(mask[window]) for mask in (truth, drawn))
-    there, back = distance_transform_edt(~other)[one], distance_transform_edt(~one)[other]
-    apart = np.concatenate([there, back])
+    true_outline, predicted_outline = (
+        mask[window] & ~binary_erosion(mask[window]) for mask in (truth, predicted)
+    )
+    from_true = distance_transform_edt(~predicted_outline)[true_outline]
+    from_predicted = distance_transform_edt(~true_outline)[predicted_outline]
+    distances = np.concatenate([from_true, from_predicted])
     return Outlines(
-        float(max(np.percentile(there, 95), np.percentile(back, 95))),
-        float(apart.mean()),
-        *(float((apart <= most).mean()) for most in _TOLERANCES),
+        float(max(np.percentile(from_true, 95), np.percentile(from_predicted, 95))),
+        float(distances.mean()),
+        *(float((distances <= tolerance).mean()) for tolerance in _TOLERANCES),
     )

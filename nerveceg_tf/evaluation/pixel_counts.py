@@ -1,4 +1,4 @@
-"""What is left of predictions once pixels are counted: enough to score any thresholds."""
+"""Pixel counts of predictions, which are enough to compute the Dice at any thresholds."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from nerveceg_tf.runs.thresholds import LEVELS, levels, threshold_level
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """All that a search for thresholds needs to know of `n` frames, whatever their sizes.
+    """The pixel counts of `n` frames of any sizes, for a search for thresholds.
 
     Attributes:
-        subjects: str `(n,)`, the person scanned; `""` if unknown.
-        presence: float `(n,)`, what the gate said; 1 everywhere without a gate.
-        truth: int `(n,)`, pixels of the true mask.
-        drawn: int `(n, 256)`, pixels whose probability is at least `level / 255`.
-        overlap: int `(n, 256)`, those of them that are true.
-        pixels: int `(n,)`, pixels of the frame.
+        subjects: str `(n,)`, subject of the frame; `""` if unknown.
+        presence: float `(n,)`, presence that the gate predicts, 0..1; 1 without a gate.
+        truth: int `(n,)`, number of pixels of the true mask.
+        predicted: int `(n, 256)`, number of pixels with a probability of at least `level / 255`.
+        overlap: int `(n, 256)`, number of those pixels that are in the true mask.
+        pixels: int `(n,)`, number of pixels of the frame.
     """
 
     subjects: np.ndarray
     presence: np.ndarray
     truth: np.ndarray
-    drawn: np.ndarray
+    predicted: np.ndarray
     overlap: np.ndarray
     pixels: np.ndarray
 
@@ -36,20 +36,23 @@ class FrameCounts:
 
     @property
     def present(self) -> np.ndarray:
-        """Whether each frame truly holds a nerve, bool `(n,)`."""
+        """Whether each frame has a nerve in its true mask, bool `(n,)`."""
         return self.truth > 0
 
     def dice(self, mask: float, area: float = 0.0) -> np.ndarray:
-        """Dice of each frame's mask whatever the gate says; 1 for empty against empty.
+        """Dice of each frame without the gate.
 
         Args:
-            mask: probability from which a pixel counts as nerve.
-            area: smallest share of the frame; less is taken for an empty mask.
+            mask: the mask threshold, 0..1.
+            area: the smallest area, as a share of the frame, 0..1. A smaller mask becomes empty.
+
+        Returns:
+            float `(n,)`, 0..1; 1 if both masks are empty.
         """
         level = threshold_level(mask)
-        drawn = self.drawn[:, level]
-        large = drawn >= area * self.pixels
-        total = self.truth + drawn * large
+        predicted = self.predicted[:, level]
+        large = predicted >= area * self.pixels
+        total = self.truth + predicted * large
         overlap = self.overlap[:, level] * large
         return np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1.0)
 
@@ -57,12 +60,18 @@ class FrameCounts:
 def with_ground_truth(
     predictions: Iterable[FramePrediction],
 ) -> Iterator[tuple[FramePrediction, np.ndarray]]:
-    """Each prediction with its frame's true mask, uint8 `(height, width)`, 0 or 1.
+    """Adds the true masks to predictions.
 
-    A prediction without a mask, as from a gate alone, is given one of zeros.
+    If a prediction has no mask, because the run has only a gate, it gets a mask of zeros.
+
+    Args:
+        predictions: predictions of labelled frames.
+
+    Yields:
+        Each prediction and the true mask of its frame, uint8 `(height, width)`, 0 or 1.
 
     Raises:
-        RunError: the model gave something that is no number.
+        RunError: the output of the model is NaN or infinite.
         FrameError: a mask cannot be read.
     """
     for frame, image, presence, probability in predictions:
@@ -70,35 +79,44 @@ def with_ground_truth(
         if probability is None:
             probability = np.zeros(image.shape, np.float32)
         if not np.isfinite(presence) or not np.isfinite(probability).all():
-            raise RunError(f"{frame.image}: the model's answer is no number (NaN); train it again")
+            raise RunError(
+                f"{frame.image}: the model's output is not a number (NaN); train it again"
+            )
         yield FramePrediction(frame, image, presence, probability), truth
 
 
-def count_pixels(answers: Iterable[tuple[FramePrediction, np.ndarray]]) -> FrameCounts:
-    """Counts the pixels of predictions whose masks were drawn whatever the gate said.
+def count_pixels(labelled: Iterable[tuple[FramePrediction, np.ndarray]]) -> FrameCounts:
+    """Counts the pixels of ungated predictions.
 
     Args:
-        answers: as from `with_ground_truth`.
+        labelled: predictions of `predict_ungated` with their true masks, as returned by
+            `with_ground_truth`.
+
+    Returns:
+        The counts of all frames.
     """
     rows = []
-    for (frame, _, presence, probability), truth in answers:
-        drawn, overlap = count_levels(probability, truth)
-        row = (frame.subject or "", presence, int(truth.sum()), drawn, overlap, truth.size)
+    for (frame, _, presence, probability), truth in labelled:
+        predicted, overlap = count_levels(probability, truth)
+        row = (frame.subject or "", presence, int(truth.sum()), predicted, overlap, truth.size)
         rows.append(row)
     columns = zip(*rows, strict=True)
     return FrameCounts(*(np.array(column) for column in columns))
 
 
 def count_levels(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels at or above each of 256 levels of probability: all of them, and the true ones.
+    """Counts the pixels at or above each of 256 levels of probability.
 
     Args:
-        probability: float `(height, width)`, 0..1.
-        truth: `(height, width)`, not 0 is nerve.
+        probability: float `(height, width)`, nerve probability per pixel, 0..1.
+        truth: `(height, width)`, the true mask; not 0 is nerve.
+
+    Returns:
+        Two arrays, int `(256,)`, with the number of pixels of the frame, and of the true mask.
     """
-    of_pixels = levels(probability)
-    everything, true = (
+    pixel_levels = levels(probability)
+    in_frame, in_truth = (
         np.bincount(chosen.ravel(), minlength=LEVELS)[::-1].cumsum()[::-1]
-        for chosen in (of_pixels, of_pixels[truth != 0])
+        for chosen in (pixel_levels, pixel_levels[truth != 0])
     )
-    return everything, true
+    return in_frame, in_truth

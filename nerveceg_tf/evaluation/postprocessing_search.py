@@ -1,4 +1,4 @@
-"""What each step that mends masks gains, and which of them are worth taking."""
+"""Measures how much each post-processing step gains, and chooses the steps that are worth it."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,18 +12,18 @@ from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, levels
 
-_WORTH = 0.001  # Kaggle Dice below which a step is not worth its time
+_MIN_GAIN = 0.001  # Kaggle Dice; a step with a smaller gain is not worth its time
 
 
 @dataclass(frozen=True)
 class CompressedPrediction:
-    """A prediction that takes little memory, for a second look once thresholds are chosen.
+    """A prediction in little memory. It is used again when the thresholds are chosen.
 
     Attributes:
-        presence: what the gate said.
-        probability: the mask's levels, compressed.
-        truth: the true mask, compressed.
-        shape: height and width.
+        presence: presence that the gate predicts, 0..1.
+        probability: the levels of the mask probability, uint8, compressed by zlib.
+        truth: the true mask, uint8, compressed by zlib.
+        shape: height and width of the frame.
     """
 
     presence: float
@@ -35,12 +35,22 @@ class CompressedPrediction:
     def from_prediction(
         cls, prediction: FramePrediction, truth: np.ndarray
     ) -> "CompressedPrediction":
-        """Packs a prediction whose mask was drawn whatever the gate said, and the true mask."""
+        """Compresses an ungated prediction and its true mask.
+
+        Args:
+            prediction: a prediction of `predict_ungated`, with a mask.
+            truth: uint8 `(height, width)`, the true mask, 0 or 1.
+        """
         packed = (zlib.compress(x.tobytes(), 1) for x in (levels(prediction.mask), truth))
         return cls(prediction.presence, *packed, truth.shape)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mask's levels 0..255, and the true mask 0 or 1, uint8 `(height, width)`."""
+        """Decompresses the arrays.
+
+        Returns:
+            Two arrays, uint8 `(height, width)`, with the levels of the mask (0..255) and the true
+            mask (0 or 1).
+        """
         level, truth = (
             np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.shape)
             for packed in (self.probability, self.truth)
@@ -48,29 +58,45 @@ class CompressedPrediction:
         return level, truth
 
     def masks(self, postprocess: MaskPostprocessor) -> tuple[np.ndarray, np.ndarray]:
-        """The mask that it makes, and the true one, bool `(height, width)`."""
+        """The predicted and the true mask.
+
+        Args:
+            postprocess: applied to the prediction.
+
+        Returns:
+            Two arrays, bool `(height, width)`.
+        """
         level, truth = self.unpack()
         return postprocess(self.presence, level / np.float64(LEVELS - 1)), truth > 0
 
 
 def collect_compressed(
-    answers: Iterable[tuple[FramePrediction, np.ndarray]], kept: list[CompressedPrediction]
+    labelled: Iterable[tuple[FramePrediction, np.ndarray]],
+    collected: list[CompressedPrediction],
 ) -> Iterator[tuple[FramePrediction, np.ndarray]]:
-    """Passes predictions with their true masks on, and packs each into `kept`."""
-    for prediction, truth in answers:
-        kept.append(CompressedPrediction.from_prediction(prediction, truth))
+    """Compresses predictions into a list, and passes them on.
+
+    Args:
+        labelled: predictions with their true masks, as returned by `with_ground_truth`.
+        collected: the list; a compressed copy of each prediction is appended.
+
+    Yields:
+        The same pairs.
+    """
+    for prediction, truth in labelled:
+        collected.append(CompressedPrediction.from_prediction(prediction, truth))
         yield prediction, truth
 
 
 @dataclass(frozen=True)
 class StepGain:
-    """What one step gains by itself.
+    """The gain of one post-processing step.
 
     Attributes:
-        name: of the step, in `STEPS`.
-        kaggle_dice: how much the mean over all frames rises.
-        nerve_dice: how much the mean over the frames with a nerve rises.
-        taken: whether it was worth taking after those before it.
+        name: name of the step, a key of `nerveceg_tf.inference.postprocess.STEPS`.
+        kaggle_dice: gain in mean Dice over all frames, with this step alone.
+        nerve_dice: gain in mean Dice over the frames with a nerve, with this step alone.
+        taken: whether the step was chosen, because it gains after the steps chosen before it.
     """
 
     name: str
@@ -82,29 +108,33 @@ class StepGain:
 def choose_postprocessing(
     pairs: Sequence[tuple[np.ndarray, np.ndarray]], shapes: ShapeModel
 ) -> tuple[list[StepGain], float]:
-    """Measures every step by itself, and takes those that still gain after the ones before.
+    """Measures each post-processing step by itself, and chooses steps one after the other.
+
+    A step is chosen if it gains at least .001 Kaggle Dice after the steps that were chosen before.
 
     Args:
-        pairs: drawn and true masks, bool `(height, width)`, of the validation frames.
-        shapes: for the step `shape`.
+        pairs: predicted and true masks of the validation frames, bool `(height, width)`.
+        shapes: the shape model for the step `shape`.
 
     Returns:
-        The steps, and the mean Kaggle Dice with all that were taken.
+        The gain of each step, and the mean Kaggle Dice with all chosen steps.
     """
     nerve = np.array([truth.any() for _, truth in pairs])
 
-    def scored(postprocessing: tuple[str, ...]) -> np.ndarray:
-        maker = MaskPostprocessor(replace(Thresholds(), postprocessing=postprocessing), shapes)
-        return np.array([dice_score(truth, maker.apply_steps(drawn)) for drawn, truth in pairs])
+    def dice_with(steps: tuple[str, ...]) -> np.ndarray:
+        postprocess = MaskPostprocessor(replace(Thresholds(), postprocessing=steps), shapes)
+        return np.array(
+            [dice_score(truth, postprocess.apply_steps(predicted)) for predicted, truth in pairs]
+        )
 
-    plain = scored(())
-    best, taken, gains = plain.mean(), (), []
+    without = dice_with(())
+    best, chosen, gains = without.mean(), (), []
     for name in STEPS:
-        gain = scored((name,)) - plain
-        together = scored((*taken, name)).mean()
-        is_taken = bool(together - best >= _WORTH)
-        if is_taken:
-            best, taken = together, (*taken, name)
-        on_nerves = float(gain[nerve].mean()) if nerve.any() else 0.0
-        gains.append(StepGain(name, float(gain.mean()), on_nerves, is_taken))
+        gain = dice_with((name,)) - without
+        score = dice_with((*chosen, name)).mean()
+        is_chosen = bool(score - best >= _MIN_GAIN)
+        if is_chosen:
+            best, chosen = score, (*chosen, name)
+        nerve_gain = float(gain[nerve].mean()) if nerve.any() else 0.0
+        gains.append(StepGain(name, float(gain.mean()), nerve_gain, is_chosen))
     return gains, float(best)

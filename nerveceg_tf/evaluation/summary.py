@@ -1,4 +1,4 @@
-"""From the scores of frames to those of a run: means, baselines, intervals, subjects."""
+"""Summarises the scores of frames: means, baselines, confidence intervals, subjects."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,39 +18,43 @@ NAMES = (
 
 
 def summarise(scores: FrameScores) -> dict:
-    """The scores that `evaluate` describes, from those of its frames.
+    """Computes the scores of a run from the scores of frames.
 
     Args:
-        scores: of the frames.
+        scores: the scores of the frames.
+
+    Returns:
+        A dict with the score keys that `evaluate` lists.
     """
     present, stages = scores.present, scores.stages
-    each = {"all_empty_dice": (~present).astype(float)}
+    per_frame = {"all_empty_dice": (~present).astype(float)}
     means: dict[str, partial] = {}
     if "segmenter" in stages:
-        each |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
+        per_frame |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
         if not np.isnan(scores.ungated_tuned_dice).any():
-            each["ungated_tuned_dice"] = scores.ungated_tuned_dice
+            per_frame["ungated_tuned_dice"] = scores.ungated_tuned_dice
         means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
         for name in OUTLINES:
             values = getattr(scores, name)
             means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
-    means |= {name: partial(_mean, values) for name, values in each.items()}
+    means |= {name: partial(_mean, values) for name, values in per_frame.items()}
     if "gate" in stages:
         _, rank = np.unique(scores.presence, return_inverse=True)
         means["gate_auc"] = partial(_auc, present, rank)
-        hit = scores.passed.astype(float)
-        means["gate_sensitivity"] = partial(_mean, hit, chosen=present)
-        means["gate_specificity"] = partial(_mean, 1 - hit, chosen=~present)
+        passed = scores.passed.astype(float)
+        means["gate_sensitivity"] = partial(_mean, passed, chosen=present)
+        means["gate_specificity"] = partial(_mean, 1 - passed, chosen=~present)
     strongest = None
     if len(stages) == 2:
-        strongest = max((name for name in BASELINES if name in each), key=lambda n: each[n].mean())
-        means["gain"] = partial(_mean, scores.dice - each[strongest])
-    once = np.ones(len(scores))
+        known = (name for name in BASELINES if name in per_frame)
+        strongest = max(known, key=lambda name: per_frame[name].mean())
+        means["gain"] = partial(_mean, scores.dice - per_frame[strongest])
+    ones = np.ones(len(scores))
     intervals = bootstrap(scores.subject, means)
     bounds = intervals.get("gain")
     return {
         **dict.fromkeys(NAMES),
-        **{name: mean(once) for name, mean in means.items()},
+        **{name: mean(ones) for name, mean in means.items()},
         "distance_frames": int((~np.isnan(scores.hausdorff_95)).sum()),
         "surface_dice_frames": int((~np.isnan(scores.surface_dice_2)).sum()),
         "gate_helps": None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0,
@@ -88,17 +92,18 @@ def _mean(
 
 
 def _auc(present: np.ndarray, rank: np.ndarray, weights: np.ndarray) -> float | None:
-    """The share of pairs, one frame with a nerve and one without, that presence puts in order.
+    """The area under the ROC curve: the share of pairs (a frame with a nerve and one without) that
+    presence puts in the right order.
 
-    scikit-learn's `roc_auc_score` gives the same, and takes a hundred times as long to check what
-    it is given: seconds for all draws of an interval.
+    scikit-learn's `roc_auc_score` gives the same result. It takes a hundred times as long, because
+    it checks its arguments each time; that would be seconds for each interval.
 
     Args:
         present: bool `(n,)`.
-        rank: int `(n,)`, of presence; frames of one presence share one.
-        weights: how often each frame counts.
+        rank: int `(n,)`, rank of presence; equal presences have the same rank.
+        weights: float `(n,)`, how often each frame counts.
     """
     with_nerve, without = (np.bincount(rank, weights * kind) for kind in (present, ~present))
     pairs = with_nerve.sum() * without.sum()
-    in_order = with_nerve @ (without.cumsum() - without / 2)  # of two equal ones, half
+    in_order = with_nerve @ (without.cumsum() - without / 2)  # a tie counts half
     return float(in_order / pairs) if pairs else None

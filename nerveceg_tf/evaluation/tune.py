@@ -1,4 +1,4 @@
-"""The gate's threshold, the mask's and the smallest area, chosen together on validation frames."""
+"""Chooses the thresholds of gate and mask and the smallest area together, on validation frames."""
 
 import warnings
 from collections.abc import Sequence
@@ -30,15 +30,16 @@ from nerveceg_tf.utils.progress import track
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What `tune` found.
+    """The result of `tune`.
 
     Attributes:
-        grid: what was searched.
-        ungated_grid: the same for the strongest baseline, the segmenter ungated_grid with a mask threshold and a
-            smallest area of its own.
-        calibration: the gate's; `None` where the frames do not allow one.
-        steps: what each postprocessing step gains, and whether it was taken; empty if not asked for.
-        score: the mean Kaggle Dice by all that was chosen.
+        grid: the scores of all combinations of thresholds, and the chosen ones.
+        ungated_grid: the same for the segmenter without the gate, with its own mask threshold and
+            smallest area. It is the strongest baseline.
+        calibration: calibration of the gate; `None` without a gate, or if the frames do not allow
+            it.
+        steps: gain of each post-processing step; empty without `tune_postprocessing`.
+        score: mean Kaggle Dice on the validation frames, with everything that was chosen.
     """
 
     grid: ThresholdGrid
@@ -51,22 +52,33 @@ class TuningResult:
 def tune(
     run: Run, data: Path | None = None, fixes: Path | None = None, tune_postprocessing: bool = False
 ) -> TuningResult:
-    """Chooses a run's thresholds on its validation frames, and writes them to `thresholds.json`.
+    """Chooses a run's thresholds on its validation frames, and writes them to the run folder.
+
+    The thresholds of gate and mask and the smallest area are chosen together, for the best mean
+    Kaggle Dice. They are written to `thresholds.json`, and all scores to `threshold_search.json`.
 
     Args:
         run: a run with a segmenter.
-        data: folder of its frames; by default the one it was trained on.
-        fixes: how to mend the frames, as for the training.
-        tune_postprocessing: also measure the steps that mend masks, and take those that gain. The shapes of
-            nerves are learned from the run's training frames in `data`.
+        data: folder of its frames; `None` for the folder that it was trained on.
+        fixes: file of corrections to the data, as for the training.
+        tune_postprocessing: also measure the post-processing steps, and choose those that gain.
+            The shape model is learned from the run's training frames in `data`.
+
+    Returns:
+        The chosen thresholds, and the scores of all others.
 
     Raises:
-        RunError: the run has no segmenter, or frames that are needed are not found.
+        RunError: the run has no segmenter, or the folder does not have the frames that are needed.
+        FrameError: a frame or a mask cannot be read.
+
+    Example:
+        >>> result = tune(Run("runs/a"))  # doctest: +SKIP
+        >>> result.grid.best_thresholds  # doctest: +SKIP
     """
     if "segmenter" not in run.stages:
-        raise RunError(f"{run.path}: has no segmenter, whose masks thresholds are tuned on")
-    found, _, _ = find_fixed_frames(data or run.data, fixes)
-    subsets = frames_by_subset(run, found)
+        raise RunError(f"{run.path}: has no segmenter; only masks can be tuned")
+    frames, _, _ = find_fixed_frames(data or run.data, fixes)
+    subsets = frames_by_subset(run, frames)
     for subset in ("validation", "train") if tune_postprocessing else ("validation",):
         if not subsets[subset]:
             raise no_frames(run, subset, subsets)
@@ -76,31 +88,37 @@ def tune(
 def tune_on(
     run: Run, validation: Sequence[Frame], training: Sequence[Frame] | None = None
 ) -> TuningResult:
-    """The same on given frames.
+    """As `tune`, on given frames.
 
     Args:
-        run: a run with a segmenter. Thresholds that it has and that cannot be read are removed.
-        validation: frames to choose on.
-        training: frames to learn shapes from; `None` to measure no postprocessing.
+        run: a run with a segmenter. If its `thresholds.json` is damaged, it is deleted.
+        validation: frames on which the thresholds are chosen.
+        training: frames for the shape model; `None` to leave post-processing out.
+
+    Returns:
+        The chosen thresholds, and the scores of all others.
+
+    Raises:
+        RunError: no frame has a nerve, or the run cannot be loaded.
+        FrameError: a frame or a mask cannot be read.
     """
     run.forget_damaged_thresholds()
-    kept: list[CompressedPrediction] = []
-    answers = with_ground_truth(predict_ungated(run, validation))
-    counts = count_pixels(collect_compressed(answers, kept) if training else answers)
+    compressed: list[CompressedPrediction] = []
+    labelled = with_ground_truth(predict_ungated(run, validation))
+    counts = count_pixels(collect_compressed(labelled, compressed) if training else labelled)
     grid, ungated_grid = grid_search(counts, _gates(run, counts)), grid_search(counts, NO_GATE)
     calibration = None
     if "gate" in run.stages:
         calibration = calibrate(counts.presence, counts.present)
-    choice, steps, postprocessing = grid.best_thresholds, [], ()
+    thresholds, steps, postprocessing = grid.best_thresholds, [], ()
     score = float(grid.score[grid.best_index])
     shapes = ShapeModel.fit(_nerve_masks(training)) if training else None
     if shapes:
-        postprocess = MaskPostprocessor(choice)
-        steps, score = choose_postprocessing([k.masks(postprocess) for k in kept], shapes)
+        postprocess = MaskPostprocessor(thresholds)
+        steps, score = choose_postprocessing([c.masks(postprocess) for c in compressed], shapes)
         postprocessing = tuple(step.name for step in steps if step.taken)
         if "shape" in postprocessing:
             shapes.save(run.path / SHAPES)
-    alone = ungated_grid.best_thresholds
     search = {
         "presence": grid.presence.tolist(),
         "mask": grid.mask.tolist(),
@@ -112,13 +130,13 @@ def tune_on(
     run.write(
         "thresholds.json",
         {
-            **vars(choice),
+            **vars(thresholds),
             "postprocessing": postprocessing,
             "score": score,
             "tolerance": grid.tolerance,
             "frames": len(counts),
             "ungated_tuned": {
-                **vars(alone),
+                **vars(ungated_grid.best_thresholds),
                 "score": float(ungated_grid.score[ungated_grid.best_index]),
             },
             "calibration": vars(calibration) if calibration else None,
@@ -129,21 +147,21 @@ def tune_on(
 
 
 def _gates(run: Run, counts: FrameCounts) -> Sequence[float]:
-    """The gate's thresholds to try, if its frames allow a choice.
+    """The gate's thresholds to try; only the default if the frames do not allow a choice.
 
     Raises:
-        RunError: no frame holds a nerve.
+        RunError: no frame has a nerve.
     """
     if not counts.present.any():
         raise RunError(
-            f"{run.path}: no validation frame holds a nerve, so no threshold can be chosen; train"
+            f"{run.path}: no validation frame has a nerve, so no threshold can be chosen; train"
             " on more subjects"
         )
     if "gate" not in run.stages:
         return NO_GATE
     if counts.present.all():
         warnings.warn(
-            f"{run.path}: every validation frame holds a nerve, which says nothing of the gate; its"
+            f"{run.path}: every validation frame has a nerve, so the gate cannot be tuned; its"
             " threshold stays at .5",
             NervecegWarning,
             stacklevel=3,

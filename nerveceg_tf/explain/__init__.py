@@ -1,6 +1,6 @@
-"""Why the gate said what it said, and why the segmenter drew what it drew.
+"""Explanations of predictions: which parts of a frame the gate or the segmenter depends on.
 
-Every function takes a model and frames, and gives float maps in the frames' own size.
+Every function takes a model and frames, and returns float maps in the size of the frames.
 """
 
 from nerveceg_tf.explain.attention import attention_maps

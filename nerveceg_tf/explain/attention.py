@@ -1,4 +1,4 @@
-"""What an Attention U-Net looks at."""
+"""The attention of an Attention U-Net."""
 
 import keras
 import numpy as np
@@ -9,14 +9,15 @@ from nerveceg_tf.models.resize_layer import resize
 
 
 def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The coefficients by which an Attention U-Net weights its skips, in the frames' size.
+    """Computes the attention coefficients of an Attention U-Net's skip connections.
 
     Args:
-        model: an `AttentionUNet` or `R2AttentionUNet`, or a `NerveCeg` that draws with one.
+        model: an `AttentionUNet` or `R2AttentionUNet`, or a `NerveCeg` with one as segmenter.
         images: `(b, height, width, 1)`, gray 0..255, of any size.
 
     Returns:
-        float32 `(b, height, width, 4)`, 0..1, of the levels from the finest to the coarsest.
+        float32 `(b, height, width, 4)`, 0..1, in the size of the images. The last axis is the level
+        of the skip connection, from the finest to the coarsest.
 
     Raises:
         ModelError: the segmenter has no attention.
@@ -25,14 +26,14 @@ def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
         Oktay et al.: Attention U-Net (MIDL 2018), https://arxiv.org/abs/1804.03999
     """
     segmenter = get_segmenter(model)
-    known = {layer.name for layer in segmenter.layers}
+    existing = {layer.name for layer in segmenter.layers}
     names = [f"attention_{level}_coefficients" for level in range(1, 5)]
-    if not known.issuperset(names):
+    if not existing.issuperset(names):
         raise ModelError(
             f"{segmenter.name}: has no attention to show; take attention_unet or r2_attention_unet"
         )
     outputs = [segmenter.get_layer(name).output for name in names]
-    found = keras.Model(segmenter.inputs[0], outputs)(
+    levels = keras.Model(segmenter.inputs[0], outputs)(
         resize_to_input(segmenter, images), training=False
     )
-    return np.concatenate([resize(level, images.shape[1:3]).numpy() for level in found], axis=-1)
+    return np.concatenate([resize(level, images.shape[1:3]).numpy() for level in levels], axis=-1)

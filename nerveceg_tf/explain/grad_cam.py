@@ -1,4 +1,4 @@
-"""Grad-CAM: which features raise the answer, and where they are."""
+"""Grad-CAM: which features raise the output of a model, and where in the frame they are."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,21 +18,29 @@ from nerveceg_tf.models.resize_layer import resize
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -> np.ndarray:
-    """Where the features lie that speak for a nerve.
+    """Shows where the features are that raise the presence of a nerve.
 
-    The features of a layer, each weighted by the mean of its gradient over the frame, added up; what
-    speaks against a nerve is left out.
+    The map is the sum of a layer's features, each weighted by the mean of its gradient over the
+    frame. Negative values become 0.
 
     Args:
         model: a gate, a `SharedGate`, or a `NerveCeg`, whose gate is explained.
         images: `(b, height, width, 1)`, gray 0..255, of any size.
-        layer: name of the layer; the one that the gate pools by default.
+        layer: name of the layer; by default the layer before the gate's pooling.
 
     Returns:
-        float32 `(b, height, width, 1)`, 0 or more.
+        float32 `(b, height, width, 1)`, 0 or more, without a unit.
 
     Raises:
-        ModelError: there is no such layer, or the model is no gate.
+        ModelError: the layer does not exist, or the model is not a gate.
+
+    Example:
+        >>> image = keras.Input((16, 16, 1))
+        >>> features = keras.layers.Conv2D(2, 3, activation="relu")(image)
+        >>> pooled = keras.layers.GlobalAveragePooling2D()(features)
+        >>> gate = keras.Model(image, keras.layers.Dense(1, activation="sigmoid")(pooled))
+        >>> grad_cam(gate, np.zeros((2, 32, 48, 1), np.float32)).shape
+        (2, 32, 48, 1)
 
     Reference:
         Selvaraju et al.: Grad-CAM (ICCV 2017), https://arxiv.org/abs/1610.02391
@@ -44,7 +52,18 @@ def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -
 def grad_cam_plus_plus(
     model: keras.Model, images: np.ndarray, layer: str | None = None
 ) -> np.ndarray:
-    """As `grad_cam`, with weights that do not favour what is large over what is there twice.
+    """Computes Grad-CAM with weights that treat small and large features alike.
+
+    Args:
+        model: as for `grad_cam`.
+        images: as for `grad_cam`.
+        layer: as for `grad_cam`.
+
+    Returns:
+        As `grad_cam`.
+
+    Raises:
+        ModelError: as for `grad_cam`.
 
     Reference:
         Chattopadhay et al.: Grad-CAM++ (WACV 2018), https://arxiv.org/abs/1710.11063
@@ -62,17 +81,21 @@ def seg_grad_cam(
     layer: str | None = None,
     where: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Where the features lie that made a segmenter draw.
+    """Shows where the features are that raise the mask of a segmenter.
 
     Args:
         model: a segmenter, a `SharedGate`, or a `NerveCeg`, whose segmenter is explained.
         images: as for `grad_cam`.
-        layer: name of the layer; the last of the smallest size by default, where most is seen.
-        where: `(b, height, width, 1)`, 0 or 1: the pixels to explain; by default those that the
-            segmenter draws at .5. Where there are none the map is 0.
+        layer: name of the layer; by default the last layer of the smallest size, which sees the
+            largest part of the frame.
+        where: `(b, height, width, 1)`, 0 or 1: the pixels to explain. By default those with a mask
+            probability of at least 0.5. If there are none, the map is 0.
 
     Returns:
         As `grad_cam`.
+
+    Raises:
+        ModelError: the layer does not exist, or the model is not a segmenter.
 
     Reference:
         Vinogradova, Dibrov, Myers: Towards Interpretable Semantic Segmentation via
@@ -81,57 +104,62 @@ def seg_grad_cam(
     segmenter = get_segmenter(model)
     small = resize_to_input(segmenter, images)
     if where is None:
-        wanted = tf.fill((*small.shape[:3], 1), -1.0)
+        selected = tf.fill((*small.shape[:3], 1), -1.0)
     else:
-        wanted = resize(tf.cast(where, tf.float32), small.shape[1:3])
-    features, gradients = _segmenter_gradients(segmenter, layer)(small, wanted)
+        selected = resize(tf.cast(where, tf.float32), small.shape[1:3])
+    features, gradients = _segmenter_gradients(segmenter, layer)(small, selected)
     return _map(features, tf.reduce_mean(gradients, (1, 2), keepdims=True), images.shape[1:3])
 
 
 def _gate_features_and_gradients(
     model: keras.Model, images: np.ndarray, layer: str | None
 ) -> tuple:
-    """Features, gradients of the logit by them, and the size of the frames."""
+    """Features of a layer, gradients of the logit by them, and the size of the frames."""
     gate = get_gate(model)
     return *_gate_gradients(gate, layer)(resize_to_input(gate, images)), images.shape[1:3]
 
 
-# Compiled once for a model and a layer; weights are read anew each time.
+# Compiled once for a model and a layer; weights are read again in each call.
 @lru_cache(maxsize=8)
 def _gate_gradients(gate: keras.Model, layer: str | None) -> Callable:
-    features = feature_map(gate, layer, smallest=False, name="presence")
-    model = keras.Model(gate.inputs[0], [features, get_logit(gate, "presence")])
+    output = feature_map(gate, layer, smallest=False, name="presence")
+    model = keras.Model(gate.inputs[0], [output, get_logit(gate, "presence")])
 
     @tf.function(input_signature=[tf.TensorSpec((None, *gate.input_shape[1:]))])
     def gradients(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
-            found, logit = model(images, training=False)
-        return found, tape.gradient(logit, found)
+            features, logit = model(images, training=False)
+        return _as_float32(features, tape.gradient(logit, features))
 
     return gradients
 
 
 @lru_cache(maxsize=8)
 def _segmenter_gradients(segmenter: keras.Model, layer: str | None) -> Callable:
-    features = feature_map(segmenter, layer, smallest=True, name="mask")
-    model = keras.Model(segmenter.inputs[0], [features, get_logit(segmenter, "mask")])
+    output = feature_map(segmenter, layer, smallest=True, name="mask")
+    model = keras.Model(segmenter.inputs[0], [output, get_logit(segmenter, "mask")])
 
     shapes = (None, *segmenter.input_shape[1:]), (None, *segmenter.input_shape[1:3], 1)
 
     @tf.function(input_signature=[tf.TensorSpec(shape) for shape in shapes])
-    def gradients(images: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradients(images: tf.Tensor, selected: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
-            found, logit = model(images, training=False)
-            # Below 0: nobody said which pixels, so those that are drawn.
-            pixels = tf.where(wanted < 0, logit >= 0, wanted >= 0.5)
+            features, logit = model(images, training=False)
+            # Below 0: no pixels are selected, so those of the mask are explained.
+            pixels = tf.where(selected < 0, logit >= 0, selected >= 0.5)
             score = tf.reduce_sum(tf.where(pixels, logit, 0.0))
-        return found, tape.gradient(score, found)
+        return _as_float32(features, tape.gradient(score, features))
 
     return gradients
 
 
+def _as_float32(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Casts what mixed precision computed in 16 bits, whose sums would overflow."""
+    return tuple(tf.cast(tensor, tf.float32) for tensor in tensors)
+
+
 def _map(features: tf.Tensor, weights: tf.Tensor, size: tuple[int, int]) -> np.ndarray:
     weighted = tf.nn.relu(tf.reduce_sum(features * weights, axis=-1, keepdims=True))
-    return resize(tf.cast(weighted, tf.float32), size).numpy()
+    return resize(weighted, size).numpy()

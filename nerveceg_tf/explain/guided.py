@@ -1,4 +1,4 @@
-"""A copy of a gate whose activations let only positive gradients back."""
+"""A copy of a gate whose activations pass only positive gradients back."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,13 +11,15 @@ _GUIDED = ("relu", "relu6", "silu", "swish")
 
 @lru_cache(maxsize=4)
 def guided_copy(model: keras.Model) -> keras.Model:
-    """The same layers with the same answers; weights are to be set. Made once for a model."""
+    """Copies a gate, with the same outputs once its weights are set. Made once for a model."""
     return keras.models.clone_model(model, clone_function=_guided_layer)
 
 
 def _guided_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, keras.layers.ReLU):
-        return keras.layers.Activation(_guided(layer.call), name=layer.name)
+        return keras.layers.Activation(
+            _guided(layer.call), name=layer.name, dtype=layer.dtype_policy
+        )
     copy = type(layer).from_config(layer.get_config())
     activation = getattr(layer, "activation", None)
     if getattr(activation, "__name__", None) in _GUIDED:

@@ -1,15 +1,26 @@
-"""Maps as they are looked at."""
+"""Pictures of maps."""
 
 import cv2
 import numpy as np
 
 _BRIGHTEST = 99.5
-"""The percentile of a map that is drawn brightest: saliency is mostly a few far larger values."""
+"""The percentile of a map that is drawn brightest. A few values are often far larger."""
 
 
 def heatmap(values: np.ndarray) -> np.ndarray:
-    """A map as it is looked at: uint8 `(height, width)` of float `(height, width)`, whose sign does
-    not count, as bright as its own largest values."""
+    """Scales a map to gray values.
+
+    Args:
+        values: float `(height, width)`. The sign is ignored.
+
+    Returns:
+        uint8 `(height, width)`. The largest values of the map become 255.
+
+    Example:
+        >>> heatmap(np.array([[0.0, -1.0], [2.0, 2.0]]))
+        array([[  0, 127],
+               [255, 255]], dtype=uint8)
+    """
     strength = np.abs(values)
     brightest = np.percentile(strength, _BRIGHTEST) or strength.max()
     if not brightest:
@@ -18,8 +29,16 @@ def heatmap(values: np.ndarray) -> np.ndarray:
 
 
 def overlay_heatmap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map's colours over its frame, uint8 `(height, width, 3)`, blue-green-red."""
+    """Draws a map in colours over its frame.
+
+    Args:
+        image: uint8 `(height, width)`, gray.
+        values: float `(height, width)`. The sign is ignored.
+
+    Returns:
+        uint8 `(height, width, 3)`, in OpenCV's order blue, green, red.
+    """
     strength = heatmap(values)
     colours = cv2.applyColorMap(strength, cv2.COLORMAP_INFERNO)
-    share = (strength / 255 * 0.8)[..., None]
-    return (image[..., None] * (1 - share) + colours * share).astype(np.uint8)
+    opacity = (strength / 255 * 0.8)[..., None]
+    return (image[..., None] * (1 - opacity) + colours * opacity).astype(np.uint8)

@@ -1,7 +1,8 @@
-"""What is explained: the number before the sigmoid, and the layers that it depends on.
+"""The logit of a model, which is explained, and the layers that it depends on.
 
-A sure gate's probability has no gradient, so its logit is explained. It is worked out anew from the
-features before the last layer and that layer's own weights, so that nothing is copied.
+The logit is the number before the sigmoid. Near 0 and 1 a probability has almost no gradient, so
+the logit is explained instead. It is computed again from the features before the last layer and
+that layer's own weights, so nothing is copied.
 """
 
 from collections.abc import Callable
@@ -19,60 +20,107 @@ from nerveceg_tf.models.resize_layer import resize
 
 
 def get_gate(model: keras.Model) -> keras.Model:
-    """The gate of a `NerveCeg`, or the model itself."""
+    """Returns the gate of a `NerveCeg`, or the model itself."""
     return model.gate if isinstance(model, NerveCeg) else model
 
 
 def get_segmenter(model: keras.Model) -> keras.Model:
-    """The segmenter of a `NerveCeg`, its `SharedGate` where it has none, or the model itself."""
+    """Returns the segmenter (or the `SharedGate`) of a `NerveCeg`, or the model itself."""
     return (model.segmenter or model.gate) if isinstance(model, NerveCeg) else model
 
 
 def resize_to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Frames `(b, height, width, 1)` in the size, and with the channels, that a model takes."""
+    """Converts frames to the size and number of channels that a model takes.
+
+    Args:
+        model: a gate or a segmenter.
+        images: `(b, any, any, 1)`, gray 0..255.
+
+    Returns:
+        float32 `(b, height, width, channels)`.
+    """
     height, width, channels = model.input_shape[1:]
     return tf.repeat(resize(tf.cast(images, tf.float32), (height, width)), channels, axis=-1)
 
 
 def get_output(model: keras.Model, name: str):
-    """The output of a model that is called `name`, or its only or first one.
+    """Finds an output of a model.
+
+    Args:
+        model: a model with named outputs, with several, or with one.
+        name: of the output. Of outputs without names the first one is returned.
+
+    Returns:
+        The symbolic tensor.
 
     Raises:
-        ModelError: a model of named outputs has no such one.
+        ModelError: no output has this name.
     """
     if not isinstance(model.output, dict):
         return model.outputs[0]
     if name not in model.output:
-        raise ModelError(f"{model.name}: gives no {name}; pass a model that does")
+        raise ModelError(f"{model.name}: has no output {name}; pass a model that has")
     return model.output[name]
 
 
 def get_logit(model: keras.Model, name: str):
-    """The symbolic tensor whose sigmoid is a model's presence `(b, 1)` or mask `(b, h, w, 1)`.
+    """Builds the logit of an output.
+
+    Args:
+        model: a gate or a segmenter.
+        name: of the output, `"presence"` or `"mask"`.
+
+    Returns:
+        The symbolic tensor whose sigmoid is the presence `(b, 1)` or the mask `(b, h, w, 1)`.
 
     Raises:
         ModelError: the model does not end in a sigmoid.
     """
-    tensor = get_output(model, name)
-    layer = tensor._keras_history.operation
+    layer = _layer_of(model, get_output(model, name))
     while isinstance(layer, keras.layers.Activation) and _activation(layer) == "linear":
-        tensor = layer.input
-        layer = tensor._keras_history.operation
+        layer = _layer_of(model, layer.input)
     if _activation(layer) != "sigmoid":
         raise ModelError(f"{model.name}: does not end in a sigmoid, so {name} cannot be explained")
-    if isinstance(layer, keras.layers.Activation):
-        return layer.input
-    if isinstance(layer, keras.layers.Dense):
-        return ops.matmul(layer.input, layer.kernel) + layer.bias
-    return ops.conv(layer.input, layer.kernel, padding=layer.padding) + layer.bias
+    return _Logit(layer)(layer.input)
+
+
+class _Logit(keras.layers.Layer):
+    """What a layer computes before its activation, in float32, with the layer's own weights."""
+
+    def __init__(self, layer: keras.layers.Layer):
+        # Without autocast the weights stay float32 under a policy of mixed precision.
+        super().__init__(dtype="float32", autocast=False)
+        self.layer = layer
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        features = ops.cast(features, "float32")
+        if isinstance(self.layer, keras.layers.Activation):
+            return features
+        if isinstance(self.layer, keras.layers.Dense):
+            return ops.matmul(features, self.layer.kernel) + self.layer.bias
+        padding = self.layer.padding
+        return ops.conv(features, self.layer.kernel, padding=padding) + self.layer.bias
+
+
+def _layer_of(model: keras.Model, tensor) -> keras.layers.Layer | None:
+    """The layer of a model whose output a symbolic tensor is; `None` for a nested model's."""
+    return next((layer for layer in model.layers if layer.output is tensor), None)
 
 
 def gate_presence(gate: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What a gate or `SharedGate` says of frames `(b, height, width, 1)`: float32 `(b,)`."""
+    """Predicts presence by a gate or a `SharedGate`.
+
+    Args:
+        gate: the model.
+        images: `(b, height, width, 1)`, gray 0..255, of any size.
+
+    Returns:
+        float32 `(b,)`, 0..1.
+    """
     return np.asarray(_presence(gate)(resize_to_input(gate, images)))[:, 0]
 
 
-@lru_cache(maxsize=8)  # compiled once for a model, whose weights are read anew each time
+@lru_cache(maxsize=8)  # compiled once for a model; weights are read again in each call
 def _presence(gate: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     model = keras.Model(gate.inputs[0], get_output(gate, "presence"))
     return tf.function(
@@ -82,40 +130,41 @@ def _presence(gate: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def feature_map(model: keras.Model, layer: str | None, smallest: bool, name: str):
-    """The features that a map is drawn from: the output of a layer.
+    """Finds the features that a map is computed from: the output of a layer.
 
     Args:
         model: a gate or a segmenter.
-        layer: its name; `None` for the last one, or the last one of the smallest size.
-        smallest: which of the two.
-        name: the output that must depend on it.
+        layer: name of the layer; `None` for the default one.
+        smallest: whether the default is the last layer of the smallest size; if not, it is the last
+            layer of all.
+        name: the output of the model that must depend on the layer.
 
     Returns:
-        The layer's symbolic output `(b, h, w, c)`.
+        The symbolic output of the layer, `(b, h, w, c)`.
 
     Raises:
-        ModelError: there is no such layer; the message lists the last one of each size.
+        ModelError: there is no such layer. The message lists the last layer of each size.
     """
-    found = {
+    candidates = {
         x.name: x
         for x in keras.Model(model.inputs[0], get_output(model, name)).layers
         if _spatial(x) and not isinstance(x, keras.layers.InputLayer)
     }
-    last_of_size = {x.output.shape[1:3]: x for x in found.values()}
+    last_of_size = {x.output.shape[1:3]: x for x in candidates.values()}
     if layer is None:
-        if not found:
-            raise ModelError(f"{model.name}: has no layer of features to draw a map from")
-        least = min(last_of_size, key=lambda size: size[0] * size[1])
-        return (last_of_size[least] if smallest else list(found.values())[-1]).output
-    if layer not in found:
-        close = get_close_matches(layer, found, 2)
-        meant = f" (did you mean {' or '.join(close)}?)" if close else ""
-        ends = ", ".join(x.name for x in last_of_size.values())
+        if not candidates:
+            raise ModelError(f"{model.name}: has no layer of features to compute a map from")
+        size = min(last_of_size, key=lambda size: size[0] * size[1])
+        return (last_of_size[size] if smallest else list(candidates.values())[-1]).output
+    if layer not in candidates:
+        close = get_close_matches(layer, candidates, 2)
+        suggestion = f" (did you mean {' or '.join(close)}?)" if close else ""
+        last = ", ".join(x.name for x in last_of_size.values())
         raise ModelError(
-            f"--layer {layer}: {model.name} has no such layer of features{meant}; the last of each"
-            f" size are {ends}"
+            f"layer={layer}: {model.name} has no such layer of features{suggestion}; the last of"
+            f" each size are {last}"
         )
-    return found[layer].output
+    return candidates[layer].output
 
 
 def _activation(layer: keras.layers.Layer) -> str | None:

@@ -1,4 +1,4 @@
-"""The methods by the command line's names."""
+"""The methods by the names of the command line."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,18 +16,19 @@ from nerveceg_tf.explain.saliency import (
 
 
 class Method(NamedTuple):
-    """One way to explain.
+    """One method.
 
     Attributes:
-        title: what a picture says of it.
-        stage: `"gate"` or `"segmenter"`, which it explains.
-        explain: model and frames to maps.
-        layered: whether it can be drawn from another layer (`layer=`).
+        title: its caption in pictures.
+        stage: the stage that it explains, `"gate"` or `"segmenter"`.
+        compute_maps: the function, from a model and images `(b, height, width, 1)` to maps, float32
+            `(b, height, width, channels)`.
+        layered: whether the function has the argument `layer`.
     """
 
     title: str
     stage: str
-    explain: Callable[..., np.ndarray]
+    compute_maps: Callable[..., np.ndarray]
     layered: bool = False
 
 
@@ -41,4 +42,4 @@ METHODS: dict[str, Method] = {
     "seg-grad-cam": Method("Seg-Grad-CAM", "segmenter", seg_grad_cam, True),
     "attention": Method("attention", "segmenter", attention_maps),
 }
-"""By the command line's name."""
+"""The methods by the names of the command line."""

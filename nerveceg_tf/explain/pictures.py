@@ -1,4 +1,4 @@
-"""Explanations of frames as pictures, and as numbers."""
+"""Writes explanations as pictures and as arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,26 +19,33 @@ _WIDTH = 360
 
 
 def write_explanations(explainer: Explainer, frames: Sequence[Frame], folder: Path) -> None:
-    """Writes `NAME.png`, the frame and a picture of each map in a row, `maps/NAME.npz`, the maps
-    themselves by method, and `explained.json`, presence by frame, into an empty folder.
+    """Explains frames, and writes the results into an empty folder.
+
+    It writes for each frame `NAME.png`, the frame and its maps side by side, and `maps/NAME.npz`,
+    the maps by method; and for all frames `explained.json` with the presences.
+
+    Args:
+        explainer: the methods.
+        frames: frames on disk.
+        folder: the empty folder.
 
     Raises:
         FrameError: a frame cannot be read.
-        ModelError: a layer is not there.
+        ModelError: the layer of the explainer does not exist.
     """
     (folder / "maps").mkdir()
     gate, presence = explainer.models["gate"], {}
     loaded = map_frames(lambda frame, read: (frame, read()), frames)
     for frame, image in track(loaded, "explaining", len(frames)):
         batch = image[None, ..., None].astype(np.float32)
-        maps = {name: found[0] for name, found in explainer(batch).items()}
+        maps = {name: values[0] for name, values in explainer(batch).items()}
         np.savez_compressed(folder / "maps" / f"{frame.name}.npz", **maps)
         presence[frame.name] = None if gate is None else float(gate_presence(gate, batch)[0])
-        said = "frame" if gate is None else f"presence {presence[frame.name]:.3f}"
-        tiles = [_tile(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), said)]
-        for name, found in maps.items():
-            # The four levels of attention are one picture.
-            tiles.append(_tile(overlay_heatmap(image, found.mean(axis=-1)), METHODS[name].title))
+        caption = "frame" if gate is None else f"presence {presence[frame.name]:.3f}"
+        tiles = [_tile(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), caption)]
+        for name, values in maps.items():
+            # The four levels of attention become one picture.
+            tiles.append(_tile(overlay_heatmap(image, values.mean(axis=-1)), METHODS[name].title))
         panel = cv2.imencode(".png", np.hstack(tiles))[1]
         (folder / f"{frame.name}.png").write_bytes(panel.tobytes())
     content = {"methods": explainer.methods, "layer": explainer.layer, "presence": presence}

@@ -1,4 +1,4 @@
-"""From a trained run to a served model: SavedModel, TFLite and ONNX, and the proof that they agree.
+"""Exports of runs as SavedModel, TFLite and ONNX, and their comparison with the run.
 
 `tflite.Runner` and `onnx.Runner` run an exported model without TensorFlow or Keras.
 """

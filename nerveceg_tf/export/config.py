@@ -1,4 +1,4 @@
-"""What an export shall be, as data; says so without TensorFlow."""
+"""What to export, and what the export may lose. Needs neither TensorFlow nor Keras."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,11 +6,17 @@ from enum import StrEnum
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
 
+GATE, SEGMENTER = "gate.tflite", "segmenter.tflite"
+"""The two files of a split TFLite export."""
+
+MARKER = "saved_model.pb"
+"""The file that every SavedModel folder contains."""
+
 _NOT_STATED = "not stated; that of the frames which the weights were trained on applies too"
 
 
 class ExportFormat(StrEnum):
-    """What `--format` takes."""
+    """The file format of an export."""
 
     savedmodel = "savedmodel"
     tflite = "tflite"
@@ -18,7 +24,7 @@ class ExportFormat(StrEnum):
 
 
 class Precision(StrEnum):
-    """What the weights, and in `int8` the activations too, are kept in."""
+    """The number type of a TFLite model's weights; with `int8` also of its activations."""
 
     float32 = "float32"
     float16 = "float16"
@@ -28,17 +34,25 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What is to be written.
+    """What to export.
 
     Attributes:
-        format: the kind of files.
+        format: the file format.
         precision: of TFLite's weights and activations.
-        split: of TFLite, write the two stages to two files of a folder.
-        frame_size: height and width of the frames that a TFLite or ONNX model takes; by default the
-            size that most frames have. A SavedModel takes any.
-        version: of a SavedModel, the number of its folder.
-        name: of a SavedModel, under which it will be served.
+        split: TFLite only: write the two stages as two files in a folder.
+        frame_size: height and width in pixels of the frames that a TFLite or ONNX model takes. By
+            default the most frequent size of the frames. A SavedModel takes frames of any size.
+        version: SavedModel only: the number that names its folder, 1 or more.
+        name: SavedModel only: the model name for the server.
         licence: of the weights, as text.
+
+    Raises:
+        ModelError: the format does not have one of these options.
+
+    Example:
+        >>> config = ExportConfig(ExportFormat.tflite, Precision.int8, frame_size=(96, 128))
+        >>> config.split
+        False
     """
 
     format: ExportFormat
@@ -53,6 +67,48 @@ class ExportConfig:
         if self.format != ExportFormat.tflite and (
             self.split or self.precision != Precision.float32
         ):
-            raise ModelError(f"--format {self.format}: --precision and --split are for tflite")
+            raise ModelError(
+                f"format={self.format}: only tflite takes split=True or another precision than"
+                " float32"
+            )
         if self.format == ExportFormat.savedmodel and self.frame_size:
-            raise ModelError("--format savedmodel: takes frames of any size; omit --frame-size")
+            raise ModelError("format=savedmodel: takes frames of any size; leave frame_size out")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an export may differ from its run.
+
+    Attributes:
+        presence: largest difference of a presence, 0..1.
+        mask: largest difference of a pixel's probability, 0..1, on frames where both gates decide
+            the same.
+        nerve_dice: largest fall of the mean Dice on frames with a nerve.
+        gate_auc: largest fall of the gate's ROC AUC.
+    """
+
+    presence: float = 1.0
+    mask: float = 1.0
+    nerve_dice: float = 0.01
+    gate_auc: float = 0.01
+
+
+_EXACT = Limits(presence=1e-3, mask=1e-3)
+"""For an export with unchanged weights. Only the order of the operations differs."""
+
+
+def default_limits(precision: str) -> Limits:
+    """The limits for an export.
+
+    Args:
+        precision: a value of `Precision`.
+
+    Returns:
+        For `"float32"` a difference of at most 1e-3 in each output. For others no limit on single
+        outputs, only on the scores.
+
+    Example:
+        >>> default_limits("float32").mask
+        0.001
+    """
+    return _EXACT if precision == Precision.float32 else Limits()

@@ -1,4 +1,4 @@
-"""From a model to TFLite and ONNX files, for a batch of one frame of one size."""
+"""Writes a model as TFLite or ONNX, for a batch of one frame of one size."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,15 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.export.config import Precision
+from nerveceg_tf.export.config import GATE, SEGMENTER, Precision
 from nerveceg_tf.export.graph import one_frame
-from nerveceg_tf.export.tflite import GATE, SEGMENTER
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.quiet import silent_stderr
 
 Graph = tuple[Callable[..., Any], list[tf.TensorSpec]]
-"""A function of tensors, and what it takes."""
+"""A function of tensors, and its inputs."""
 
 
 def write_tflite(
@@ -28,18 +27,18 @@ def write_tflite(
     frames: Sequence[np.ndarray] = (),
     split: bool = False,
 ) -> None:
-    """Writes one file with a conditional between the stages, or a folder of one file for each.
+    """Writes one TFLite file with a conditional between the stages, or a folder of two files.
 
-    Every file takes `image`, float32 `(1, *size, 1)`, gray 0..255; of a `SharedGate` a split
-    segmenter takes the gate's features in its place. The outputs are those of `NerveCeg`.
+    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The split segmenter of a
+    `SharedGate` takes the features of the gate instead. The outputs are those of `NerveCeg`.
 
     Args:
-        model: both stages; its threshold becomes part of the one file, and of none of two.
-        path: file to write, or with `split` an empty folder.
+        model: both stages. Its threshold is part of the one file; a split export has none.
+        path: the file to write, or with `split` an empty folder.
         size: height and width of the frames.
         precision: of weights and activations.
-        frames: float32 `(1, *size, 1)`, for `int8`: what activations are measured on. In one file
-            the segmenter is measured on those that pass the gate.
+        frames: float32 `(1, *size, 1)`, gray 0..255; for `int8` the range of activations is
+            measured on them. In one file the segmenter is measured on those that pass the gate.
         split: write two files.
     """
     if not split:
@@ -47,37 +46,37 @@ def write_tflite(
         path.write_bytes(_tflite(graph, precision, ({"image": f} for f in frames)))
         return
     gate, segmenter = _split(model, size)
-    measured = ({"image": f} for f in frames)
-    (path / GATE).write_bytes(_tflite(gate, precision, measured))
-    measured = _segmenter_inputs(gate, segmenter, frames)
-    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, measured))
+    inputs = ({"image": f} for f in frames)
+    (path / GATE).write_bytes(_tflite(gate, precision, inputs))
+    inputs = _segmenter_inputs(gate, segmenter, frames)
+    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, inputs))
 
 
 def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
     """Writes one ONNX file with a conditional between the stages.
 
-    It takes `image`, float32 `(1, *size, 1)`, gray 0..255, and gives what `NerveCeg` gives.
+    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The outputs are those of `NerveCeg`.
 
     Args:
-        model: both stages; its threshold becomes part of the graph.
-        path: file to write.
+        model: both stages. Its threshold is part of the graph.
+        path: the file to write.
         size: height and width of the frames.
     """
     import onnx
     from onnx import helper
 
-    # tf2onnx leaves the branches of TensorFlow's own conditional without their constants, so each
-    # stage is converted by itself and the conditional is put between them.
+    # tf2onnx loses the constants inside the branches of TensorFlow's conditional. So each stage is
+    # converted alone, and the conditional is added afterwards.
     gate, segmenter = (_onnx(graph) for graph in _split(model, size))
     segmenter = onnx.compose.add_prefix(segmenter, "segmenter/", rename_inputs=False)
     mask = segmenter.graph.output[0]
-    drawn = helper.make_graph(
-        segmenter.graph.node, "draw", [], [mask], initializer=segmenter.graph.initializer
+    segment = helper.make_graph(
+        segmenter.graph.node, "segment", [], [mask], initializer=segmenter.graph.initializer
     )
     zeros = onnx.numpy_helper.from_array(np.zeros((1, *size, 1), np.float32), "zeros")
-    nothing = helper.make_graph(
-        [helper.make_node("Constant", [], ["nothing"], value=zeros)],
-        *("draw_nothing", [], [helper.make_tensor_value_info("nothing", 1, (1, *size, 1))]),
+    empty = helper.make_graph(
+        [helper.make_node("Constant", [], ["empty"], value=zeros)],
+        *("empty_mask", [], [helper.make_tensor_value_info("empty", 1, (1, *size, 1))]),
     )
     threshold = onnx.numpy_helper.from_array(np.full(1, model.threshold, np.float32), "threshold")
     one = onnx.numpy_helper.from_array(np.array([1]), "one")
@@ -86,7 +85,7 @@ def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
         [
             helper.make_node("Reshape", ["presence", "one"], ["presence/flat"]),
             helper.make_node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
-            helper.make_node("If", ["passes"], ["mask"], then_branch=drawn, else_branch=nothing),
+            helper.make_node("If", ["passes"], ["mask"], then_branch=segment, else_branch=empty),
         ]
     )
     presence = next(output for output in gate.graph.output if output.name == "presence")
@@ -105,9 +104,9 @@ def _onnx(graph: Graph) -> Any:
     captures = function.get_concrete_function().graph.captures
     with silent_stderr():
         model, _ = tf2onnx.convert.from_function(function, graph[1], opset=_OPSET)
-    # What is a constant to the function but no variable, such as EfficientNet's means, tf2onnx
-    # takes for an input.
-    constants = {inside.name: outside for outside, inside in captures}
+    # tf2onnx turns captured constants that are not variables, for example EfficientNet's means,
+    # into inputs.
+    constants = {inner.name: outer for outer, inner in captures}
     for leaked in [i for i in model.graph.input if i.name in constants]:
         value = onnx.numpy_helper.from_array(constants[leaked.name].numpy(), leaked.name)
         model.graph.initializer.append(value)
@@ -123,10 +122,10 @@ def _image(size: Size) -> tf.TensorSpec:
 
 
 def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
-    """The gate and the segmenter as graphs of their own."""
+    """Splits a model into the graph of the gate and that of the segmenter."""
     image = _image(size)
-    looked = tf.function(model.run_gate).get_concrete_function(image)
-    _, features = looked.structured_outputs
+    run_gate = tf.function(model.run_gate).get_concrete_function(image)
+    _, features = run_gate.structured_outputs
     named = {f"feature_{n}": x for n, x in enumerate(features)}
 
     def gate(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -137,7 +136,7 @@ def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
         return {"mask": model.segment(image)}
 
     def decode(*features: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Of the image nothing but its size is used.
+        # Only the size of the image is used.
         return {"mask": model.segment(tf.zeros(image.shape), list(features))}
 
     inputs = [tf.TensorSpec(x.shape, tf.float32, name) for name, x in named.items()]
@@ -148,14 +147,16 @@ def _segmenter_inputs(
     gate: Graph, segmenter: Graph, frames: Sequence[np.ndarray]
 ) -> Iterator[dict[str, np.ndarray]]:
     function, _ = gate
-    looked = tf.function(function)
+    run_gate = tf.function(function)
     names = [spec.name for spec in segmenter[1]]
     for frame in frames:
-        known = {"image": frame, **looked(tf.constant(frame))}
-        yield {name: np.asarray(known[name]) for name in names}
+        tensors = {"image": frame, **run_gate(tf.constant(frame))}
+        yield {name: np.asarray(tensors[name]) for name in names}
 
 
-def _tflite(graph: Graph, precision: Precision, measured: Iterator[dict[str, np.ndarray]]) -> bytes:
+def _tflite(
+    graph: Graph, precision: Precision, calibration: Iterator[dict[str, np.ndarray]]
+) -> bytes:
     function, inputs = graph
     archive = keras.export.ExportArchive()
     archive.add_endpoint("infer", function, input_signature=inputs)
@@ -167,6 +168,6 @@ def _tflite(graph: Graph, precision: Precision, measured: Iterator[dict[str, np.
         if precision == Precision.float16:
             converter.target_spec.supported_types = [tf.float16]
         if precision == Precision.int8:
-            converter.representative_dataset = lambda: measured
+            converter.representative_dataset = lambda: calibration
         with silent_stderr():
             return converter.convert()

@@ -1,4 +1,4 @@
-"""What an exported graph computes: both stages as functions of tensors, gated in every one."""
+"""The functions that exports contain: both stages on tensors, the segmenter behind the gate."""
 
 from collections.abc import Callable
 
@@ -10,119 +10,147 @@ from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, threshold_level
 
 _LUMA = (0.299, 0.587, 0.114)
 
+_FRAMES = tf.TensorSpec((None, None, None, 1), tf.float32, name="image")
+_PER_FRAME = tf.TensorSpec((None,), tf.float32)
+
 Outputs = dict[str, tf.Tensor]
 
 
 class Served:
-    """The signatures of a served model, for batches of any length, none included.
+    """The signatures of a SavedModel, for batches of any length, 0 included.
 
-    A frame with a value that is not finite gets presence 0.
+    A frame with NaN or infinite values gets presence 0.
 
     Args:
         model: both stages.
-        thresholds: with which a mask becomes yes or no; postprocessing is not part of the graph.
+        thresholds: of presence, mask and area. Post-processing steps are not part of the graph.
     """
 
     def __init__(self, model: NerveCeg, thresholds: Thresholds):
         self._model, self._thresholds = model, thresholds
+        self._presence, self._level = float(thresholds.presence), threshold_level(thresholds.mask)
+        # Traced once for all signatures, which makes the export faster and its graph smaller.
+        self._gate = tf.function(model.run_gate, input_signature=[_FRAMES])
+        self._both = tf.function(self._predict, input_signature=[_FRAMES, _PER_FRAME, _PER_FRAME])
 
     @property
     def signatures(self) -> dict[str, tuple[Callable[..., Outputs], list[tf.TensorSpec]]]:
-        """Each signature's function and inputs, by its name."""
-        frames = tf.TensorSpec((None, None, None, 1), tf.float32, name="image")
-        a_frame = {n: tf.TensorSpec((None,), name=n) for n in ("threshold", "mask_threshold")}
+        """From the name of each signature to its function and its inputs."""
+        per_frame = {n: tf.TensorSpec((None,), name=n) for n in ("threshold", "mask_threshold")}
         return {
-            "serving_default": (self.default, [frames]),
-            "uint8": (self.default, [tf.TensorSpec(frames.shape, tf.uint8, name="image")]),
-            "presence": (self.presence, [frames]),
+            "serving_default": (self.default, [_FRAMES]),
+            "uint8": (self.default, [tf.TensorSpec(_FRAMES.shape, tf.uint8, name="image")]),
+            "presence": (self.presence, [_FRAMES]),
             "encoded": (self.encoded, [tf.TensorSpec((None,), tf.string, name="bytes")]),
-            # A number per frame: Serving cannot join requests whose inputs lack the batch's axis.
-            "tunable": (self.tunable, [frames, *a_frame.values()]),
+            # One number per frame: Serving batches only inputs that have a batch axis.
+            "tunable": (self.tunable, [_FRAMES, *per_frame.values()]),
         }
 
     def default(self, image: tf.Tensor) -> Outputs:
-        """Images `(batch, height, width, 1)`, gray 0..255, to `presence` `(batch, 1)`, `mask`
-        float32 and `mask_binary` uint8 0 or 1, both like `image`."""
-        level = tf.constant(threshold_level(self._thresholds.mask), tf.float32)
-        return self._answer(tf.cast(image, tf.float32), self._thresholds.presence, level)
+        """Predicts frames with the thresholds of the export.
+
+        Args:
+            image: float32 or uint8 `(batch, height, width, 1)`, gray 0..255.
+
+        Returns:
+            `presence`, float32 `(batch, 1)`, 0..1; `mask`, float32, 0..1, and `mask_binary`, uint8,
+            0 or 1, both in the shape of `image`.
+        """
+        batch = tf.shape(image)[:1]
+        threshold, level = tf.fill(batch, self._presence), tf.fill(batch, float(self._level))
+        return self._both(tf.cast(image, tf.float32), threshold, level)
 
     def tunable(self, image: tf.Tensor, threshold: tf.Tensor, mask_threshold: tf.Tensor) -> Outputs:
-        """As `default`, with thresholds of presence and mask per frame, each `(batch,)`."""
-        # As `threshold_level`, which has more digits to tell a whole level from one just above.
+        """Predicts frames with other thresholds.
+
+        Args:
+            image: as for `default`.
+            threshold: float32 `(batch,)`, 0..1, of presence.
+            mask_threshold: float32 `(batch,)`, 0..1, of a pixel's probability.
+
+        Returns:
+            As `default`.
+        """
+        # The same as `threshold_level`, with a larger margin because float32 has fewer digits.
         level = tf.clip_by_value(tf.math.ceil(mask_threshold * (LEVELS - 1) - 1e-4), 0, LEVELS - 1)
-        return self._answer(image, threshold, level[:, None, None, None])
+        return self._both(image, threshold, level)
 
     def presence(self, image: tf.Tensor) -> Outputs:
-        """The gate alone: `presence`, as of `default`."""
-        presence, _ = self._look(image)
+        """Runs only the gate: `presence`, as from `default`."""
+        presence, _ = self._run_gate(image)
         return {"presence": presence}
 
     def encoded(self, pictures: tf.Tensor) -> Outputs:
-        """PNG, JPEG or BMP files `(batch,)`, whose sizes may differ, to `presence` `(batch, 1)`,
-        and to a gray PNG each in its frame's size: `mask_bytes` of the probabilities times 255, and
-        `mask_binary_bytes`, 0 or 255.
+        """Predicts image files.
 
-        Serving's REST interface encodes outputs whose names end in `_bytes` in base64.
+        Args:
+            pictures: string `(batch,)`, contents of PNG, JPEG or BMP files of any sizes.
+
+        Returns:
+            `presence`, float32 `(batch, 1)`; and one gray PNG file per frame in the size of the
+            frame: `mask_bytes`, probabilities times 255, and `mask_binary_bytes`, 0 or 255.
+            Serving's REST interface encodes outputs whose names end in `_bytes` as base64.
         """
-        model, threshold = self._model, self._thresholds.presence
-        seen, shapes = tf.map_fn(
-            lambda picture: _resize_picture(_decode(picture), model.gate_size),
+        model, threshold = self._model, self._presence
+        gate_size, segmenter_size = model.gate_size, model.segmenter_size
+        small_frames, shapes = tf.map_fn(
+            lambda picture: _resize_picture(_decode(picture), gate_size),
             pictures,
             fn_output_signature=(
-                tf.TensorSpec((*model.gate_size, 1), tf.float32),
+                tf.TensorSpec((*gate_size, 1), tf.float32),
                 tf.TensorSpec((2,), tf.int32),
             ),
         )
-        presence, features = self._look(seen)
+        presence, features = self._run_gate(small_frames)
 
-        def draw(passing: tf.Tensor) -> tf.Tensor:
-            drawn_on = tf.map_fn(
-                lambda picture: _resize_picture(_decode(picture), model.segmenter_size)[0],
+        def segment(passing: tf.Tensor) -> tf.Tensor:
+            frames = tf.map_fn(
+                lambda picture: _resize_picture(_decode(picture), segmenter_size)[0],
                 tf.gather(pictures, passing),
-                fn_output_signature=tf.TensorSpec((*model.segmenter_size, 1), tf.float32),
+                fn_output_signature=tf.TensorSpec((*segmenter_size, 1), tf.float32),
             )
-            return model.segment(drawn_on, [tf.gather(x, passing) for x in features])
+            return model.segment(frames, [tf.gather(x, passing) for x in features])
 
-        small = tf.zeros((tf.size(pictures), *model.segmenter_size, 1))
-        masks = segment_passing(small, presence, threshold, draw)
-        level = tf.constant(threshold_level(self._thresholds.mask), tf.float32)
+        small = tf.zeros((tf.size(pictures), *segmenter_size, 1))
+        masks = segment_passing(small, presence, threshold, segment)
 
         def finish(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
             mask, shape, passed = item
             mask = resize(mask[None], (shape[0], shape[1]))
-            drawn = self._drawn(mask, level, passed[None])
-            return _png(tf.round(mask * 255)), _png(drawn * 255)
+            mask_binary = self._binarize(mask, tf.fill([1], float(self._level)), passed[None])
+            return _png(tf.round(mask * 255)), _png(mask_binary * 255)
 
-        mask_png, drawn_png = tf.map_fn(
+        mask_png, mask_binary_png = tf.map_fn(
             finish,
             (masks, shapes, presence[:, 0] >= threshold),
             fn_output_signature=(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.string)),
         )
-        return {"presence": presence, "mask_bytes": mask_png, "mask_binary_bytes": drawn_png}
+        return {"presence": presence, "mask_bytes": mask_png, "mask_binary_bytes": mask_binary_png}
 
-    def _answer(self, image: tf.Tensor, threshold: float | tf.Tensor, level: tf.Tensor) -> Outputs:
-        presence, features = self._look(image)
+    def _predict(self, image: tf.Tensor, threshold: tf.Tensor, level: tf.Tensor) -> Outputs:
+        presence, features = self._run_gate(image)
 
-        def draw(passing: tf.Tensor) -> tf.Tensor:
-            chosen = [tf.gather(x, passing) for x in features]
-            return self._model.segment(tf.gather(image, passing), chosen)
+        def segment(passing: tf.Tensor) -> tf.Tensor:
+            passing_features = [tf.gather(x, passing) for x in features]
+            return self._model.segment(tf.gather(image, passing), passing_features)
 
-        mask = segment_passing(image, presence, threshold, draw)
-        drawn = self._drawn(mask, level, presence[:, 0] >= threshold)
-        return {"presence": presence, "mask": mask, "mask_binary": drawn}
+        mask = segment_passing(image, presence, threshold, segment)
+        mask_binary = self._binarize(mask, level, presence[:, 0] >= threshold)
+        return {"presence": presence, "mask": mask, "mask_binary": mask_binary}
 
-    def _look(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         frames = tf.shape(image)[0]
         finite = tf.reduce_all(tf.math.is_finite(image), axis=[1, 2, 3])
-        # oneDNN's convolutions fail on an empty batch, so that one gets a black frame for a while.
+        # oneDNN's convolutions fail on an empty batch, so it gets one black frame here.
         filled = tf.pad(image, [[0, tf.cast(frames == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        presence, features = self._model.run_gate(filled)
+        presence, features = self._gate(filled)
         presence = tf.where(finite[:, None], presence[:frames], 0.0)
         return presence, [x[:frames] for x in features]
 
-    def _drawn(self, mask: tf.Tensor, level: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
-        """As `Thresholds.binarize`, for a batch, with the gate."""
-        nerve = tf.floor(tf.clip_by_value(mask * (LEVELS - 1), 0, LEVELS - 1)) >= level
+    def _binarize(self, mask: tf.Tensor, level: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
+        """The same as `Thresholds.binarize`, for a batch, with the gate."""
+        levels = tf.floor(tf.clip_by_value(mask * (LEVELS - 1), 0, LEVELS - 1))
+        nerve = levels >= level[:, None, None, None]
         nerve &= passed[:, None, None, None]
         if self._thresholds.area > 0:
             share = tf.reduce_mean(tf.cast(nerve, tf.float64), axis=[1, 2, 3], keepdims=True)
@@ -131,11 +159,15 @@ class Served:
 
 
 def one_frame(model: NerveCeg, threshold: float) -> Callable[[tf.Tensor], Outputs]:
-    """Both stages for a batch of one, with a plain conditional that every small runtime has.
+    """Both stages for a batch of one frame, with a plain conditional that every runtime has.
+
+    Args:
+        model: both stages.
+        threshold: presence below it gives an empty mask, 0..1.
 
     Returns:
-        A function of an image `(1, height, width, 1)`, to `presence` `(1, 1)` and `mask`, which is
-        like the image.
+        A function from an image, float32 `(1, height, width, 1)`, gray 0..255, to `presence`,
+        float32 `(1, 1)`, and `mask`, in the shape of the image.
     """
 
     def infer(image: tf.Tensor) -> Outputs:
@@ -151,7 +183,7 @@ def one_frame(model: NerveCeg, threshold: float) -> Callable[[tf.Tensor], Output
 
 
 def _decode(picture: tf.Tensor) -> tf.Tensor:
-    """Gray float32 `(height, width, 1)` of a file's bytes."""
+    """Decodes the bytes of an image file to gray float32 `(height, width, 1)`."""
     pixels = tf.cast(tf.io.decode_image(picture, expand_animations=False), tf.float32)
     luma = tf.constant(_LUMA)[:, None]
     return tf.cond(
@@ -162,7 +194,7 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
 
 
 def _resize_picture(frame: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """A frame in another size, and its own height and width."""
+    """Resizes a frame, and returns its original height and width too."""
     return resize(frame[None], size)[0], tf.shape(frame)[:2]
 
 

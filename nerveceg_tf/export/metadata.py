@@ -1,4 +1,4 @@
-"""What a model says about itself, kept inside every export."""
+"""The metadata inside every export: where the model comes from, and how to use it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import Share, check
 
 NAME = "nerveceg.json"
-"""The member or file that holds the metadata."""
+"""The name of the metadata: of a file, of a member of a ZIP archive, or of an ONNX property."""
 
 
 class _Thresholds(TypedDict):
@@ -24,7 +24,7 @@ class _Thresholds(TypedDict):
 
 
 class _Metadata(TypedDict):
-    """What is read of the metadata again."""
+    """The keys that are read again."""
 
     precision: str
     frame_size: tuple[int, int]
@@ -32,10 +32,14 @@ class _Metadata(TypedDict):
 
 
 def append_metadata(path: Path, metadata: dict[str, Any]) -> None:
-    """Appends the metadata to a model file as a ZIP archive, which every TFLite runtime passes over.
+    """Appends metadata to a TFLite file, in place of earlier metadata.
 
-    That is how TFLite metadata packs a model's associated files, so any ZIP tool reads them. Facts
-    that are there already give way.
+    It is a ZIP archive after the model. TFLite's own metadata stores associated files in the same
+    way: runtimes ignore the archive, and every ZIP tool opens it.
+
+    Args:
+        path: the model file.
+        metadata: what can be written as JSON.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -46,7 +50,12 @@ def append_metadata(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def write_onnx_metadata(path: Path, metadata: dict[str, Any]) -> None:
-    """Writes the metadata into an ONNX file's own metadata, in place of earlier ones."""
+    """Writes metadata as a property of an ONNX model, in place of earlier metadata.
+
+    Args:
+        path: the model file.
+        metadata: what can be written as JSON.
+    """
     import onnx
 
     model = onnx.load(path)
@@ -57,30 +66,36 @@ def write_onnx_metadata(path: Path, metadata: dict[str, Any]) -> None:
 def read_metadata(path: Path) -> dict[str, Any]:
     """Reads what `append_metadata` wrote.
 
+    Args:
+        path: the model file.
+
     Raises:
-        ModelError: there is no such file, or it is no model of this package.
+        ModelError: the file is missing, or it is not a model of this package.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
+        raise ModelError(f"{path}: there is no such file; make one with export_run(...)")
     try:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(NAME))
     except (zipfile.BadZipFile, KeyError, ValueError):
         raise ModelError(
-            f"{path}: is damaged, or was not made by nerveceg export; export it again"
+            f"{path}: is damaged, or was not made by export_run(...); export it again"
         ) from None
     return check_metadata(path, metadata)
 
 
 def check_metadata(path: Path, metadata: Any) -> dict[str, Any]:
-    """The metadata, if all is there that is read of them.
+    """Checks that metadata has the keys that are read.
 
     Args:
-        path: the export that they are of.
-        metadata: as they were read.
+        path: of the export, for the message.
+        metadata: the content of the JSON.
+
+    Returns:
+        The metadata with the keys of this version.
 
     Raises:
-        ModelError: something is missing, of another kind, or not known.
+        ModelError: a value is missing, of another type, or unknown.
     """
     try:
         metadata = _with_current_keys(metadata)
@@ -95,7 +110,7 @@ def check_metadata(path: Path, metadata: Any) -> dict[str, Any]:
 
 
 def _with_current_keys(metadata: Any) -> Any:
-    """Metadata of version 0.1, which called the postprocessing `cleaning`, as today's."""
+    """Renames `cleaning`, as version 0.1 called the post-processing."""
     match metadata:
         case {"thresholds": {"cleaning": steps, **thresholds}}:
             return {**metadata, "thresholds": {**thresholds, "postprocessing": steps}}

@@ -18,44 +18,52 @@ from nerveceg_tf.utils.parallel import usable_cores
 
 
 class Runner:
-    """Runs an export; a frame that the gate refuses costs the gate alone.
+    """Runs an ONNX export. The segmenter runs only on frames that pass the gate.
 
     Args:
-        path: file, as `nerveceg export --format onnx` writes it.
-        threads: of the runtime; all that this process may use by default.
+        path: file, as `export_run` writes it.
+        threads: of the runtime; by default all cores that this process may use.
 
     Raises:
-        ModelError: there is no such export, or it is damaged.
+        ModelError: the export is missing or damaged.
+
+    Attributes:
+        metadata: of the export.
+        thresholds: of the export.
+        size: height and width of the frames that the model takes.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
         path = Path(path)
         if not path.is_file():
-            raise ModelError(f"{path}: there is no such file; make one with nerveceg export")
+            raise ModelError(f"{path}: there is no such file; make one with export_run(...)")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 3  # its notes on shapes are no news to a person
+        options.log_severity_level = 3  # its warnings about shapes do not matter
         try:
             self._session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
             metadata = json.loads(self._session.get_modelmeta().custom_metadata_map[NAME])
-        except Exception as error:  # onnxruntime's own errors share no other base
+        except Exception as error:  # the errors of onnxruntime share no other base class
             raise ModelError(
-                f"{path}: is damaged, or was not made by nerveceg export; export it again"
+                f"{path}: is damaged, or was not made by export_run(...); export it again"
             ) from error
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
 
     def __call__(self, frame: np.ndarray) -> Prediction:
-        """Asks about one frame.
+        """Predicts one frame.
 
         Args:
-            frame: gray values 0..255, `(height, width)`. One of another size than `self.size` is
-                resized to it, and its mask back.
+            frame: gray values 0..255, `(height, width)`. A frame of another size than `size` is
+                resized, and its mask is resized back.
+
+        Returns:
+            Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is no gray frame.
+            FrameError: it is not a gray frame.
         """
         frame = check_frame(frame)
         image = resize_to_input(frame, self.size)

@@ -1,4 +1,4 @@
-"""What every exported model says of a frame, and the frames that it takes."""
+"""The input and output of every exported model."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,14 @@ from nerveceg_tf.size import Size
 
 
 class Prediction(NamedTuple):
-    """What a model says of one frame.
+    """The prediction of one frame.
 
     Attributes:
-        presence: probability that the frame holds a nerve, 0..1.
-        mask: float32 `(height, width)`, nerve probability per pixel in the frame's own size;
-            exactly 0 everywhere where the gate refused.
-        mask_binary: uint8 `(height, width)`, 1 on the nerve by the model's own thresholds.
+        presence: float, 0..1, probability that the frame shows a nerve.
+        mask: float32 `(height, width)`, nerve probability per pixel, 0..1, in the size of the
+            frame. Exactly 0 everywhere if the frame does not pass the gate.
+        mask_binary: uint8 `(height, width)`, 1 on the nerve and 0 elsewhere, by the thresholds of
+            the export.
     """
 
     presence: float
@@ -26,13 +27,20 @@ class Prediction(NamedTuple):
 
 
 def check_frame(frame: np.ndarray) -> np.ndarray:
-    """A frame as float32 `(height, width)`.
+    """Checks a frame, and converts it to float32.
 
     Args:
         frame: gray values 0..255, `(height, width)` or `(height, width, 1)`.
 
+    Returns:
+        float32 `(height, width)`.
+
     Raises:
-        FrameError: it has another shape, is empty, or holds anything but numbers.
+        FrameError: it has another shape, is empty, or contains anything but finite numbers.
+
+    Example:
+        >>> check_frame(np.zeros((64, 96, 1), np.uint8)).shape
+        (64, 96)
     """
     frame = np.asarray(frame)
     if frame.ndim == 3 and frame.shape[2] == 1:
@@ -48,23 +56,34 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
 
 
 def resize_to_input(frame: np.ndarray, size: Size) -> np.ndarray:
-    """The frame as a model for frames of one size takes it, float32 `(1, *size, 1)`."""
+    """Resizes a frame to the input of a model for frames of one size.
+
+    Args:
+        frame: float32 `(height, width)`.
+        size: height and width that the model takes.
+
+    Returns:
+        float32 `(1, *size, 1)`.
+    """
     return (frame if frame.shape == size else resize(frame, size))[None, ..., None]
 
 
 def postprocess_output(
     presence: float, mask: np.ndarray, size: Size, thresholds: Thresholds
 ) -> Prediction:
-    """A model's outputs in the size of the frame that was asked about.
+    """Turns the outputs of a model into a prediction in the size of the frame.
 
     Args:
-        presence: the gate's.
-        mask: float32 `(1, any, any, 1)`.
-        size: of the frame.
-        thresholds: of the model.
+        presence: output of the gate, 0..1.
+        mask: float32 `(1, height, width, 1)`, of any height and width; nerve probability, 0..1.
+        size: height and width of the frame.
+        thresholds: of the export; its post-processing steps are not applied.
+
+    Returns:
+        The prediction. Its binary mask is empty if the presence is below its threshold.
     """
     mask = mask[0, ..., 0]
     mask = mask if mask.shape == size else resize(mask, size)
     passed = presence >= thresholds.presence
-    drawn = thresholds.binarize(mask) if passed else np.zeros(size, bool)
-    return Prediction(float(presence), mask, drawn.astype(np.uint8))
+    mask_binary = thresholds.binarize(mask) if passed else np.zeros(size, bool)
+    return Prediction(float(presence), mask, mask_binary.astype(np.uint8))

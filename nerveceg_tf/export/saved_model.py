@@ -12,6 +12,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.export.config import MARKER
 from nerveceg_tf.export.graph import Served
 from nerveceg_tf.export.metadata import NAME, check_metadata, frame_size, thresholds
 from nerveceg_tf.export.prediction import Prediction, check_frame
@@ -19,20 +20,18 @@ from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
 
-MARKER = "saved_model.pb"
-"""The file by which a version's folder is known."""
 _EXTRA = "assets.extra"
 
 
 def write_saved_model(model: NerveCeg, thresholds: Thresholds, folder: Path) -> None:
-    """Writes a version's folder: graph, variables, signatures.
+    """Writes the folder of one version: graph, variables and signatures.
 
     Args:
         model: both stages.
-        thresholds: with which the signatures draw.
+        thresholds: of the signatures; post-processing steps are not applied.
         folder: an empty folder.
     """
-    # What the endpoints use is tracked by itself; tracking the model too would save it twice.
+    # The archive tracks what the endpoints use. Tracking the model too would save it twice.
     archive = keras.export.ExportArchive()
     for name, (function, inputs) in Served(model, thresholds).signatures.items():
         archive.add_endpoint(name, function, input_signature=inputs)
@@ -40,19 +39,19 @@ def write_saved_model(model: NerveCeg, thresholds: Thresholds, folder: Path) -> 
 
 
 def write_assets_extra(folder: Path, metadata: dict[str, Any], name: str) -> None:
-    """Writes `assets.extra/`: the metadata, and the requests with which Serving warms the model up.
+    """Writes `assets.extra/`: the metadata, and the requests that TensorFlow Serving warms up with.
 
-    The requests pass the gate, so that Serving has run the segmenter before the first real frame.
+    The requests pass the gate, so the segmenter also runs before the first real frame.
 
     Args:
         folder: of the version.
-        metadata: of the model.
-        name: under which it will be served.
+        metadata: what can be written as JSON.
+        name: the model name for the server.
     """
     (folder / _EXTRA).mkdir(exist_ok=True)
     (folder / _EXTRA / NAME).write_text(json.dumps(metadata, indent=2) + "\n", "utf-8")
     with tf.io.TFRecordWriter(str(folder / _EXTRA / "tf_serving_warmup_requests")) as writer:
-        for signature, inputs in _warm_up(frame_size(metadata)).items():
+        for signature, inputs in _warmup_inputs(frame_size(metadata)).items():
             request = PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = name, signature
             for key, value in inputs.items():
@@ -61,12 +60,12 @@ def write_assets_extra(folder: Path, metadata: dict[str, Any], name: str) -> Non
             writer.write(log.SerializeToString())
 
 
-def _warm_up(size: Size) -> dict[str, dict[str, Any]]:
+def _warmup_inputs(size: Size) -> dict[str, dict[str, Any]]:
     image = np.zeros((1, *size, 1), np.float32)
     picture = cv2.imencode(".png", image[0].astype(np.uint8))[1].tobytes()
-    let_pass, half = np.zeros(1, np.float32), np.full(1, 0.5, np.float32)
+    always_pass, half = np.zeros(1, np.float32), np.full(1, 0.5, np.float32)
     return {
-        "tunable": {"image": image, "threshold": let_pass, "mask_threshold": half},
+        "tunable": {"image": image, "threshold": always_pass, "mask_threshold": half},
         "serving_default": {"image": image},
         "uint8": {"image": image.astype(np.uint8)},
         "presence": {"image": image},
@@ -78,10 +77,15 @@ class Runner:
     """Runs a SavedModel export.
 
     Args:
-        path: folder of a version, or of a model, of which the highest version is taken.
+        path: folder of a version, or of a model. For a model the highest version is used.
 
     Raises:
-        ModelError: there is no such export, or it is damaged.
+        ModelError: the export is missing or damaged.
+
+    Attributes:
+        metadata: of the export.
+        thresholds: of the export.
+        size: height and width of most frames that the export was compared on.
     """
 
     def __init__(self, path: Path | str):
@@ -96,27 +100,40 @@ class Runner:
         self._serve = self._model.signatures["serving_default"]
 
     def __call__(self, frame: np.ndarray) -> Prediction:
-        """Asks about one frame of any size, gray 0..255, `(height, width)`.
+        """Predicts one frame.
+
+        Args:
+            frame: gray values 0..255, `(height, width)`, of any size.
+
+        Returns:
+            Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is no gray frame.
+            FrameError: it is not a gray frame.
         """
         outputs = self._serve(image=check_frame(frame)[None, ..., None])
-        mask, drawn = (outputs[name].numpy()[0, ..., 0] for name in ("mask", "mask_binary"))
-        return Prediction(float(outputs["presence"].numpy()[0, 0]), mask, drawn)
+        mask, mask_binary = outputs["mask"].numpy(), outputs["mask_binary"].numpy()
+        presence = float(outputs["presence"].numpy()[0, 0])
+        return Prediction(presence, mask[0, ..., 0], mask_binary[0, ..., 0])
 
 
 def version_folder(path: Path) -> Path:
-    """The folder of a version, which `path` is or holds.
+    """Finds the folder of a version.
+
+    Args:
+        path: folder of a version, or of a model.
+
+    Returns:
+        `path` itself, or the folder in it with the highest version number.
 
     Raises:
-        ModelError: it holds none.
+        ModelError: there is no version.
     """
     if not path.exists():
-        raise ModelError(f"{path}: there is no such export; make one with nerveceg export")
+        raise ModelError(f"{path}: there is no such export; make one with export_run(...)")
     if (path / MARKER).is_file():
         return path
     numbered = [p for p in path.glob("*") if p.name.isdecimal() and (p / MARKER).is_file()]
     if not numbered:
-        raise ModelError(f"{path}: holds no SavedModel; make one with nerveceg export")
+        raise ModelError(f"{path}: contains no SavedModel; make one with export_run(...)")
     return max(numbered, key=lambda p: int(p.name))

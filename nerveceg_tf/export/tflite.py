@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.export.config import GATE, SEGMENTER
 from nerveceg_tf.export.metadata import frame_size, read_metadata, thresholds
 from nerveceg_tf.export.prediction import (
     Prediction,
@@ -16,25 +17,31 @@ from nerveceg_tf.export.prediction import (
 from nerveceg_tf.utils.parallel import usable_cores
 from nerveceg_tf.utils.quiet import silent_stderr
 
-GATE, SEGMENTER = "gate.tflite", "segmenter.tflite"
-"""The two files of a split export."""
-
 
 class Runner:
-    """Runs an export of either form: one file with both stages, or a folder of two.
+    """Runs a TFLite export: one file with both stages, or a split export, a folder of two files.
 
-    In both, a frame that the gate refuses costs the gate alone.
+    In both, the segmenter runs only on frames that pass the gate.
 
     Args:
-        path: file or folder, as `nerveceg export --format tflite` writes it.
-        threads: of the interpreter; all that this process may use by default.
+        path: file or folder, as `export_run` writes it.
+        threads: of the interpreter; by default all cores that this process may use.
 
     Raises:
-        ModelError: there is no such export, or it is damaged.
+        ModelError: the export is missing or damaged.
 
     Example:
-        >>> runner = Runner("model.tflite")
-        >>> presence, mask, mask_binary = runner(frame)  # uint8 (height, width), of any size
+        >>> import numpy as np
+        >>> from nerveceg_tf.runs.bundled import bundled_folder
+        >>> runner = Runner(bundled_folder() / "int8.tflite")
+        >>> presence, mask, mask_binary = runner(np.zeros((420, 580), np.uint8))
+        >>> mask_binary.shape
+        (420, 580)
+
+    Attributes:
+        metadata: of the export.
+        thresholds: of the export.
+        size: height and width of the frames that the model takes.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
@@ -47,28 +54,31 @@ class Runner:
         self._segmenter = _signature(path / SEGMENTER, threads) if split else None
 
     def __call__(self, frame: np.ndarray) -> Prediction:
-        """Asks about one frame.
+        """Predicts one frame.
 
         Args:
-            frame: gray values 0..255, `(height, width)`. One of another size than `self.size` is
-                resized to it, and its mask back.
+            frame: gray values 0..255, `(height, width)`. A frame of another size than `size` is
+                resized, and its mask is resized back.
+
+        Returns:
+            Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is no gray frame.
+            FrameError: it is not a gray frame.
         """
         frame = check_frame(frame)
         image = resize_to_input(frame, self.size)
-        outputs = self._both(image=image) if self._both else self._in_turn(image)
+        outputs = self._both(image=image) if self._both else self._run_split(image)
         return postprocess_output(
             outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds
         )
 
-    def _in_turn(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def _run_split(self, image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self._gate(image=image)
         presence = outputs.pop("presence")
         if presence[0, 0] < self.thresholds.presence:
             return {"presence": presence, "mask": np.zeros_like(image)}
-        # What else the gate gives are the features of an encoder that both stages share.
+        # Other outputs of the gate are the features of an encoder that both stages share.
         return {"presence": presence, **self._segmenter(**(outputs or {"image": image}))}
 
 

@@ -1,176 +1,261 @@
-"""Does an export still say what its run says?"""
+"""Compares exports with the run that they were made from: agreement, scores, latency and size."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.limits import Limits, default_limits
-from nerveceg_tf.export.measure import ExportReport, MetricTally, PredictFn, TimedPredict
+from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.export.config import Limits, default_limits
+from nerveceg_tf.export.exporters import PredictFn, open_export
 from nerveceg_tf.export.prediction import Prediction, check_frame, postprocess_output
-from nerveceg_tf.export.saved_model import Runner as SavedModelRunner
-from nerveceg_tf.export.tflite import GATE
-from nerveceg_tf.export.tflite import Runner as TFLiteRunner
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.progress import track
 
 
-class ExportComparison:
-    """Compares exports with the run that they were made of, frame by frame.
+@dataclass(frozen=True)
+class ExportReport:
+    """What was measured of one model on labelled frames, and how far it differs from the run.
 
-    Of a frame that all have been asked about only numbers are kept, so memory does not grow with
-    the frames.
-
-    Args:
-        run: the run; its postprocessing is left out on both sides, as no export has it.
-        frames: labelled frames, best such as the run never saw.
+    Attributes:
+        name: path of the export, or of the run.
+        megabytes: size on disk, in units of 1e6 bytes.
+        frames: number of frames.
+        presence_difference: largest difference of a presence from the run's, 0..1.
+        mask_difference: largest difference of a pixel's probability, 0..1, on frames where both
+            gates decide the same.
+        disagreeing: number of frames that only one of the two gates lets pass.
+        nerve_dice: mean Dice on frames with a nerve; `None` without such frames.
+        gate_auc: ROC AUC of presence; `None` if all frames are of one kind.
+        median_ms: median time in milliseconds for one frame.
+        p95_ms: 95th percentile of the same.
+        broken: each limit that the model breaks, as a sentence.
     """
 
-    def __init__(self, run: Run, frames: Sequence[Frame]):
+    name: str
+    megabytes: float
+    frames: int
+    presence_difference: float
+    mask_difference: float
+    disagreeing: int
+    nerve_dice: float | None
+    gate_auc: float | None
+    median_ms: float
+    p95_ms: float
+    broken: tuple[str, ...] = ()
+
+
+class ExportComparison:
+    """Compares exports with their run, frame by frame.
+
+    Only numbers are stored for each frame, so memory does not grow with the frames.
+
+    Args:
+        run: the run. Its post-processing is left out on both sides, because no export does it.
+        frames: labelled frames, best ones that the run was not trained on.
+        model: the model of the run, if it is loaded already.
+    """
+
+    def __init__(self, run: Run, frames: Sequence[Frame], model: NerveCeg | None = None):
         self._frames, self._thresholds = frames, run.thresholds
-        self._ask, self._name = _by_keras(run.model(), run.thresholds), str(run.path)
+        model = run.model() if model is None else model
+        self._predict = _keras_predict(model, self._thresholds)
+        self._name = str(run.path)
         self._megabytes = sum(megabytes(path) for path in run.path.glob("*.keras"))
         self._run: ExportReport | None = None
 
     @property
     def reference(self) -> ExportReport:
-        """What was measured of the run, when it was asked last."""
+        """What was measured of the run, in its last comparison."""
         if self._run is None:
             self.verify_all([])
         return self._run
 
     def verify(
-        self, ask: PredictFn, path: Path, limits: Limits, name: str | None = None
+        self, predict: PredictFn, path: Path, limits: Limits, name: str | None = None
     ) -> ExportReport:
-        """Asks the run and an export about every frame, and holds the export's answers against the
-        run's.
+        """Runs the run and one export on every frame, and compares their predictions.
 
         Args:
-            ask: answers for the export.
-            path: where it lies.
-            limits: what it may lose.
-            name: of the export, if not its path.
+            predict: the opened export.
+            path: its file or folder.
+            limits: how far it may differ.
+            name: the export's name in the report; its path by default.
 
         Raises:
             FrameError: a frame or mask is bad.
         """
-        (found,) = self.verify_all([(ask, path, limits)])
-        return replace(found, name=name) if name else found
+        (report,) = self.verify_all([(predict, path, limits)])
+        return replace(report, name=name) if name else report
 
     def verify_all(self, exports: Sequence[tuple[PredictFn, Path, Limits]]) -> list[ExportReport]:
-        """The same of several exports, for each of which `verify` would ask the run anew; every
-        frame is read once.
+        """Compares several exports. Every frame is read once, and predicted once by the run.
 
         Args:
-            exports: of each what answers for it, where it lies, and what it may lose.
+            exports: for each one the opened export, its file or folder, and its limits.
+
+        Returns:
+            One report for each export, in the same order.
 
         Raises:
             FrameError: a frame or mask is bad.
         """
-        timed = [TimedPredict(self._ask), *(TimedPredict(ask) for ask, _, _ in exports)]
-        tallies = [MetricTally(self._thresholds.presence) for _ in timed]
+        models = [(self._predict, self._name, self._megabytes)]
+        models += [(predict, str(path), megabytes(path)) for predict, path, _ in exports]
+        timed = [TimedPredict(predict) for predict, _, _ in models]
+        tallies = [MetricTally(self._thresholds.presence) for _ in models]
         loaded = map_frames(_load, self._frames)
-        for image, truth in track(loaded, "asking run and exports", len(self._frames)):
-            ours = None
-            for model, tally in zip(timed, tallies, strict=True):
-                said = model(image)
-                ours = said if ours is None else ours  # the run is asked first
-                tally.add(said, ours, truth)
-        measured = [
-            t.report(name, size, model.took)
-            for t, model, (name, size) in zip(
-                tallies,
-                timed,
-                [(self._name, self._megabytes), *((str(p), megabytes(p)) for _, p, _ in exports)],
-                strict=True,
-            )
+        for image, truth in track(loaded, "comparing run and exports", len(self._frames)):
+            reference = None
+            for predict, tally in zip(timed, tallies, strict=True):
+                prediction = predict(image)
+                reference = prediction if reference is None else reference  # the run is the first
+                tally.add(prediction, reference, truth)
+        self._run, *reports = [
+            tally.summarize(name, size, predict.seconds)
+            for tally, predict, (_, name, size) in zip(tallies, timed, models, strict=True)
         ]
-        self._run, *found = measured
         return [
-            replace(item, broken=tuple(_broken(item, self._run, limits)))
-            for item, (_, _, limits) in zip(found, exports, strict=True)
+            replace(report, broken=tuple(_broken_limits(report, self._run, limits)))
+            for report, (_, _, limits) in zip(reports, exports, strict=True)
         ]
 
 
 def verify(
-    exports: Sequence[Path],
+    exports: Sequence[Path | str],
     run: Run,
     frames: Sequence[Frame],
     threads: int | None = None,
-    **most: float,
+    **limits: float,
 ) -> list[ExportReport]:
-    """Holds exports against the run that they were made of.
+    """Compares exports with the run that they were made from.
 
     Args:
-        exports: files or folders, as `nerveceg export` writes them.
+        exports: files or folders, as `export_run` writes them.
         run: the run.
-        frames: labelled frames.
-        threads: of TFLite and ONNX; all cores by default.
-        most: in place of those of `Limits`, such as `nerve_dice=.02`.
+        frames: labelled frames, best ones that the run was not trained on.
+        threads: of TFLite and ONNX; by default all cores that this process may use.
+        limits: other values for the attributes of `Limits`, for example `nerve_dice=0.02`.
 
     Returns:
-        What was measured of the run, and of each export.
+        The report of the run, and then one for each export. Its `broken` is empty if the export
+        agrees with the run.
 
     Raises:
         ModelError: an export cannot be opened.
         FrameError: a frame or mask is bad.
     """
-    opened = [open_export(path, threads) for path in exports]
+    paths = [Path(path) for path in exports]
+    opened = [open_export(path, threads) for path in paths]
     comparison = ExportComparison(run, frames)
-    found = comparison.verify_all(
+    reports = comparison.verify_all(
         [
-            (ask, path, replace(default_limits(metadata["precision"]), **most))
-            for path, (ask, metadata) in zip(exports, opened, strict=True)
+            (predict, path, replace(default_limits(metadata["precision"]), **limits))
+            for path, (predict, metadata) in zip(paths, opened, strict=True)
         ]
     )
-    return [comparison.reference, *found]
+    return [comparison.reference, *reports]
 
 
-def open_export(path: Path, threads: int | None = None) -> tuple[PredictFn, dict]:
-    """Opens an export of any format.
+class TimedPredict:
+    """Predicts single frames, and measures the time of each.
+
+    The first frame of each size, and the first that passes the gate, also trace graphs and fill
+    caches. They are predicted twice, and only the second time counts.
 
     Args:
-        path: a `.tflite` or `.onnx` file, the folder of a split export, or of a SavedModel.
-        threads: of the interpreter; all cores by default.
+        predict: an opened export, or the run's model.
 
-    Returns:
-        A function that answers for a frame, and the export's metadata.
-
-    Raises:
-        ModelError: there is no export, it is damaged, or its runtime is not installed.
+    Attributes:
+        seconds: the time of each frame.
     """
-    if path.suffix == ".onnx":
-        check_onnx()
-        from nerveceg_tf.export.onnx import Runner as OnnxRunner
 
-        runner = OnnxRunner(path, threads)
-    elif path.suffix == ".tflite" or (path / GATE).is_file():
-        runner = TFLiteRunner(path, threads)
-    else:
-        runner = SavedModelRunner(path)
-    return runner, runner.metadata
+    def __init__(self, predict: PredictFn):
+        self._predict, self._warm = predict, set()
+        self.seconds: list[float] = []
+
+    def __call__(self, image: np.ndarray) -> Prediction:
+        """Predicts one frame, uint8 `(height, width)`."""
+        prediction, seconds = self._timed(image)
+        kind = (image.shape, bool(prediction.mask.any()))
+        if kind not in self._warm:
+            self._warm.add(kind)
+            prediction, seconds = self._timed(image)
+        self.seconds.append(seconds)
+        return prediction
+
+    def _timed(self, image: np.ndarray) -> tuple[Prediction, float]:
+        start = time.perf_counter()
+        return self._predict(image), time.perf_counter() - start
 
 
-def check_onnx() -> None:
-    """Checks that the packages of the extra `onnx` are installed.
+class MetricTally:
+    """Collects numbers from a model's predictions, without the predictions themselves.
 
-    Raises:
-        ModelError: one is not.
+    Args:
+        threshold: presence from which a frame passes the run's gate.
     """
-    for package in ("onnx", "tf2onnx", "onnxruntime"):
-        if not find_spec(package):
-            raise ModelError(f"ONNX needs the package {package}: pip install 'nerveceg_tf[onnx]'")
+
+    def __init__(self, threshold: float):
+        self._threshold = threshold
+        self._presence: list[float] = []
+        self._present: list[bool] = []
+        self._dice: list[float] = []
+        self._presence_differences: list[float] = []
+        self._mask_differences: list[float] = []
+
+    def add(self, prediction: Prediction, reference: Prediction, truth: np.ndarray) -> None:
+        """Adds one frame.
+
+        Args:
+            prediction: the model's.
+            reference: the run's.
+            truth: true mask `(height, width)`, not 0 on the nerve.
+        """
+        self._presence.append(prediction.presence)
+        self._present.append(bool(truth.any()))
+        self._dice.append(dice_score(truth, prediction.mask_binary))
+        self._presence_differences.append(abs(prediction.presence - reference.presence))
+        passes = prediction.presence >= self._threshold
+        if passes == (reference.presence >= self._threshold):
+            self._mask_differences.append(float(np.abs(prediction.mask - reference.mask).max()))
+
+    def summarize(self, name: str, megabytes: float, seconds: Sequence[float]) -> ExportReport:
+        """Summarizes all frames.
+
+        Args:
+            name: of the model.
+            megabytes: its size on disk.
+            seconds: the time of each frame.
+        """
+        present = np.array(self._present)
+        auc = None
+        if 0 < present.sum() < len(present):
+            auc = float(roc_auc_score(present, np.nan_to_num(self._presence)))
+        median, p95 = np.percentile(np.array(seconds) * 1e3, (50, 95))
+        return ExportReport(
+            name=name,
+            megabytes=megabytes,
+            frames=len(present),
+            presence_difference=_largest(self._presence_differences),
+            mask_difference=_largest(self._mask_differences),
+            disagreeing=len(present) - len(self._mask_differences),
+            nerve_dice=float(np.array(self._dice)[present].mean()) if present.any() else None,
+            gate_auc=auc,
+            median_ms=float(median),
+            p95_ms=float(p95),
+        )
 
 
 def megabytes(path: Path) -> float:
-    """Size of a file, or of all files in a folder."""
+    """Size of a file, or of all files in a folder, in units of 1e6 bytes."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(p.stat().st_size for p in files) / 1e6
 
@@ -180,26 +265,29 @@ def _load(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[np.ndarray, np.
     return image, read_mask(frame, image.shape)
 
 
-def _by_keras(model: NerveCeg, thresholds: Thresholds) -> PredictFn:
+def _keras_predict(model: NerveCeg, thresholds: Thresholds) -> PredictFn:
     infer = tf.function(lambda image: model(image, training=False))
 
-    def ask(frame: np.ndarray) -> Prediction:
+    def predict(frame: np.ndarray) -> Prediction:
         outputs = infer(tf.constant(check_frame(frame)[None, ..., None]))
         presence, mask = outputs["presence"].numpy()[0, 0], outputs["mask"].numpy()
         return postprocess_output(presence, mask, frame.shape, thresholds)
 
-    return ask
+    return predict
 
 
-def _broken(found: ExportReport, run: ExportReport, limits: Limits) -> list[str]:
+def _largest(differences: list[float]) -> float:
+    return float(np.max(differences)) if differences else 0.0  # NaN if one of them is
+
+
+def _broken_limits(export: ExportReport, run: ExportReport, limits: Limits) -> list[str]:
     broken = []
     for name, title in (("presence", "presence"), ("mask", "mask")):
-        difference, most = getattr(found, f"{name}_difference"), getattr(limits, name)
-        if not difference <= most:  # a NaN is no agreement
-            broken.append(f"{title} differs by {difference:.2g}, more than {most:g}")
+        difference, limit = getattr(export, f"{name}_difference"), getattr(limits, name)
+        if not difference <= limit:  # also true of NaN
+            broken.append(f"{title} differs by {difference:.2g}, more than {limit:g}")
     for name, title in (("nerve_dice", "Dice"), ("gate_auc", "gate AUC")):
-        before, after = getattr(run, name), getattr(found, name)
-        if before is not None and not before - after <= getattr(limits, name):
-            limit = getattr(limits, name)
+        before, after, limit = getattr(run, name), getattr(export, name), getattr(limits, name)
+        if before is not None and not before - after <= limit:
             broken.append(f"{title} falls from {before:.4f} to {after:.4f}, more than {limit:g}")
     return broken

@@ -1,4 +1,4 @@
-"""Steps that mend a mask after its thresholds, and the way from a model's answer to a mask."""
+"""Post-processing: from the outputs of a model to the final mask."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,14 @@ from nerveceg_tf.runs.thresholds import Thresholds
 
 
 def close_gaps(mask: np.ndarray) -> np.ndarray:
-    """Joins what lies within about a hundredth of the frame's width of each other."""
+    """Closes gaps (morphological closing) up to about a hundredth of the frame's width.
+
+    Args:
+        mask: bool `(height, width)`.
+
+    Returns:
+        bool `(height, width)`.
+    """
     reach = max(1, round(mask.shape[1] / 100))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), *(reach,) * 4, cv2.BORDER_REPLICATE)
@@ -22,46 +29,79 @@ def close_gaps(mask: np.ndarray) -> np.ndarray:
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fills what the mask encloses."""
+    """Fills the holes of a mask.
+
+    Args:
+        mask: bool `(height, width)`.
+
+    Returns:
+        bool `(height, width)`.
+    """
     return binary_fill_holes(mask)
 
 
 def keep_largest(mask: np.ndarray) -> np.ndarray:
-    """Keeps the largest connected part."""
+    """Keeps only the largest connected component of a mask.
+
+    Args:
+        mask: bool `(height, width)`.
+
+    Returns:
+        bool `(height, width)`.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     areas = stats[1:, cv2.CC_STAT_AREA]
     return labels == 1 + areas.argmax() if len(areas) > 1 else mask
 
 
 def fit_ellipse(mask: np.ndarray) -> np.ndarray:
-    """Replaces the mask by the ellipse that fits the outline of its largest part best."""
+    """Replaces a mask by the ellipse that fits the outline of its largest component best.
+
+    Args:
+        mask: bool `(height, width)`, not empty.
+
+    Returns:
+        bool `(height, width)`; the mask itself if its outline has fewer than five pixels.
+    """
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea)
     if len(outline) < 5:
-        return mask  # five points make an ellipse
+        return mask  # an ellipse is defined by five points
     canvas = np.zeros(mask.shape, np.uint8)
     return cv2.ellipse(canvas, cv2.fitEllipse(outline), 1, cv2.FILLED) > 0
 
 
-STEPS: dict[str, Callable[[np.ndarray, ShapeModel], np.ndarray]] = {
+def _nearest_shape(mask: np.ndarray, shapes: ShapeModel | None) -> np.ndarray:
+    assert shapes is not None  # a run with this step has a shape model
+    return shapes.nearest(mask)
+
+
+STEPS: dict[str, Callable[[np.ndarray, ShapeModel | None], np.ndarray]] = {
     "close": lambda mask, _: close_gaps(mask),
     "fill": lambda mask, _: fill_holes(mask),
     "largest": lambda mask, _: keep_largest(mask),
     "ellipse": lambda mask, _: fit_ellipse(mask),
-    "shape": lambda mask, shapes: shapes.nearest(mask),
+    "shape": _nearest_shape,
 }
-"""Every step by its name, in the order in which they are taken.
+"""The post-processing steps by name, in the order in which they are applied.
 
-Each is given masks that draw something.
+A step is never called with an empty mask.
 """
 
 
 class MaskPostprocessor:
-    """Turns a model's answer for a frame into the mask that the run stands for.
+    """Turns the outputs of a model for a frame into the final mask.
 
     Args:
-        thresholds: the settings.
-        shapes: for the postprocessing step `shape`.
+        thresholds: the thresholds and post-processing steps to apply.
+        shapes: the shape model for the step `shape`; `None` without that step.
+
+    Example:
+        >>> postprocess = MaskPostprocessor(Thresholds(presence=0.5, mask=0.5))
+        >>> postprocess(0.9, np.array([[0.2, 0.8]]))
+        array([[False,  True]])
+        >>> postprocess(0.1, np.array([[0.2, 0.8]]))
+        array([[False, False]])
     """
 
     def __init__(self, thresholds: Thresholds, shapes: ShapeModel | None = None):
@@ -69,33 +109,46 @@ class MaskPostprocessor:
 
     @classmethod
     def from_run(cls, run: TrainedRun) -> "MaskPostprocessor":
-        """The one that applies a run's thresholds and postprocessing.
+        """Makes a postprocessor with the thresholds and steps of a run.
+
+        Args:
+            run: a run or an ensemble of runs.
 
         Raises:
-            RunError: the run names a step that does not exist, or lacks the shapes for one.
+            RunError: the run names a step that does not exist, or its shape model is missing.
         """
         thresholds = run.thresholds
         unknown = set(thresholds.postprocessing) - set(STEPS)
         if unknown:
             raise RunError(
-                f"{run.path}: thresholds.json names the postprocessing {', '.join(sorted(unknown))};"
-                f" there are {', '.join(STEPS)}"
+                f"{run.path}: thresholds.json names the post-processing step"
+                f" {', '.join(sorted(unknown))}; use {', '.join(STEPS)}"
             )
         return cls(thresholds, run.shapes)
 
     def __call__(self, presence: float, probability: np.ndarray) -> np.ndarray:
-        """The mask of a frame, bool `(height, width)`.
+        """Makes the mask of a frame.
 
         Args:
-            presence: the gate's answer, 0..1.
-            probability: float `(height, width)`, 0..1, drawn whatever the gate said.
+            presence: the predicted presence, 0..1.
+            probability: float `(height, width)`, nerve probability per pixel, 0..1.
+
+        Returns:
+            bool `(height, width)`; empty if `presence` is below its threshold.
         """
         if presence < self.thresholds.presence:
             return np.zeros(probability.shape, bool)
         return self.apply_steps(self.thresholds.binarize(probability))
 
     def apply_steps(self, mask: np.ndarray) -> np.ndarray:
-        """The mask after the postprocessing steps."""
+        """Applies the post-processing steps.
+
+        Args:
+            mask: bool `(height, width)`.
+
+        Returns:
+            bool `(height, width)`.
+        """
         for step in self.thresholds.postprocessing:
             if mask.any():
                 mask = STEPS[step](mask, self.shapes)

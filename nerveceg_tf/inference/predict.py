@@ -1,4 +1,4 @@
-"""From frames on disk to presence and masks, in each frame's own size."""
+"""Predicts frames on disk: presence and mask, at the original size of each frame."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,14 @@ from nerveceg_tf.utils.progress import track
 
 
 class FramePrediction(NamedTuple):
-    """What the model says of one frame.
+    """The prediction for one frame.
 
     Attributes:
         frame: the frame.
-        image: uint8 `(height, width)`, as read.
-        presence: probability that the frame holds a nerve.
-        mask: float32 `(height, width)`, nerve probability per pixel, all 0 if the gate refused;
-            `None` from a gate alone.
+        image: uint8 `(height, width)`, the gray image as read.
+        presence: float, probability that the frame shows a nerve, 0..1.
+        mask: float32 `(height, width)`, nerve probability per pixel, 0..1; all 0 if the frame does
+            not pass the gate. `None` for a run or a model with only a gate.
     """
 
     frame: Frame
@@ -39,26 +39,42 @@ class FramePrediction(NamedTuple):
 
 
 def predict(
-    model: keras.Model | EnsembleModel, frames: Sequence[Frame], batch_size: int = 8
+    run: TrainedRun | keras.Model | EnsembleModel, frames: Sequence[Frame], batch_size: int = 8
 ) -> Iterator[FramePrediction]:
-    """Predicts frames in the order given, while a progress bar counts them.
+    """Predicts frames, and shows a progress bar.
 
-    Frames are read in parallel, and those of one size that follow each other share a batch.
+    Frames are read in parallel. Successive frames of the same size share a batch. The predictions
+    have neither mask threshold nor post-processing; see `MaskPostprocessor`.
 
     Args:
-        model: `NerveCeg`, `EnsembleModel` or `GateAlone`.
-        frames: frames on disk; masks are not needed.
-        batch_size: most frames per batch.
+        run: a run or an ensemble of runs, or a model: `NerveCeg`, `GateAlone` or `EnsembleModel`.
+        frames: frames on disk; they need no masks.
+        batch_size: largest number of frames per batch.
+
+    Returns:
+        An iterator over the predictions, in the order of `frames`.
 
     Raises:
         FrameError: a frame cannot be read.
+        RunError: the run cannot be loaded.
+
+    Example:
+        >>> from nerveceg_tf.data.bundled import SAMPLES
+        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.runs.bundled import bundled_run
+        >>> frame = find_frames(SAMPLES)[0]
+        >>> (prediction,) = predict(bundled_run(), [frame])
+        >>> prediction.mask.shape == prediction.image.shape
+        True
     """
+
+    model = run if callable(run) else run.model()
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.uint8)])
     def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return model(tf.cast(images, tf.float32), training=False)
 
-    def run() -> Iterator[FramePrediction]:
+    def predictions() -> Iterator[FramePrediction]:
         loaded = map_frames(lambda frame, read: (frame, read()), frames)
         for batch in _batches(loaded, batch_size):
             outputs = infer(np.stack([image for _, image in batch])[..., None])
@@ -67,11 +83,18 @@ def predict(
             for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
                 yield FramePrediction(frame, image, float(p), mask)
 
-    return track(run(), "predicting", len(frames))
+    return track(predictions(), "predicting", len(frames))
 
 
 def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FramePrediction]:
-    """Predicts frames with a run whose gate lets everything pass, to score it with and without.
+    """Predicts frames without the gate's decision, so that thresholds can be applied later.
+
+    Args:
+        run: a run or an ensemble of runs.
+        frames: frames on disk.
+
+    Returns:
+        As `predict`. The presence is that of the gate, and every frame has a mask.
 
     Raises:
         RunError: the run cannot be loaded.
@@ -86,16 +109,30 @@ def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FrameP
 def write_predictions(
     run: TrainedRun, frames: Sequence[Frame], folder: Path, *, truth: bool = False
 ) -> None:
-    """Writes `masks/NAME.png` (0 or 255), `overlays/NAME.png` and `presence.csv` into a folder.
+    """Predicts frames, and writes masks, overlays and a table of presences into a folder.
 
-    A cine gets, in place of overlays, one video `overlays/CINE.mp4`, and `CINE_presence.png`, the
-    curve of presence over its frames. A gate alone leaves presence only.
+    The files are:
+
+    - `presence.csv`, with the name, the presence and the number of nerve pixels of each frame;
+    - `masks/NAME.png`, the mask, 0 or 255;
+    - `overlays/NAME.png`, the frame with the outline of the mask.
+
+    For a cine, one video `overlays/CINE.mp4` replaces the overlays, and `CINE_presence.png` shows
+    the presence over time. A run with only a gate writes `presence.csv` alone, and the curves.
 
     Args:
-        run: a run with a segmenter, a gate, or both; its thresholds are applied.
+        run: a run or an ensemble of runs, with a segmenter, a gate, or both. Its thresholds and
+            post-processing are applied.
         frames: frames on disk.
-        folder: an empty folder.
-        truth: draw the frames' own masks too, which they must have.
+        folder: an existing empty folder.
+        truth: also draw the true masks in the overlays. All frames must then have masks.
+
+    Raises:
+        RunError: the run cannot be loaded, or a video cannot be written.
+        FrameError: a frame or a mask cannot be read.
+
+    Example:
+        >>> write_predictions(run, frames, Path("predictions"))  # doctest: +SKIP
     """
     model, postprocess = run.model(), MaskPostprocessor.from_run(run)
     for name in ("masks", "overlays") if "segmenter" in run.stages else ():
@@ -125,7 +162,7 @@ def _write_frame(
     *,
     truth: bool,
 ) -> np.ndarray | None:
-    """Writes a frame's row and mask, and gives its overlay; `None` from a gate alone."""
+    """Writes the row and the mask of a frame. Returns its overlay; `None` without a segmenter."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
         rows.writerow((frame.name, f"{presence:.6f}", ""))
@@ -161,7 +198,7 @@ def _write_cine(
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # cv2.imwrite reports a full disk by a return value that is easily lost.
+    # cv2.imwrite reports a full disk only by its return value; write_bytes raises an error.
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 

@@ -1,4 +1,4 @@
-"""A submission file for Kaggle's "Ultrasound Nerve Segmentation"."""
+"""Writes a submission file for Kaggle's "Ultrasound Nerve Segmentation"."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -20,21 +20,25 @@ _HEADER = ["img", "pixels"]
 
 
 def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path) -> int:
-    """Predicts frames and writes `img,pixels` rows in the order of their numbers.
+    """Predicts test frames, and writes `img,pixels` rows in the order of their numbers.
 
-    The file is read back and decoded before it takes its name, so that a broken one is never left.
+    The file is written under a temporary name, read back and decoded. Only a correct file gets its
+    final name.
 
     Args:
-        run: a run with a segmenter.
-        frames: test frames, named by their numbers, of 580x420 pixels.
-        out: the file to write.
+        run: a run or an ensemble of runs, with a segmenter.
+        frames: test frames of 580x420 pixels (width x height). Each has a number as its name.
+        out: the CSV file to write.
 
     Returns:
-        How many rows have a mask.
+        The number of rows with a mask.
 
     Raises:
-        RunError: the run has no segmenter, or what was written does not decode to what was drawn.
-        FrameError: a frame is unreadable, of another size, or its name is no number.
+        RunError: the run has no segmenter, or the written file does not decode to the masks.
+        FrameError: a frame cannot be read, it has another size, or its name is not a number.
+
+    Example:
+        >>> write_submission(run, frames, Path("submission.csv"))  # doctest: +SKIP
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; a submission needs masks")
@@ -42,16 +46,16 @@ def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path) -> int
         if not frame.name.isascii() or not frame.name.isdigit():
             raise FrameError(f"{frame.image}: a test frame is named by its number, such as 12.tif")
     ordered = sorted(frames, key=lambda frame: int(frame.name))
-    drawn = {}
+    packed_masks = {}
     with replacing(out) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(_HEADER)
             for number, mask in _masks(run, ordered):
                 rows.writerow((number, rle.encode(mask)))
-                drawn[number] = np.packbits(mask)
-        _check(temporary, drawn)
-    return sum(bool(mask.any()) for mask in drawn.values())
+                packed_masks[number] = np.packbits(mask)
+        _check(temporary, packed_masks)
+    return sum(bool(mask.any()) for mask in packed_masks.values())
 
 
 def _masks(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
@@ -61,15 +65,18 @@ def _masks(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[tuple[str, np.n
             raise FrameError(
                 f"{frame.image}: is {image.shape[1]}x{image.shape[0]}; Kaggle's frames are 580x420"
             )
+        assert probability is not None  # the run has a segmenter
         yield frame.name, postprocess(presence, probability)
 
 
-def _check(path: Path, drawn: dict[str, np.ndarray]) -> None:
+def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     read = {number: np.packbits(rle.decode(pixels, SIZE)) for number, pixels in rows}
-    if header != _HEADER or list(read) != list(drawn):
-        raise RunError(f"{path}: lost rows; write it to another disk")
-    for number, mask in drawn.items():
+    if header != _HEADER or list(read) != list(packed_masks):
+        raise RunError(f"{path}: has lost rows; write it to another disk")
+    for number, mask in packed_masks.items():
         if not np.array_equal(read[number], mask):
-            raise RunError(f"{path}: row {number} does not decode to its mask")
+            raise RunError(
+                f"{path}: row {number} does not decode to its mask; write it to another disk"
+            )

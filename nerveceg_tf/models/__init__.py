@@ -1,4 +1,4 @@
-"""Gates, segmenters, and the two-stage model that they make together."""
+"""Gates, segmenters, and the two-stage model of both."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ GATES: dict[str, Callable[..., keras.Model]] = {
     **{variant: partial(EfficientNetLiteGate, variant) for variant in LITE_SIZES},
     **{variant: partial(ResNetGate, variant) for variant in RESNETS},
 }
-"""The command line's names of gates; each takes `size`, `weights`, `dropout` and `name`."""
+"""Builders of gates by name. Each takes `size`, `weights`, `dropout` and `name`."""
 
 SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
     "unet": UNet,
@@ -35,7 +35,7 @@ SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
     "res_unet": ResUNet,
     **{f"pretrained_{name}": partial(PretrainedUNet, decoder=name) for name in DECODERS},
 }
-"""The command line's names of segmenters; each takes `input_shape`, `width` and `name`."""
+"""Builders of segmenters by name. Each takes `input_shape`, `base_filters` and `name`."""
 
 __all__ = [
     "GATES",

@@ -1,8 +1,8 @@
-"""Building blocks that the U-Net family shares, in the original NerveCeg's shape.
+"""Building blocks of the U-Net family, as in the original NerveCeg.
 
-Every convolution has a bias, batch normalization uses epsilon 1e-5 and momentum 0.9 (PyTorch's
-defaults, and a momentum that settles within a short training), upsampling is nearest-neighbour
-followed by a 3x3 convolution.
+Every convolution has a bias. Batch normalization uses epsilon 1e-5 and momentum 0.9: these are
+PyTorch's defaults, and the statistics converge in a short training. Upsampling is
+nearest-neighbour, followed by a 3x3 convolution.
 """
 
 import keras
@@ -16,20 +16,24 @@ def frame_input(
     """The model's input, and the same scaled from gray 0..255 to `gray_range`.
 
     Args:
-        input_shape: height, width and channels.
-        stride: what height and width must be multiples of, because the encoder halves that often.
-        gray_range: what black and white become. A convolution pads with 0, so weights trained with
-            one range are wrong at the borders in any other.
+        input_shape: height and width in pixels, and number of channels.
+        stride: height and width must be multiples of this, because the encoder reduces the size by
+            this factor.
+        gray_range: values of black and white after scaling. A convolution pads with 0, so weights
+            that were trained with one range are wrong at the borders with another.
+
+    Returns:
+        Two symbolic tensors `(b, height, width, channels)`: the input, and the scaled input.
 
     Raises:
         ModelError: a side is not a positive multiple of `stride`.
     """
     height, width, _ = input_shape
     if height < stride or width < stride or height % stride or width % stride:
-        mended = (max(1, round(side / stride)) * stride for side in (height, width))
+        nearest = (max(1, round(side / stride)) * stride for side in (height, width))
         raise ModelError(
             f"segmenter size {height}x{width}: both sides must be multiples of {stride};"
-            f" the nearest is {'x'.join(map(str, mended))}"
+            f" the nearest is {'x'.join(map(str, nearest))}"
         )
     image = keras.Input(input_shape, name="image")
     black, white = gray_range
@@ -38,7 +42,7 @@ def frame_input(
 
 
 def conv(filters: int, kernel: int, name: str, strides: int = 1) -> keras.layers.Conv2D:
-    """The family's convolution, `same` padded and with a bias."""
+    """A convolution with `same` padding and a bias."""
     return keras.layers.Conv2D(
         filters, kernel, strides, padding="same", kernel_initializer="he_normal", name=name
     )
@@ -62,7 +66,7 @@ def down(x, name: str):
 
 
 def bottleneck(x):
-    """Names the features at which the encoder ends, for whoever reads them there."""
+    """Gives the last features of the encoder the layer name `bottleneck`. `SharedGate` reads it."""
     return keras.layers.Identity(name="bottleneck")(x)
 
 
@@ -73,7 +77,7 @@ def up(x, filters: int, name: str):
 
 
 def batch_norm(name: str) -> keras.layers.BatchNormalization:
-    """Batch normalization with the family's epsilon and momentum."""
+    """Batch normalization with epsilon 1e-5 and momentum 0.9."""
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
 
 

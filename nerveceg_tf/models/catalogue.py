@@ -1,4 +1,4 @@
-"""Every gate and segmenter that can be had, and what each costs."""
+"""A table of all gates and segmenters, with their size and cost."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ class Entry:
 
     Attributes:
         stage: `"gate"` or `"segmenter"`.
-        name: the command line's name.
-        parameters: how many; `None` where the model cannot be built.
-        gmac: billions of multiply-accumulates for a frame of the model's size; `None` likewise.
-        weights: which pretrained weights exist, and from where; or why it cannot be built.
+        name: the name in `GATES` or `SEGMENTERS`.
+        parameters: number of parameters; `None` if the model cannot be built.
+        gmac: billions of multiply-accumulates for a frame of the model's size; `None` if the model
+            cannot be built.
+        weights: the pretrained weights and their source, or the reason why the model cannot be
+            built.
     """
 
     stage: str
@@ -35,12 +37,15 @@ class Entry:
 
 
 def catalogue(gate_size: Size, segmenter_size: Size, base_filters: int) -> Iterator[Entry]:
-    """Builds every gate and segmenter, one after the other, with random weights.
+    """Builds all gates and segmenters, one after the other, with random weights.
 
     Args:
-        gate_size: height and width of the gates' input.
-        segmenter_size: of the segmenters'.
-        base_filters: channels of the segmenters' first level.
+        gate_size: height and width of the input of the gates, in pixels.
+        segmenter_size: height and width of the input of the segmenters, in pixels.
+        base_filters: number of channels of the first level of the segmenters.
+
+    Returns:
+        The entries, one for each model.
     """
     for name, build in GATES.items():
         gate = partial(build, size=gate_size, weights=None)
@@ -63,7 +68,7 @@ def catalogue(gate_size: Size, segmenter_size: Size, base_filters: int) -> Itera
 
 
 def catalogue_length() -> int:
-    """How many entries the catalogue has."""
+    """The number of entries in the catalogue."""
     return len(GATES) + 1 + len(SEGMENTERS)
 
 

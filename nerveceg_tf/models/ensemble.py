@@ -1,4 +1,4 @@
-"""Several models, or one model that looks at a frame several times, as one answer."""
+"""Several models, or several transforms of a frame, averaged to one output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from nerveceg_tf.models.two_stage import NerveCeg, segment_passing
 
 @dataclass(frozen=True)
 class TTATransform:
-    """One way to look at a frame, and back.
+    """A transform of a frame for test-time augmentation (TTA), and its inverse.
 
     Attributes:
-        mirrored: left and right are swapped.
-        down: the frame moves down by this share of its height.
-        right: and right by this share of its width; its edge is repeated where it leaves.
+        mirrored: whether left and right are swapped.
+        down: the frame moves down by this share of its height, -1..1. The edge row is repeated.
+        right: the frame moves right by this share of its width, -1..1. The edge column is repeated.
     """
 
     mirrored: bool = False
@@ -23,12 +23,12 @@ class TTATransform:
     right: float = 0.0
 
     def apply(self, images: tf.Tensor) -> tf.Tensor:
-        """Images `(batch, height, width, 1)` as they are seen."""
+        """Transforms images `(batch, height, width, 1)`."""
         moved = _moved(images, self.down, self.right)
         return tf.reverse(moved, [2]) if self.mirrored else moved
 
     def invert(self, masks: tf.Tensor) -> tf.Tensor:
-        """Masks that were drawn on what was seen, back in the place of the frame."""
+        """Moves masks of transformed images, `(batch, height, width, 1)`, back to the frame."""
         masks = tf.reverse(masks, [2]) if self.mirrored else masks
         return _moved(masks, -self.down, -self.right)
 
@@ -40,18 +40,24 @@ TTA_TRANSFORMS = (
     TTATransform(down=0.02, right=0.02),
     TTATransform(down=-0.02, right=-0.02),
 )
-"""What test-time augmentation looks at: the frame, its mirror image, and two small shifts."""
+"""The transforms of test-time augmentation: the frame, its mirror image, and two small shifts."""
 
 
 class EnsembleModel:
-    """The mean of what several models say of several transforms, gated as a whole.
+    """The mean of the outputs of several models on several transforms of a frame.
 
-    The presences are averaged, and only where the mean reaches the threshold do the segmenters run.
+    The segmenters run only on frames whose mean presence reaches the threshold.
 
     Args:
         members: two-stage models.
-        threshold: mean presence below it gives a mask of exact zeros.
-        transforms: how each member looks at a frame.
+        threshold: a mean presence below this, 0..1, gives a mask of exact zeros.
+        transforms: the transforms of the frame that each member predicts.
+
+    Example:
+        >>> member = NerveCeg(NoGate(), UNet((32, 32, 1), base_filters=2))
+        >>> ensemble = EnsembleModel([member], threshold=0.5, transforms=TTA_TRANSFORMS[:2])
+        >>> ensemble(tf.zeros((1, 40, 50, 1)))["mask"].shape
+        TensorShape([1, 40, 50, 1])
     """
 
     def __init__(
@@ -63,25 +69,32 @@ class EnsembleModel:
         self.members, self.threshold, self.transforms = members, threshold, transforms
 
     def __call__(self, image: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Answers as `NerveCeg` does for float32 images `(batch, height, width, 1)`; it cannot be
-        trained."""
-        seen = [(transform, transform.apply(image)) for transform in self.transforms]
-        presence = _mean([member.predict_presence(x) for member in self.members for _, x in seen])
+        """Predicts presence and mask, as a call of `NerveCeg` does.
 
-        def draw(passing: tf.Tensor) -> tf.Tensor:
-            chosen = [(transform, tf.gather(x, passing)) for transform, x in seen]
+        Args:
+            image: float32 `(batch, height, width, 1)`, gray 0..255.
+            training: has no effect. An ensemble cannot be trained.
+
+        Returns:
+            `presence`, float32 `(batch, 1)`, and `mask`, float32 `(batch, height, width, 1)`.
+        """
+        inputs = [(transform, transform.apply(image)) for transform in self.transforms]
+        presence = _mean([member.predict_presence(x) for member in self.members for _, x in inputs])
+
+        def predict_masks(passing: tf.Tensor) -> tf.Tensor:
+            chosen = [(transform, tf.gather(x, passing)) for transform, x in inputs]
             return _mean(
                 [transform.invert(m.segment(x)) for m in self.members for transform, x in chosen]
             )
 
         return {
             "presence": presence,
-            "mask": segment_passing(image, presence, self.threshold, draw),
+            "mask": segment_passing(image, presence, self.threshold, predict_masks),
         }
 
 
-def _mean(answers: list[tf.Tensor]) -> tf.Tensor:
-    return tf.add_n(answers) / len(answers)
+def _mean(outputs: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(outputs) / len(outputs)
 
 
 def _moved(images: tf.Tensor, down: float, right: float) -> tf.Tensor:
@@ -89,6 +102,6 @@ def _moved(images: tf.Tensor, down: float, right: float) -> tf.Tensor:
         if share:
             length = tf.shape(images)[axis]
             step = tf.cast(tf.round(tf.cast(length, tf.float32) * share), tf.int32)
-            from_ = tf.clip_by_value(tf.range(length) - step, 0, length - 1)
-            images = tf.gather(images, from_, axis=axis)
+            sources = tf.clip_by_value(tf.range(length) - step, 0, length - 1)
+            images = tf.gather(images, sources, axis=axis)
     return images

@@ -1,4 +1,4 @@
-"""Models of the PyTorch original, brought over with their weights."""
+"""Imports models of the PyTorch original, with their weights."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _KNOWN = (
     "the original's U_Net, R2U_Net, AttU_Net and R2AttU_Net and efficientnet_pytorch's b0 to b7"
     " with two outputs can be imported"
 )
-# (blocks, channels of the last convolution)
+# The variant by the number of blocks and the channels of the last convolution.
 _EFFICIENTNETS = {
     (16, 1280): "b0",
     (23, 1280): "b1",
@@ -36,32 +36,31 @@ Names = list[tuple[str, str]]
 def import_torch(
     path: Path | str, size: Size | None = None, recurrences: int = 2, name: str | None = None
 ) -> keras.Model:
-    """Turns a checkpoint of the PyTorch original into the Keras model that gives the same answers.
+    """Imports a checkpoint of the PyTorch original as a Keras model with the same outputs.
 
-    Architecture, width and input channels are read off the checkpoint's names and shapes. Like
-    every model here, the result takes gray values 0..255; it scales them to 0..1 as the original
-    did.
+    The architecture, the width and the number of input channels are read from the names and shapes
+    in the checkpoint. The model takes gray values 0..255, as every model of this package. It scales
+    them to 0..1, as the original did.
 
     Args:
-        path: a state dict, as `torch.save(model.state_dict(), path)` writes it. It is read without
-            PyTorch, and nothing in it is executed.
-        size: height and width of the input; 400x400 for a segmenter, the variant's own square for
-            a gate.
-        recurrences: of an R2U-Net, the original's `t`, which leaves no trace in the weights.
+        path: a state dict that `torch.save(model.state_dict(), path)` wrote. It is read without
+            PyTorch, and no code in it is run.
+        size: height and width of the input in pixels. The default is 400x400 for a segmenter, and
+            the square of the variant for a gate.
+        recurrences: the original's `t` of an R2U-Net. The weights do not contain it.
         name: the model's name.
 
     Returns:
-        A segmenter from `U_Net`, `R2U_Net`, `AttU_Net` or `R2AttU_Net`, giving probabilities where
-        the original gives logits; or a gate from an `efficientnet_pytorch` classifier of two
-        classes, 1 meaning that a nerve is there. The gate pads at any size as that package pads
-        at the variant's own: it fixes its padding when it builds a net.
+        A segmenter from `U_Net`, `R2U_Net`, `AttU_Net` or `R2AttU_Net`; it outputs probabilities,
+        and the original logits. Or a gate from an `efficientnet_pytorch` classifier of two classes,
+        of which class 1 means a nerve. `efficientnet_pytorch` fixes the padding for the size of the
+        variant when it builds a net, so the gate uses that padding at every size.
 
     Raises:
-        ModelError: the file is no state dict, or holds a key or shape that is not known.
+        ModelError: the file is not a state dict, or contains an unknown key or shape.
 
     Example:
-        >>> segmenter = import_torch("unet.pt")
-        >>> segmenter.save("segmenter.keras")
+        `import_torch("unet.pt", size=(384, 384)).save("segmenter.keras")`
     """
     state = read_state_dict(path)
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
@@ -109,24 +108,24 @@ def _segmenter_names(recurrent: bool, attention: bool) -> Names:
     blocks.append((f"{side}5", "bottom"))
     blocks += [(f"{merge}{level + 1}", f"merge_{level}") for level in range(1, 5)]
     names = [("Conv_1x1", "mask")]
-    for there, here in blocks:
+    for module, block in blocks:
         if recurrent:
-            names.append((f"{there}.Conv_1x1", f"{here}_project"))
-            names += _conv_bn(f"{there}.RCNN.0.conv", 0, f"{here}_1")
-            names += _conv_bn(f"{there}.RCNN.1.conv", 0, f"{here}_2")
+            names.append((f"{module}.Conv_1x1", f"{block}_project"))
+            names += _conv_bn(f"{module}.RCNN.0.conv", 0, f"{block}_1")
+            names += _conv_bn(f"{module}.RCNN.1.conv", 0, f"{block}_2")
         else:
-            names += _conv_bn(f"{there}.conv", 0, f"{here}_1")
-            names += _conv_bn(f"{there}.conv", 3, f"{here}_2")
+            names += _conv_bn(f"{module}.conv", 0, f"{block}_1")
+            names += _conv_bn(f"{module}.conv", 3, f"{block}_2")
     for level in range(1, 5):
         names += _conv_bn(f"Up{level + 1}.up", 1, f"up_{level}")
         if attention:
-            for there, here in (("W_g", "gating"), ("W_x", "skip"), ("psi", "psi")):
-                names += _conv_bn(f"Att{level + 1}.{there}", 0, f"attention_{level}_{here}")
+            for module, layer in (("W_g", "gating"), ("W_x", "skip"), ("psi", "psi")):
+                names += _conv_bn(f"Att{level + 1}.{module}", 0, f"attention_{level}_{layer}")
     return names
 
 
-def _conv_bn(there: str, index: int, here: str) -> Names:
-    return [(f"{there}.{index}", f"{here}_conv"), (f"{there}.{index + 1}", f"{here}_bn")]
+def _conv_bn(module: str, index: int, layer: str) -> Names:
+    return [(f"{module}.{index}", f"{layer}_conv"), (f"{module}.{index + 1}", f"{layer}_bn")]
 
 
 def _gate(
@@ -137,12 +136,12 @@ def _gate(
     variant = _EFFICIENTNETS.get((blocks, *top[:1]))
     if variant is None:
         raise ModelError(
-            f"{source}: {blocks} blocks and a _conv_head.weight of shape {top} make none of"
-            " efficientnet_pytorch's b0 to b7"
+            f"{source}: {blocks} blocks and a _conv_head.weight of shape {top} do not belong to any"
+            " of efficientnet_pytorch's b0 to b7; pass a checkpoint of one of these"
         )
     gate = EfficientNetGate(variant, weights=None, name=name)
     if size is not None:
-        # Cloned, not built anew: its padding layers stay as they are at the variant's own size.
+        # The clone has the padding layers of the variant's size. A new model would not.
         gate = keras.models.clone_model(gate, input_tensors=gate_input(*size)[0])
     _one_output(state, source)
     if state["_conv_stem.weight"].shape[1:2] == (1,):
@@ -152,7 +151,7 @@ def _gate(
 
 
 def _one_output(state: dict[str, np.ndarray], source: str) -> None:
-    """Softmax over two logits is the sigmoid of their difference: one output says it all."""
+    """Replaces two logits by their difference: its sigmoid is the softmax of class 1."""
     for key in ("_fc.weight", "_fc.bias"):
         if key not in state or state[key].shape[:1] != (2,):
             shape = state[key].shape if key in state else "missing"
@@ -190,8 +189,8 @@ def _gate_names(gate: keras.Model) -> Names:
     ]
     for index, block in enumerate(blocks):
         names += [
-            (f"_blocks.{index}.{there}", f"{block}{here}")
-            for there, here in parts
-            if f"{block}{here}" in known
+            (f"_blocks.{index}.{module}", f"{block}{layer}")
+            for module, layer in parts
+            if f"{block}{layer}" in known
         ]
     return names

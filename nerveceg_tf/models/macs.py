@@ -1,4 +1,4 @@
-"""What a model costs: its multiplications for one frame."""
+"""The cost of a model: its multiplications for one frame."""
 
 import math
 
@@ -7,10 +7,19 @@ import tensorflow as tf
 
 
 def gmac(model: keras.Model) -> float:
-    """Billions of multiply-accumulates for one frame, in convolutions and dense layers.
+    """Counts multiply-accumulates for one frame, in convolutions and dense layers.
 
     Args:
-        model: a model of one input of fixed size.
+        model: a model with one input of fixed size.
+
+    Returns:
+        The number in billions (GMAC).
+
+    Example:
+        >>> image = keras.Input((8, 8, 1))
+        >>> model = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image))
+        >>> round(gmac(model) * 1e9)  # 64 pixels, 9 * 4 weights
+        2304
     """
     frame = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(frame).graph

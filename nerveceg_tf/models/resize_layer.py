@@ -1,4 +1,4 @@
-"""Resizing inside a model, to and from sizes that are known only when a frame arrives."""
+"""Resizing inside a model, between sizes that are known only when a frame arrives."""
 
 import keras
 import tensorflow as tf
@@ -9,19 +9,24 @@ from nerveceg_tf.size import Size
 def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """Resizes images: area average along an axis that shrinks, linear along one that grows.
 
-    Resizing is linear and separable, so it is two matrix products. That keeps the graph to plain
-    operations that TFLite and every other runtime have (`tf.image.resize` with `antialias` is not
-    among them), works for sizes known only at run time, has a gradient, and equals
-    `nerveceg_tf.data.frame.resize`, which training frames went through.
+    Resizing is linear and separable, so it is two matrix products. The graph then has only plain
+    operations, which TFLite and every other runtime have. (They do not have `tf.image.resize` with
+    `antialias`.) It works for sizes that are known only at run time, and it has a gradient. Its
+    results equal those of `nerveceg_tf.data.resize.resize`, which resizes the training frames.
 
     Args:
-        images: float32 `(batch, height, width, channels)`.
-        size: target height and width, as numbers or scalar tensors.
+        images: `(batch, height, width, channels)`, of any float type.
+        size: target height and width in pixels, as numbers or scalar tensors.
 
     Returns:
         float32 `(batch, *size, channels)`.
+
+    Example:
+        >>> resize(tf.ones((1, 4, 6, 1)), (2, 3)).shape
+        TensorShape([1, 2, 3, 1])
     """
-    shape = tf.shape(images)
+    # float16 is too coarse for the positions of the pixels.
+    images, shape = tf.cast(images, tf.float32), tf.shape(images)
     rows = _weights(shape[1], size[0])
     columns = _weights(shape[2], size[1])
     by_row = tf.einsum("th,bhwc->btwc", rows, images)
@@ -30,9 +35,9 @@ def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Te
 
 def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     """Row-stochastic matrix `(target, source)`: how much each source pixel gives to each target."""
-    # In units of 1 / (2 * target) of a source pixel every edge and centre is a whole number, which
-    # float32 holds exactly up to 2**24. In pixels, rounding would move presence by 1e-4, and
-    # otherwise wherever a compiler orders the operations anew.
+    # The unit is 1 / (2 * target) of a source pixel, so every edge and centre is a whole number.
+    # float32 represents whole numbers exactly up to 2**24. In pixels, rounding would change the
+    # presence by 1e-4, and differently for each order of the operations that a compiler chooses.
     source, unit = tf.cast(source, tf.float32), 2 * tf.cast(target, tf.float32)
     position = tf.range(target, dtype=tf.float32)[:, None]
     pixel = tf.range(source)[None, :] * unit
@@ -49,23 +54,26 @@ def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class Resize(keras.layers.Layer):
-    """Brings frames of any size to the size, and the number of channels, that a model takes.
+    """Resizes frames of any size to the size and the number of channels that a model takes.
+
+    The computation is in float32 under every dtype policy.
 
     Args:
         height: target height in pixels.
         width: target width in pixels.
         channels: 1, or 3 to repeat the gray channel.
 
-    Input `(batch, any, any, 1)`, output float32 `(batch, height, width, channels)`.
+    Input: `(batch, any, any, 1)`. Output: `(batch, height, width, channels)` in the layer's compute
+    dtype: float32, except under a policy of mixed precision.
     """
 
     def __init__(self, height: int, width: int, channels: int = 1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.height, self.width, self.channels = height, width, channels
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        images = resize(tf.cast(images, self.compute_dtype), (self.height, self.width))
-        return tf.repeat(images, self.channels, axis=-1)
+        images = resize(images, (self.height, self.width))
+        return tf.cast(tf.repeat(images, self.channels, axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], self.height, self.width, self.channels)

@@ -1,6 +1,7 @@
-"""The two stages as one model: the gate decides, the segmenter draws only where it must."""
+"""The two stages as one model: the segmenter runs only on the frames that the gate lets pass."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -13,32 +14,35 @@ from nerveceg_tf.size import Size
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class GatedSegmenter(keras.layers.Layer):
-    """Draws masks for the frames whose presence reaches the threshold, and for no others.
+    """Segments the frames whose presence reaches the threshold, and no others.
 
-    In training every frame is segmented and nothing is set to zero, so that gradients flow.
+    In training it segments every frame and sets nothing to zero, so that gradients flow.
 
     Args:
-        draw: model from a list of features to the mask: a segmenter, whose only feature is the
-            image, or the decoder of one whose encoder has run already.
-        threshold: presence below it gives an empty mask.
-        mask_threshold: mask probability from which a pixel counts as nerve; kept with the model for
-            those who binarise.
+        mask_model: model from a list of features to the mask. It is a segmenter, whose only feature
+            is the image, or the decoder of a segmenter whose encoder has run already.
+        threshold: a presence below this, 0..1, gives an empty mask.
+        mask_threshold: mask probability, 0..1, from which a pixel counts as nerve. The layer does
+            not use it; it is saved with the model for code that binarises masks.
 
     Inputs: images `(batch, height, width, 1)`, presence `(batch, 1)`, and the list of features that
-    `draw` takes. Output: nerve probability `(batch, height, width, 1)` in the images' own size.
+    `mask_model` takes. Output: nerve probability, float32 `(batch, height, width, 1)`, in the size
+    of the images.
     """
 
     def __init__(
-        self, draw: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
+        self, mask_model: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
     ):
-        super().__init__(**kwargs)
+        # Also under a policy of mixed precision. Saved models of such a policy name it in `dtype`.
+        super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
         self.supports_jit = False  # how many frames pass is known only when it runs
-        self.draw = draw
+        # The name `draw` is part of the weights' paths in saved files.
+        self.draw = mask_model
         self.threshold = self._constant("threshold", threshold)
         self.mask_threshold = self._constant("mask_threshold", mask_threshold)
 
     def _constant(self, name: str, value: float) -> keras.Variable:
-        # A variable: it can be tuned without building the model anew, and travels in the weights.
+        # A variable can be tuned without a new model, and is saved with the weights.
         initializer = keras.initializers.Constant(value)
         return self.add_weight((), initializer, "float32", trainable=False, name=name)
 
@@ -64,7 +68,16 @@ class GatedSegmenter(keras.layers.Layer):
     def segment(
         self, image: tf.Tensor, features: list[tf.Tensor], training: bool = False
     ) -> tf.Tensor:
-        """Draws the features of every frame, whatever the gate says, in the size of `image`."""
+        """Segments every frame, whatever its presence.
+
+        Args:
+            image: `(batch, height, width, 1)`. Only its size is used.
+            features: as in a call of the layer.
+            training: whether `mask_model` runs in training mode.
+
+        Returns:
+            Nerve probability, float32 `(batch, height, width, 1)`.
+        """
         shape = tf.shape(image)
         return resize(self.draw(features, training=training), (shape[1], shape[2]))
 
@@ -76,37 +89,47 @@ class GatedSegmenter(keras.layers.Layer):
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            "draw": keras.saving.serialize_keras_object(self.draw),
+            "mask_model": keras.saving.serialize_keras_object(self.draw),
             "threshold": float(self.threshold),
             "mask_threshold": float(self.mask_threshold),
         }
 
     @classmethod
     def from_config(cls, config: dict) -> "GatedSegmenter":
-        return cls(**_with_models(config, "draw"))
+        config = dict(config)
+        if "draw" in config:  # the earlier name of the key
+            config["mask_model"] = config.pop("draw")
+        return cls(**_with_models(config, "mask_model"))
 
 
 def segment_passing(
     image: tf.Tensor,
     presence: tf.Tensor,
     threshold: float | keras.Variable,
-    draw: Callable[[tf.Tensor], tf.Tensor],
+    predict_masks: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """Masks of a batch, drawn for the frames that pass and exactly 0 for the others.
+    """Masks of a batch: predicted for the frames that pass, exactly 0 for the others.
 
     Args:
-        image: `(batch, height, width, 1)`.
-        presence: `(batch, 1)`.
+        image: `(batch, height, width, 1)`. Only its shape is used.
+        presence: probability `(batch, 1)`, 0..1.
         threshold: presence from which a frame passes.
-        draw: from the positions of the passing frames to their masks, in the size of `image`.
+        predict_masks: function from the positions of the passing frames in the batch, int64 `(n,)`,
+            to their masks, float32 `(n, height, width, 1)`.
+
+    Returns:
+        Nerve probability, float32 `(batch, height, width, 1)`.
     """
-    passing = tf.where(presence[:, 0] >= threshold)
+    passing = tf.where(tf.cast(presence[:, 0], tf.float32) >= threshold)
 
-    def drawn() -> tf.Tensor:
-        return tf.scatter_nd(passing, draw(passing[:, 0]), tf.shape(image, tf.int64))
+    def masks() -> tf.Tensor:
+        return tf.scatter_nd(passing, predict_masks(passing[:, 0]), tf.shape(image, tf.int64))
 
-    # Not only faster where no frame passes: oneDNN's convolutions fail on an empty batch.
-    return tf.cond(tf.size(passing) > 0, drawn, lambda: tf.zeros_like(image))
+    def no_masks() -> tf.Tensor:
+        return tf.zeros_like(image, tf.float32)
+
+    # This saves time, and it is necessary: oneDNN's convolutions fail on an empty batch.
+    return tf.cond(tf.size(passing) > 0, masks, no_masks)
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -114,28 +137,30 @@ class NerveCeg(keras.Model):
     """A gate and a segmenter as one Keras model.
 
     At inference the segmenter runs only on the frames that pass the gate. `fit` trains both stages
-    together on `{"presence": ..., "mask": ...}`; the hard gate plays no part in training.
+    at once on `{"presence": ..., "mask": ...}`. The threshold has no effect in training.
 
     Args:
         gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`;
-            or a `SharedGate`, that draws the mask too.
+            or a `SharedGate`, which predicts the mask too.
         segmenter: model from `(batch, height, width, 1 or 3)`, gray 0..255, to mask probabilities
-            `(batch, height, width, 1)`. Its size need not be the gate's. Of several outputs the
-            first is the mask. `None` with a `SharedGate`.
-        threshold: presence below it gives a mask of exact zeros.
-        mask_threshold: mask probability from which a pixel counts as nerve.
+            `(batch, height, width, 1)`. Its size may differ from the gate's. If it has several
+            outputs, the first is the mask. `None` with a `SharedGate`.
+        threshold: a presence below this, 0..1, gives a mask of exact zeros.
+        mask_threshold: mask probability, 0..1, from which a pixel counts as nerve.
+        name: the model's name.
 
     Input: `image`, float32 `(batch, height, width, 1)`, gray values 0..255, any height and width.
-    Output: a dict of `presence`, float32 `(batch, 1)`, the probability that the frame holds a
+    Output: a dict of `presence`, float32 `(batch, 1)`, the probability that the frame contains a
     nerve, and `mask`, float32 `(batch, height, width, 1)`, the nerve probability per pixel.
 
     Raises:
         ModelError: a stage has no fixed input size, not 1 or 3 channels, or another output.
 
     Example:
-        >>> model = NerveCeg(EfficientNetLiteGate(size=(96, 128)), UNet((96, 128, 1), base_filters=16))
-        >>> model.predict(frames)["mask"].shape == frames.shape
-        True
+        >>> gate = EfficientNetLiteGate(size=(32, 32), weights=None)
+        >>> model = NerveCeg(gate, UNet((32, 48, 1), base_filters=2))
+        >>> model(tf.zeros((1, 100, 120, 1)))["mask"].shape
+        TensorShape([1, 100, 120, 1])
 
     Reference:
         Younghan Kim: NerveCeg (2020), https://github.com/kim-younghan/NerveCeg
@@ -152,26 +177,28 @@ class NerveCeg(keras.Model):
     ):
         gate, segmenter = strip_compile(gate), segmenter and strip_compile(segmenter)
         image = keras.Input((None, None, 1), name="image")
-        fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
+        resize_to_gate = _resize_to(gate, "gate")
         if segmenter is None:
-            look, draw = split_shared(gate)
+            gate_model, mask_model = split_shared(gate)
         else:
             _check_output(gate, "gate", (1,), "one presence (batch, 1)")
             _check_output(segmenter, "segmenter", (*segmenter.input_shape[1:3], 1), "a mask")
-            look = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
-            draw = _with_resizing(segmenter)
-        presence, *features = look(fit_gate(image))
-        gated = GatedSegmenter(draw, threshold, mask_threshold, name="mask")
+            gate_model = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
+            mask_model = _with_resizing(segmenter)
+        presence, *features = gate_model(resize_to_gate(image))
+        presence = _as_float32(presence)
+        gated = GatedSegmenter(mask_model, threshold, mask_threshold, name="mask")
         mask = gated(image, presence, features or [image])
         super().__init__(
             inputs=image, outputs={"presence": presence, "mask": mask}, name=name, **kwargs
         )
         self.gate, self.segmenter = gate, segmenter
-        self._fit_gate, self._look, self._gated = fit_gate, look, gated
+        # These names are part of the weights' paths in saved files.
+        self._fit_gate, self._look, self._gated = resize_to_gate, gate_model, gated
 
     @property
     def threshold(self) -> float:
-        """Presence below it gives an empty mask; may be assigned at any time."""
+        """A presence below this, 0..1, gives an empty mask. It may be assigned at any time."""
         return float(self._gated.threshold)
 
     @threshold.setter
@@ -180,7 +207,8 @@ class NerveCeg(keras.Model):
 
     @property
     def mask_threshold(self) -> float:
-        """Mask probability from which a pixel counts as nerve; may be assigned at any time."""
+        """Mask probability, 0..1, from which a pixel counts as nerve. It may be assigned at any
+        time."""
         return float(self._gated.mask_threshold)
 
     @mask_threshold.setter
@@ -188,41 +216,67 @@ class NerveCeg(keras.Model):
         self._gated.mask_threshold.assign(value)
 
     def predict_presence(self, image: tf.Tensor) -> tf.Tensor:
-        """The gate alone: presence `(batch, 1)` of images `(batch, height, width, 1)`."""
+        """Runs the gate alone: float32 `(batch, 1)` of images `(batch, height, width, 1)`."""
         return self.run_gate(image)[0]
 
     def segment(self, image: tf.Tensor, features: list[tf.Tensor] | None = None) -> tf.Tensor:
-        """The segmenter alone, on every frame: mask probabilities in the images' own size.
+        """Runs the segmenter alone, on every frame.
 
         Args:
-            image: `(batch, height, width, 1)`.
-            features: what `run_gate` gave of the same images, to save its work.
+            image: `(batch, height, width, 1)`, gray 0..255.
+            features: the features that `run_gate` returned for the same images, to save its work.
+
+        Returns:
+            Nerve probability, float32 `(batch, height, width, 1)`, in the size of the images.
         """
         if features is None and self.segmenter is None:
             _, features = self.run_gate(image)
         return self._gated.segment(image, features or [image])
 
     def run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """The gate's part of the work.
+        """Runs the gate, and the encoder of a `SharedGate`.
+
+        Args:
+            image: `(batch, height, width, 1)`, gray 0..255.
 
         Returns:
-            Presence `(batch, 1)`, and the features from which a `SharedGate` draws; of another gate
-            there are none.
+            Presence, float32 `(batch, 1)`, and the features that the decoder of a `SharedGate`
+            takes. The list is empty for every other gate.
         """
-        # Called, a model of one output gives it bare, in whatever list it was declared.
-        answer = self._look(self._fit_gate(image), training=False)
-        presence, *features = tf.nest.flatten(answer)
-        return presence, features
+        # A model that was declared with a list of one output returns the output without a list.
+        outputs = self._look(self._fit_gate(image), training=False)
+        presence, *features = tf.nest.flatten(outputs)
+        return tf.cast(presence, tf.float32), features
 
     @property
     def gate_size(self) -> Size:
-        """Height and width to which the gate brings every frame."""
+        """Height and width in pixels to which every frame is resized for the gate."""
         return self._fit_gate.height, self._fit_gate.width
 
     @property
     def segmenter_size(self) -> Size:
-        """Height and width in which the segmenter draws, before its mask is resized."""
+        """Height and width in pixels of the segmenter's mask, before it is resized."""
         return tuple(self._gated.draw.output_shape[1:3])
+
+    def save(self, filepath: str | Path, *args, **kwargs) -> None:
+        """Saves the model as `keras.Model.save` does, in the `.keras` format.
+
+        Args:
+            filepath: file to write, `*.keras`.
+            *args: as for `keras.Model.save`.
+            **kwargs: as for `keras.Model.save`.
+
+        Raises:
+            ModelError: the file's name ends in `.h5` or `.hdf5`. Keras cannot load custom models
+                from that format.
+        """
+        path = Path(filepath)
+        if path.suffix in (".h5", ".hdf5"):
+            raise ModelError(
+                f"{path}: Keras cannot load a NerveCeg from an HDF5 file; save it as"
+                f" {path.with_suffix('.keras').name}"
+            )
+        super().save(filepath, *args, **kwargs)
 
     def get_config(self) -> dict:
         return {
@@ -239,36 +293,62 @@ class NerveCeg(keras.Model):
 
 
 def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
-    """A gate that takes frames of any size, as `NerveCeg` does, and gives `presence` alone.
+    """A gate that takes frames of any size, as `NerveCeg` does, and outputs `presence` alone.
 
     Args:
         gate: as for `NerveCeg`.
         name: the model's name.
 
+    Returns:
+        A functional model: `image` `(batch, height, width, 1)`, gray 0..255, any height and width,
+        to a dict of `presence`, float32 `(batch, 1)`.
+
     Raises:
         ModelError: the gate has no fixed input size, not 1 or 3 channels, or another output.
+
+    Example:
+        >>> model = GateAlone(NoGate(), name="my_gate")
+        >>> model(tf.zeros((1, 100, 120, 1)))["presence"].shape
+        TensorShape([1, 1])
     """
     gate = strip_compile(gate)
     _check_output(gate, "gate", (1,), "one presence (batch, 1)")
     image = keras.Input((None, None, 1), name="image")
-    fit_gate = Resize(*_fixed_input(gate, "gate"), name="fit_gate")
-    return keras.Model(image, {"presence": gate(fit_gate(image))}, name=name)
+    resize_to_gate = _resize_to(gate, "gate")
+    presence = _as_float32(gate(resize_to_gate(image)))
+    return keras.Model(image, {"presence": presence}, name=name)
 
 
 def strip_compile(model: keras.Model) -> keras.Model:
-    """The same layers and weights without optimizer, loss and metrics.
+    """A model of the same layers and weights without optimizer, loss and metrics.
 
-    Keras would report a compiled stage's own loss and metrics as those of the model around it.
+    Keras would report the loss and metrics of a compiled stage as those of the model around it.
     """
     return keras.Model(model.input, model.output, name=model.name) if model.compiled else model
 
 
 def _with_resizing(segmenter: keras.Model) -> keras.Model:
-    """From a list that holds frames of any size to the first mask that the segmenter draws."""
+    """A model from a list of one image tensor of any size to the segmenter's first mask."""
     image = keras.Input((None, None, 1), name="image")
-    masks = segmenter(Resize(*_fixed_input(segmenter, "segmenter"), name="fit_segmenter")(image))
+    masks = segmenter(_resize_to(segmenter, "segmenter")(image))
     mask = masks[0] if isinstance(masks, list) else masks
     return keras.Model([image], mask, name=segmenter.name)
+
+
+def _resize_to(model: keras.Model, stage: str) -> Resize:
+    """The layer that resizes frames to the input of a stage.
+
+    Its output is float32. A stage of mixed precision casts it itself, and another stage must not
+    get rounded gray values.
+    """
+    return Resize(*_fixed_input(model, stage), name=f"fit_{stage}", dtype="float32")
+
+
+def _as_float32(presence):
+    """Casts a symbolic presence to float32, where a policy of mixed precision gave another type."""
+    if presence.dtype == "float32":
+        return presence
+    return keras.layers.Activation("linear", dtype="float32", name="presence_float32")(presence)
 
 
 def _with_models(config: dict, *names: str) -> dict:
@@ -278,11 +358,13 @@ def _with_models(config: dict, *names: str) -> dict:
 
 def _check_output(model: keras.Model, stage: str, shape: tuple, wanted: str) -> None:
     if isinstance(model.output, dict):
-        raise ModelError(f"{stage} {model.name}: is both stages; pass it alone, NerveCeg(model)")
+        raise ModelError(
+            f"{stage} {model.name}: contains both stages; pass it alone, NerveCeg(model)"
+        )
     given = tuple(model.outputs[0].shape[1:])
     if given != shape:
         raise ModelError(
-            f"{stage} {model.name}: gives {given} for a frame; pass a model of {wanted}"
+            f"{stage} {model.name}: outputs {given} for a frame; pass a model of {wanted}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The points of the report's curves, as SVG paths in a square of 100 units."""
+"""The curves of the report, as SVG paths in a square of 100 units."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ from nerveceg_tf.utils.data_url import data_url
 
 @dataclass(frozen=True)
 class GateCharts:
-    """How a gate decides.
+    """The curves of a gate.
 
     Attributes:
-        roc: path of sensitivity over 1 - specificity.
-        precision_recall: path of precision over sensitivity.
-        average_precision: the area under the latter.
-        calibration: how sure the gate is against how right it is, on the frames of the report.
-        reliability: path of the share of nerves over presence.
+        roc: SVG path of sensitivity over 1 - specificity.
+        precision_recall: SVG path of precision over sensitivity.
+        average_precision: area under `precision_recall`, 0..1.
+        calibration: the calibration on the frames of the report.
+        reliability: SVG path of the share of frames with a nerve over presence.
     """
 
     roc: str
@@ -32,7 +32,14 @@ class GateCharts:
 
 
 def gate_charts(scores: FrameScores) -> GateCharts | None:
-    """The curves of a gate; `None` without one, or where all frames are of one kind."""
+    """Computes the curves of a gate.
+
+    Args:
+        scores: of the frames of the report.
+
+    Returns:
+        The curves; `None` without a gate, or if all frames have a nerve, or none has.
+    """
     if "gate" not in scores.stages or len(set(scores.present.tolist())) < 2:
         return None
     false_alarms, hits, _ = roc_curve(scores.present, scores.presence)
@@ -52,11 +59,11 @@ class ThresholdChart:
     """Kaggle Dice over the thresholds of presence (to the right) and mask (upwards).
 
     Attributes:
-        picture: data URL, bright where the score is high.
-        low: the lowest score.
-        high: the highest.
-        area: the smallest area that it is for, as a share of the frame.
-        frames: how many validation frames it is of.
+        picture: data URL of a PNG; bright means a high score.
+        low: the lowest score, 0..1.
+        high: the highest score, 0..1.
+        area: the threshold of area, as a share of the frame, 0..1.
+        frames: number of validation frames.
     """
 
     picture: str
@@ -67,7 +74,13 @@ class ThresholdChart:
 
 
 def threshold_chart(run: TrainedRun) -> ThresholdChart | None:
-    """What `tune` searched, at the smallest area that it chose; `None` before `tune`.
+    """Draws the scores of `tune`'s search, at the threshold of area that it chose.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The chart; `None` before `tune`.
 
     Raises:
         RunError: the file of the search is damaged.
@@ -84,6 +97,15 @@ def threshold_chart(run: TrainedRun) -> ThresholdChart | None:
 
 
 def path(x: np.ndarray, y: np.ndarray) -> str:
-    """An SVG path through points whose coordinates are 0..1, with 0 at the lower left."""
+    """Converts points to an SVG path.
+
+    Args:
+        x: float `(n,)`, 0..1, from left to right.
+        y: float `(n,)`, 0..1, upwards.
+
+    Example:
+        >>> path(np.array([0, 1]), np.array([0, 0.5]))
+        'M0.00,100.00 100.00,50.00'
+    """
     points = " ".join(f"{100 * a:.2f},{100 - 100 * b:.2f}" for a, b in zip(x, y, strict=True))
     return f"M{points}"

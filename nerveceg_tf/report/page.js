@@ -1,16 +1,16 @@
 "use strict";
 const report = JSON.parse(document.getElementById("data").textContent);
 const { frames, thresholds, stages } = report;
-const draws = stages.includes("segmenter"), gated = stages.includes("gate");
+const segments = stages.includes("segmenter"), gated = stages.includes("gate");
 const LEVELS = 256;
 const find = (id) => document.getElementById(id);
 const number = (x, digits) => (Number.isNaN(x) ? "–" : x.toFixed(digits));
-const ours = {
+const runThresholds = {
   gate: gated ? thresholds.presence : 0,
   level: Math.min(LEVELS - 1, Math.max(0, Math.ceil(thresholds.mask * (LEVELS - 1) - 1e-9))),
   area: thresholds.area,
 };
-const state = { ...ours };
+const state = { ...runThresholds };
 let counts; // of each frame: pixels at or above each level, then those of them that are true
 let outcomes = [];
 let listed = []; // positions of the frames in the gallery, in its order
@@ -29,16 +29,16 @@ async function unpack(text) {
 
 function outcome(frame, index) {
   const passes = !gated || (state.gate < 1 && frame.presence >= state.gate);
-  let drawn = 0, overlap = 0;
-  if (draws && passes && state.level < LEVELS - 1) {
-    drawn = counts[2 * index * LEVELS + state.level];
+  let predicted = 0, overlap = 0;
+  if (segments && passes && state.level < LEVELS - 1) {
+    predicted = counts[2 * index * LEVELS + state.level];
     overlap = counts[(2 * index + 1) * LEVELS + state.level];
-    if (drawn < state.area * frame.pixels) drawn = overlap = 0;
+    if (predicted < state.area * frame.pixels) predicted = overlap = 0;
   }
-  const total = drawn + frame.truth;
-  const says = draws ? drawn > 0 : passes;
-  const kind = frame.truth ? (says ? "nerve drawn" : "miss") : says ? "false alarm" : "rightly empty";
-  return { passes, drawn, dice: total ? (2 * overlap) / total : 1, kind };
+  const total = predicted + frame.truth;
+  const positive = segments ? predicted > 0 : passes;
+  const kind = frame.truth ? (positive ? "nerve segmented" : "miss") : positive ? "false alarm" : "correctly empty";
+  return { passes, predicted, dice: total ? (2 * overlap) / total : 1, kind };
 }
 
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
@@ -60,39 +60,39 @@ function score() {
 
 // === Pictures ===
 
-const answers = new Map(); // decoded when first looked at
+const masks = new Map(); // decoded when they are first shown
 
-async function answer(index) {
-  if (!answers.has(index)) {
+async function decodeMasks(index) {
+  if (!masks.has(index)) {
     const image = new Image();
-    image.src = frames[index].answer;
+    image.src = frames[index].masks;
     const pixels = image.decode().then(() => {
       const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(image, 0, 0);
       return context.getImageData(0, 0, canvas.width, canvas.height);
     });
-    answers.set(index, pixels);
+    masks.set(index, pixels);
   }
-  return answers.get(index);
+  return masks.get(index);
 }
 
 const MASK = [255, 201, 64], TRUTH = [47, 208, 127];
 
 async function paint(canvas, index) {
   canvas.dataset.index = index;
-  const source = await answer(index);
+  const source = await decodeMasks(index);
   if (canvas.dataset.index !== String(index)) return; // another frame was opened meanwhile
   const { width, height, data } = source;
-  const shown = outcomes[index].drawn > 0 && find("show-mask").checked;
+  const shown = outcomes[index].predicted > 0 && find("show-mask").checked;
   const truth = find("show-truth").checked;
   const from = state.level ? Math.max(4, state.level - (state.level % 4)) : 0; // as they are packed
   const context = canvas.getContext("2d");
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const picture = context.createImageData(width, height);
   const put = (at, colour, alpha) => picture.data.set([...colour, alpha], at);
-  const inside = (channel, least) => (x, y) =>
-    x >= 0 && y >= 0 && x < width && y < height && data[4 * (y * width + x) + channel] >= least;
+  const inside = (channel, minimum) => (x, y) =>
+    x >= 0 && y >= 0 && x < width && y < height && data[4 * (y * width + x) + channel] >= minimum;
   const isMask = inside(0, from), isTruth = inside(1, 128);
   const onEdge = (is, x, y) => !(is(x - 1, y) && is(x + 1, y) && is(x, y - 1) && is(x, y + 1));
   for (let y = 0; y < height; y++)
@@ -104,11 +104,11 @@ async function paint(canvas, index) {
   context.putImageData(picture, 0, 0);
 }
 
-function facts(index) {
+function describe(index) {
   const frame = frames[index], { dice, kind } = outcomes[index];
   const parts = [];
   if (gated) parts.push(`presence ${frame.presence.toFixed(2)}`);
-  if (draws) parts.push(`Dice ${dice.toFixed(3)}`);
+  if (segments) parts.push(`Dice ${dice.toFixed(3)}`);
   return { text: parts.join(", "), kind, wrong: kind === "miss" || kind === "false alarm" };
 }
 
@@ -148,7 +148,7 @@ function card(index) {
 }
 
 function refresh(index) {
-  const element = cards.get(index), { text, kind, wrong } = facts(index);
+  const element = cards.get(index), { text, kind, wrong } = describe(index);
   const [numbers, verdict] = element.querySelectorAll("span");
   numbers.textContent = `${text} `;
   verdict.textContent = kind;
@@ -158,17 +158,17 @@ function refresh(index) {
   const fit = () => (element.querySelector(".stack").style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`);
   if (image.complete && image.naturalWidth) fit();
   else image.addEventListener("load", fit, { once: true });
-  if (draws) paint(element.querySelector("canvas"), index);
+  if (segments) paint(element.querySelector("canvas"), index);
 }
 
 function list() {
   const filter = find("filter").value, subject = find("subject").value, order = find("order").value;
-  const wanted = {
+  const matches = {
     all: () => true,
     nerve: (i) => frames[i].truth > 0,
     empty: (i) => !frames[i].truth,
   }[filter] ?? ((i) => outcomes[i].kind === filter);
-  listed = [...frames.keys()].filter((i) => frames[i].image && (!subject || frames[i].subject === subject) && wanted(i));
+  listed = [...frames.keys()].filter((i) => frames[i].image && (!subject || frames[i].subject === subject) && matches(i));
   if (order === "worst") listed.sort((a, b) => outcomes[a].dice - outcomes[b].dice || a - b);
   if (order === "presence") listed.sort((a, b) => frames[b].presence - frames[a].presence || a - b);
   const elements = listed.map(card);
@@ -194,20 +194,20 @@ function enlarge(position) {
 }
 
 function showLarge() {
-  const index = listed[open], frame = frames[index], { text, kind } = facts(index);
+  const index = listed[open], frame = frames[index], { text, kind } = describe(index);
   const stack = find("large-stack"), image = stack.querySelector("img"), canvas = stack.querySelector("canvas");
   find("large-title").textContent = `${titleOf(frame)} (${open + 1} of ${listed.length})`;
   find("large-facts").textContent = `${text}: ${kind}`;
   canvas.setAttribute("aria-label", `${titleOf(frame)}: ${text}, ${kind}`);
   const isNew = image.src !== imageOf(frame);
   if (isNew) {
-    canvas.width = canvas.width; // not the last frame's mask on this one
+    canvas.width = canvas.width; // clears the mask of the previous frame
   }
   image.onload = () => {
     stack.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
     stack.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
   };
-  if (draws) paint(canvas, index);
+  if (segments) paint(canvas, index);
   for (const element of document.querySelectorAll(".switch"))
     element.setAttribute("aria-pressed", find(element.dataset.for).checked);
   if (isNew) image.src = imageOf(frame);
@@ -262,22 +262,22 @@ function repaint() {
 }
 
 function update() {
-  const found = score();
-  const say = (id, text) => {
+  const scores = score();
+  const showValue = (id, text) => {
     if (!find(id)) return;
     find(`${id}-value`).textContent = text;
     find(id).setAttribute("aria-valuetext", text);
   };
-  say("gate", state.gate.toFixed(3));
-  say("mask", (state.level / (LEVELS - 1)).toFixed(3));
-  say("area", `${(100 * state.area).toFixed(1)}%`);
+  showValue("gate", state.gate.toFixed(3));
+  showValue("mask", (state.level / (LEVELS - 1)).toFixed(3));
+  showValue("area", `${(100 * state.area).toFixed(1)}%`);
   const live = [];
-  if (draws) live.push(`<b id="live-dice">${number(found.dice, 4)}</b> Kaggle Dice`, `${number(found.nerveDice, 3)} on frames with a nerve`);
-  if (gated) live.push(`gate sensitivity ${number(found.sensitivity, 3)}`, `gate specificity ${number(found.specificity, 3)}`);
-  live.push(`in the end ${found.kinds("miss")} missed, ${found.kinds("false alarm")} false alarms`);
+  if (segments) live.push(`<b id="live-dice">${number(scores.dice, 4)}</b> Kaggle Dice`, `${number(scores.nerveDice, 3)} on frames with a nerve`);
+  if (gated) live.push(`gate sensitivity ${number(scores.sensitivity, 3)}`, `gate specificity ${number(scores.specificity, 3)}`);
+  live.push(`finally ${scores.kinds("miss")} missed, ${scores.kinds("false alarm")} false alarms`);
   find("live").innerHTML = live.join(" · ");
-  mark("on-roc", 1 - found.specificity, found.sensitivity);
-  mark("on-pr", found.sensitivity, found.precision);
+  mark("on-roc", 1 - scores.specificity, scores.sensitivity);
+  mark("on-pr", scores.sensitivity, scores.precision);
   mark("on-surface", state.gate, state.level / (LEVELS - 1));
   list();
   repaint();
@@ -300,7 +300,7 @@ for (const [id, key] of [["gate", "gate"], ["mask", "level"], ["area", "area"]])
     soon();
   });
 find("reset").addEventListener("click", () => {
-  Object.assign(state, ours);
+  Object.assign(state, runThresholds);
   moveSliders();
   soon();
 });

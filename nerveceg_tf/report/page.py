@@ -1,4 +1,4 @@
-"""Everything that a report shows, gathered in one pass over the frames and written as one file."""
+"""Scores a run in one pass over the frames, and writes the report as one HTML file."""
 
 import base64
 import gzip
@@ -10,12 +10,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from nerveceg_tf.choices import MAX_PICTURES
+from nerveceg_tf.choices import MAX_PICTURES, Subset
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.evaluation.evaluate import FrameScorer, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
-from nerveceg_tf.evaluation.frame_selection import REASONS, Subset, select_subset
+from nerveceg_tf.evaluation.frame_selection import REASONS, select_subset
 from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, with_ground_truth
 from nerveceg_tf.evaluation.postprocessing_search import collect_compressed
 from nerveceg_tf.explain.explainer import Explainer
@@ -35,36 +35,37 @@ def write_report(
     max_frames: int = MAX_PICTURES,
     explain: str | None = None,
 ) -> dict:
-    """Scores a run as `evaluate` does, and writes a page that needs no network.
+    """Scores a run as `evaluate` does, and writes an HTML page that works without a network.
 
-    In the page the thresholds can be moved: masks and scores follow, from the probabilities and
-    pixel counts that it carries.
+    The reader can change the thresholds in the page. Masks and scores are then computed again from
+    the probabilities and pixel counts in the page.
 
     Args:
         run: a run with a segmenter, a gate, or both.
-        frames: with_ground_truth frames, as from `find_frames`.
+        frames: labelled frames, as from `find_frames`.
         out: the file to write.
-        subset: which of the frames, as in `evaluate`.
-        max_frames: how many frames get a picture. All are scored.
-        explain: a name in `nerveceg_tf.explain.METHODS`, whose maps can be laid over the frames.
+        subset: which frames to score, as in `evaluate`.
+        max_frames: most frames with a picture, 0 or more. All frames are scored.
+        explain: a name in `nerveceg_tf.explain.METHODS`. The page then also shows its maps.
 
     Returns:
-        The scores that the page begins with.
+        The scores, as `evaluate` returns them.
 
     Raises:
-        RunError: no frame belongs to `subset`, or several runs shall be explained.
-        ModelError: the method is unknown, or explains a stage that the run has not.
+        RunError: no frame belongs to `subset`, or several runs would have to be explained.
+        ModelError: the method is unknown, or explains a stage that the run does not have.
         FrameError: a frame or mask is bad.
     """
     explainer = _explainer(run, explain) if explain else None
     frames, subset, excluded = select_subset(run, frames, subset)
-    scorer, kept = FrameScorer(run), []
-    answers = with_ground_truth(predict_ungated(run, frames))
-    counts = count_pixels(collect_compressed(scorer.score_stream(answers), kept))
+    scorer, compressed = FrameScorer(run), []
+    predictions = with_ground_truth(predict_ungated(run, frames))
+    counts = count_pixels(collect_compressed(scorer.score_stream(predictions), compressed))
     scores = scorer.scores
     summary = summary_dict(scores, run.thresholds, subset, excluded)
     shown = choose(scores, max_frames)
-    drawn = pictures([frames[i] for i in shown], [kept[i] for i in shown], explainer)
+    drawn = pictures([frames[i] for i in shown], [compressed[i] for i in shown], explainer)
+    by_position = dict(zip(shown.tolist(), drawn, strict=True))
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
         temporary.write_text(
@@ -74,14 +75,14 @@ def write_report(
                 reasons=REASONS,
                 stages=scores.stages,
                 charts=gate_charts(scores),
-                surface=threshold_chart(run),
+                search=threshold_chart(run),
                 subjects=sorted(
                     summary["by_subject"],
                     key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
                 ),
                 pictures=len(shown),
                 explained=METHODS[explain].title if explain else None,
-                data=_data(run, scores, counts, dict(zip(shown.tolist(), drawn, strict=True))),
+                data=_data(run, scores, counts, by_position),
                 style=_text("page.css"),
                 script=_text("page.js"),
             ),
@@ -92,7 +93,7 @@ def write_report(
 
 def _explainer(run: TrainedRun, method: str) -> Explainer:
     if run.augmented or len(run.members) > 1:
-        raise RunError(f"--explain {method}: explains one run, without --tta; name one")
+        raise RunError(f"explain={method}: explains one run, without augmented=True; name one")
     return Explainer.from_run(run.members[0], [method])
 
 
@@ -100,11 +101,11 @@ def _data(
     run: TrainedRun,
     scores: FrameScores,
     counts: FrameCounts,
-    drawn: dict[int, dict[str, str]],
+    pictures_by_position: dict[int, dict[str, str]],
 ) -> dict:
-    """What the page's script computes with."""
-    # Pixels at each level, and not at or above it: mostly zeros, which pack well.
-    cumulated = np.stack([counts.drawn, counts.overlap], axis=1)
+    """The data of the page's script."""
+    # Pixels at each level instead of at or above it: mostly zeros, which compress well.
+    cumulated = np.stack([counts.predicted, counts.overlap], axis=1)
     at_level = -np.diff(cumulated, axis=2, append=0)
     packed = gzip.compress(at_level.astype("<u4").tobytes(), mtime=0)
     return {
@@ -118,7 +119,7 @@ def _data(
                 "presence": float(counts.presence[i]),
                 "truth": int(counts.truth[i]),
                 "pixels": int(counts.pixels[i]),
-                **drawn.get(i, {}),
+                **pictures_by_position.get(i, {}),
             }
             for i in range(len(scores))
         ],

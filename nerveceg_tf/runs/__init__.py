@@ -1,1 +1,1 @@
-"""Run folders: what a training leaves on disk, and how it is opened again."""
+"""Run folders: what a training writes to disk, and how to open it again."""

@@ -1,4 +1,4 @@
-"""The model that comes with the package: trained on openly licensed frames, ready to use."""
+"""The bundled model: trained on openly licensed frames, and ready to use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,29 +13,41 @@ WEIGHTS = next(
     (path for path in (_PACKAGE / "weights", _PACKAGE.parent / "weights") if path.is_dir()),
     _PACKAGE / "weights",
 )
-"""Folder of the model, its int8 export and its card: within an installed package, beside it in a
-checkout."""
+"""Folder of the bundled model, its int8 export and its model card.
+
+In an installed package it is inside the package; in a source checkout it is next to the package.
+"""
 
 
 def bundled_folder() -> Path:
-    """The folder of the nerve the bundled model.
+    """Returns the run folder of the bundled model.
+
+    Returns:
+        The path of the folder.
 
     Raises:
         RunError: the package was installed without its weights.
     """
     if not (WEIGHTS / "run.json").is_file():
-        raise RunError(f"{WEIGHTS}: holds no model; install the package anew, or name a RUN")
+        raise RunError(f"{WEIGHTS}: has no model; install the package again, or name a RUN")
     return WEIGHTS
 
 
 def bundled_run() -> "Run":
-    """The nerve the bundled model.
+    """Opens the bundled model.
 
-    Its `split.json` knows the bundled frames too, so that whatever scores it on them takes those
-    whose scans it never saw.
+    Its `split.json` also lists the bundled sample frames. So `evaluate` scores it only on sample
+    frames from scan groups that were not used in its training.
+
+    Returns:
+        The run.
 
     Raises:
         RunError: the package was installed without its weights.
+
+    Example:
+        >>> bundled_run().stages
+        ('gate', 'segmenter')
     """
     from nerveceg_tf.runs.run import Run
 

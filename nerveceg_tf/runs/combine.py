@@ -1,4 +1,4 @@
-"""A run made of the stages of two others."""
+"""Makes one run from the stages of two others."""
 
 import warnings
 from dataclasses import replace
@@ -13,19 +13,36 @@ from nerveceg_tf.utils.files import replacing_folder
 
 
 def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: bool = False) -> Run:
-    """Makes a run of the gate of one and the segmenter of another, trained on whatever data.
+    """Makes a run from the gate of one run and the segmenter of another.
 
-    A frame that either was trained on counts as trained on; of a single model file it is not known.
+    The two may be trained on different data. A frame that either of them was trained on counts as
+    a training frame of the new run. For a single model file the training frames are not known.
+
+    The new run keeps the thresholds of its two sources: `presence` of the gate's run, `mask` and
+    `area` of the segmenter's run. It has no post-processing. Tune it again with `tune`, and pass
+    the frames, because the new run does not record a data folder.
 
     Args:
-        gate: a run, or a `.keras` file.
-        segmenter: a run, or a `.keras` file.
+        gate: folder of a run with a gate, or a `.keras` file.
+        segmenter: folder of a run with a segmenter, or a `.keras` file.
         out: folder for the new run.
-        force: replace a run that is at `out`.
+        force: replace a run that is already at `out`.
+
+    Returns:
+        The new run.
 
     Raises:
-        RunError: a run lacks its stage, a file cannot be loaded, or `out` is in the way.
-        ModelError: the two do not fit together.
+        RunError: a run does not have the stage, a file cannot be loaded, or `out` cannot be
+            written.
+        ModelError: the two models do not fit together.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from nerveceg_tf.runs.bundled import bundled_folder
+        >>> with TemporaryDirectory() as folder:
+        ...     run = combine(bundled_folder(), bundled_folder(), f"{folder}/both")
+        ...     run.stages
+        ('gate', 'segmenter')
     """
     paths = {"gate": Path(gate), "segmenter": Path(segmenter)}
     runs = {stage: None if path.suffix == ".keras" else Run(path) for stage, path in paths.items()}
@@ -36,7 +53,7 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     try:
         NerveCeg(models["gate"], models["segmenter"])
     except ModelError as error:
-        raise ModelError(f"{gate} and {segmenter} make no run: {error}") from None
+        raise ModelError(f"{gate} and {segmenter} do not fit together: {error}") from None
     sources = {
         stage: {"from": str(paths[stage]), **(run.description if run else {})}
         for stage, run in runs.items()
@@ -45,19 +62,28 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
     if postprocessing := thresholds["segmenter"].postprocessing:
         warnings.warn(
-            f"{segmenter}: its post-processing ({', '.join(postprocessing)}) was chosen behind its own"
-            f" gate, so {out} has none; nerveceg tune --tune-postprocessing chooses it again",
+            f"{segmenter}: its post-processing ({', '.join(postprocessing)}) was chosen with"
+            f" another gate, so {out} has none; choose it"
+            " again with tune(run, tune_postprocessing=True)",
             NervecegWarning,
             stacklevel=2,
         )
-    # Everything is read by now: `out` may be one of the sources.
+    # Everything is in memory by now, because `out` may be one of the sources.
     with replacing_folder(Path(out), "run.json", force) as folder:
         run = Run.create(folder, {"combined_from": sources})
-        subsets = (*SUBSETS, EXCLUDED)
-        known = {d: f for r in runs.values() if r for d, f in r.fingerprints.items()}
-        if known:
-            save_fingerprints(folder, known)
-        run.write("split.json", {p: [f for s in splits for f in s.get(p, ())] for p in subsets})
+        fingerprints = {
+            digest: fingerprint
+            for source in runs.values()
+            if source
+            for digest, fingerprint in source.fingerprints.items()
+        }
+        if fingerprints:
+            save_fingerprints(folder, fingerprints)
+        merged = {
+            subset: [frame for split in splits for frame in split.get(subset, ())]
+            for subset in (*SUBSETS, EXCLUDED)
+        }
+        run.write("split.json", merged)
         for stage, model in models.items():
             run.save(stage, model)
         run.thresholds = replace(

@@ -1,4 +1,4 @@
-"""Several runs asked as one, with or without test-time augmentation."""
+"""Several runs used as one, with or without test-time augmentation."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,34 +17,49 @@ from nerveceg_tf.runs.thresholds import Thresholds
 
 
 class RunEnsemble:
-    """Runs whose presences and masks are averaged before one gate; scored and asked like a run.
+    """An ensemble of runs, which is predicted and scored like a single run.
+
+    It averages the presences and the mask probabilities of its runs. One gate decides on the
+    averaged presence. Its thresholds are the means of the runs' thresholds, so tune each run
+    before.
 
     Args:
-        runs: one or more runs, each with a segmenter. Without a gate, a run's presence is 1.
-        augmented: let each look at every frame four times: as it is, mirrored, shifted twice.
+        runs: one or more runs, each with a segmenter. Either all or none of them have a gate;
+            without a gate, the presence is always 1.
+        augmented: use test-time augmentation. Each run then predicts every frame four times:
+            unchanged, mirrored, and with two shifts.
 
     Raises:
-        RunError: a run has no segmenter, or only some have a gate.
+        RunError: a run has no segmenter, or only some of them have a gate.
+
+    Example:
+        >>> from nerveceg_tf.runs.bundled import bundled_run
+        >>> ensemble = RunEnsemble([bundled_run()], augmented=True)
+        >>> ensemble.stages
+        ('gate', 'segmenter')
     """
 
     def __init__(self, runs: Sequence[Run], augmented: bool = False):
         for run in runs:
             if "segmenter" not in run.stages:
-                raise RunError(f"{run.path}: has no segmenter, whose masks could be averaged")
+                raise RunError(
+                    f"{run.path}: has no segmenter; an ensemble averages masks, so each run needs"
+                    " one"
+                )
         if len({run.stages for run in runs}) > 1:
             raise RunError(
                 f"{_and(runs)}: only some have a gate; combine runs that have both stages"
             )
         self.runs, self.augmented = runs, augmented
-        _, why = self._postprocessing()
-        if why:
-            warnings.warn(f"{_and(runs)} {why}", NervecegWarning, stacklevel=2)
+        _, reason = self._postprocessing()
+        if reason:
+            warnings.warn(f"{_and(runs)} {reason}", NervecegWarning, stacklevel=2)
 
     def _postprocessing(self) -> tuple[tuple[str, ...], str | None]:
-        """The steps that mend the one mask that there is, and why they are not those of each."""
+        """The steps for the averaged mask; and if they differ from those of a run, the reason."""
         postprocessing = self.runs[0].thresholds.postprocessing
         if any(run.thresholds.postprocessing != postprocessing for run in self.runs):
-            return (), "mend their masks in different ways; together they do not mend them"
+            return (), "use different post-processing steps; the ensemble uses none"
         if "shape" not in postprocessing or len(self.runs) == 1:
             return postprocessing, None
         first, *others = (ShapeModel.load(run.path / SHAPES) for run in self.runs)
@@ -52,18 +67,19 @@ class RunEnsemble:
             return postprocessing, None
         return (
             tuple(step for step in postprocessing if step != "shape"),
-            f"learned other shapes of nerves ({SHAPES}); together they leave the step shape out",
+            f"learned different nerve shapes ({SHAPES}); the ensemble leaves the step shape out",
         )
 
     @property
     def path(self) -> Path:
-        """What to call the runs: of one its folder, of several no folder, but all their names."""
+        """The folder of a single run; for several runs not a folder, but all their names."""
         return Path(" + ".join(str(run.path) for run in self.runs))
 
     @property
     def name(self) -> str:
         """The names of the runs, and whether test-time augmentation is used."""
-        return f"{self.path}, each frame seen four times" if self.augmented else str(self.path)
+        note = ", with test-time augmentation (4 views of each frame)"
+        return f"{self.path}{note}" if self.augmented else str(self.path)
 
     @property
     def members(self) -> tuple[Run, ...]:
@@ -72,12 +88,12 @@ class RunEnsemble:
 
     @property
     def threshold_search(self) -> None:
-        """None: each run was tuned by itself."""
+        """Always `None`, because each run was tuned by itself."""
         return None
 
     @property
     def shapes(self) -> ShapeModel | None:
-        """The shapes that the runs have in common; `None` without the step `shape`."""
+        """The shape model that the runs share; `None` without the step `shape`."""
         return self.runs[0].shapes if "shape" in self.thresholds.postprocessing else None
 
     @property
@@ -85,13 +101,13 @@ class RunEnsemble:
         """The folder that the runs were trained on.
 
         Raises:
-            RunError: they were trained on several, or one does not know.
+            RunError: they were trained on different folders, or the folder of one is not known.
         """
         folders = [run.data for run in self.runs]
         if len(set(folders)) > 1:
             raise RunError(
-                f"{_and(self.runs)}: were trained on other data each; name a folder of labelled"
-                " frames (--data DATA)"
+                f"{_and(self.runs)}: were trained on different data; name a folder of labelled"
+                " frames (data=DATA)"
             )
         return folders[0]
 
@@ -102,47 +118,55 @@ class RunEnsemble:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The means of the runs' thresholds, and the postprocessing that they have in common."""
+        """The means of the runs' thresholds, and the post-processing that all runs share."""
         postprocessing, _ = self._postprocessing()
         return replace(_mean([run.thresholds for run in self.runs]), postprocessing=postprocessing)
 
     @property
     def ungated_tuned(self) -> Thresholds | None:
-        """The means of the best thresholds without a gate; `None` where one was not tuned."""
-        alone = [run.ungated_tuned for run in self.runs]
-        return None if None in alone else _mean(alone)
+        """The means of the best thresholds without a gate; `None` if a run was not tuned."""
+        tuned = [run.ungated_tuned for run in self.runs]
+        return None if None in tuned else _mean(tuned)
 
     @property
     def subsets(self) -> dict[str, str]:
-        """As of a run; a frame that any run was trained on counts as trained on."""
-        known = [run.subsets for run in self.runs]
+        """As `Run.subsets`. A frame that any of the runs was trained on counts as a training
+        frame."""
+        by_run = [run.subsets for run in self.runs]
         order = [EXCLUDED, *reversed(SUBSETS)]
         return {
-            digest: max((k[digest] for k in known if digest in k), key=order.index)
-            for digest in set().union(*known)
+            digest: max((known[digest] for known in by_run if digest in known), key=order.index)
+            for digest in set().union(*by_run)
         }
 
     @property
     def fingerprints(self) -> dict[str, np.ndarray]:
-        """As of a run, of all the runs."""
+        """As `Run.fingerprints`, for the frames of all the runs."""
         return {d: values for run in self.runs for d, values in run.fingerprints.items()}
 
     def model(self) -> EnsembleModel:
-        """The runs' models as one, that answers like `NerveCeg`."""
+        """The models of the runs as one model, with the same outputs as `NerveCeg`."""
         models = [run.model() for run in self.runs]
         transforms = TTA_TRANSFORMS if self.augmented else IDENTITY
         return EnsembleModel(models, self.thresholds.presence, transforms)
 
 
 def open_runs(paths: Sequence[Path], augmented: bool = False) -> TrainedRun:
-    """Opens a run, or several as one.
+    """Opens one run, or several runs as an ensemble.
 
     Args:
-        paths: folders of runs; none for the bundled model.
+        paths: folders of runs; an empty list for the bundled model.
         augmented: use test-time augmentation.
 
+    Returns:
+        A `Run`, or a `RunEnsemble` if there are several paths or `augmented` is set.
+
     Raises:
-        RunError: a folder is no run, or they do not go together.
+        RunError: a folder is not a run folder, or the runs cannot form an ensemble.
+
+    Example:
+        >>> open_runs([]).stages
+        ('gate', 'segmenter')
     """
     runs = [Run(path) for path in paths] or [bundled_run()]
     return runs[0] if len(runs) == 1 and not augmented else RunEnsemble(runs, augmented)

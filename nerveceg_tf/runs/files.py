@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold, as far as anybody reads them again."""
+"""The contents of a run's JSON files, as far as the package reads them again."""
 
 from typing import Literal, NotRequired, TypedDict
 
@@ -12,7 +12,7 @@ class _Data(TypedDict, total=False):
 
 
 class _Description(TypedDict, total=False):
-    """`run.json` of any run; what was combined or made by hand lacks most of it."""
+    """`run.json` of any run. A combined run does not have most of these keys."""
 
     recipe: dict | None
     only: Literal["gate", "segmenter"] | None
@@ -67,7 +67,7 @@ class _Grid(TypedDict):
 class _Thresholds(_Choice):
     postprocessing: NotRequired[list[str]]
     ungated_tuned: NotRequired[_Choice | None]
-    surface: NotRequired[_Grid]  # of version 0.1; now in threshold_search.json
+    surface: NotRequired[_Grid]  # written by version 0.1; now in threshold_search.json
     frames: NotRequired[int]
 
 
@@ -86,7 +86,7 @@ KINDS = {
     "threshold_search.json": _ThresholdSearch,
     "metrics.json": _Metrics,
 }
-"""By name of the file; others are any objects."""
+"""The content of each file, by its name. Other files may contain any JSON object."""
 
 EARLIER_KEYS = {
     "run.json": {"plan": "fixes"},
@@ -103,4 +103,4 @@ EARLIER_KEYS = {
         "strongest_rival": "strongest_baseline",
     },
 }
-"""For each file, what version 0.1 called some keys."""
+"""For each file: keys of version 0.1, and their names today."""

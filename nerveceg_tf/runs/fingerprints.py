@@ -1,4 +1,4 @@
-"""The fingerprints of the frames that a run was trained and validated on, beside its split."""
+"""Fingerprints of a run's training and validation frames, stored next to `split.json`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,14 @@ NAME = "fingerprints.npz"
 
 
 def save_fingerprints(folder: Path, fingerprints: Mapping[str, np.ndarray]) -> None:
-    """Writes fingerprints, float16 `(780,)`, by the digest of their frames into a run's folder.
+    """Writes the fingerprints of frames into a run folder.
 
-    They are rounded to eight bits each, which moves them by about .02, a tenth of what tells two
-    scans apart.
+    Each value is rounded to eight bits. That moves a fingerprint by a distance of about .02, a
+    tenth of the distance between two different scans.
+
+    Args:
+        folder: the run folder.
+        fingerprints: from the digest of a frame to its fingerprint, float16 `(780,)`.
     """
     path = folder / NAME
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -29,7 +33,14 @@ def save_fingerprints(folder: Path, fingerprints: Mapping[str, np.ndarray]) -> N
 
 
 def load_fingerprints(folder: Path) -> dict[str, np.ndarray]:
-    """Reads what `save_fingerprints` wrote, of length 1 again; nothing where there is no such file.
+    """Reads what `save_fingerprints` wrote.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        From the digest of a frame to its fingerprint, float16 `(780,)`, with a Euclidean norm of 1.
+        Empty if the folder has no such file.
 
     Raises:
         RunError: the file is damaged.
@@ -47,5 +58,5 @@ def load_fingerprints(folder: Path) -> dict[str, np.ndarray]:
         return dict(zip(digests, values.astype(np.float16), strict=True))
     except (OSError, EOFError, ValueError, KeyError):
         raise RunError(
-            f"{path}: is damaged; remove it, and only equal frames are recognised"
+            f"{path}: is damaged; remove it (then only identical frames are recognised)"
         ) from None

@@ -1,4 +1,4 @@
-"""What a run and an ensemble of runs have in common."""
+"""The interface that a run and an ensemble of runs share."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 class TrainedRun(Protocol):
-    """A trained model with its thresholds and the frames that it knows: a `Run`, or a
-    `RunEnsemble` that acts as one.
+    """A trained model, its thresholds, and a record of its training frames.
+
+    `Run` and `RunEnsemble` implement it.
 
     Attributes:
         augmented: whether test-time augmentation is used.
@@ -25,19 +26,19 @@ class TrainedRun(Protocol):
 
     @property
     def path(self) -> Path:
-        """The folder; of an ensemble no folder, but the names of all, for messages."""
+        """The run folder; for an ensemble not a folder, but all the names, for messages."""
 
     @property
     def name(self) -> str:
-        """What to call it in a report."""
+        """The name for reports."""
 
     @property
     def members(self) -> Sequence["Run"]:
-        """The runs that it is made of."""
+        """The single runs."""
 
     @property
     def data(self) -> str:
-        """The folder that it was trained on."""
+        """The folder of the training data."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ class TrainedRun(Protocol):
 
     @property
     def thresholds(self) -> Thresholds:
-        """Its thresholds."""
+        """The thresholds of gate and mask, and the post-processing steps."""
 
     @property
     def ungated_tuned(self) -> Thresholds | None:
@@ -53,19 +54,19 @@ class TrainedRun(Protocol):
 
     @property
     def threshold_search(self) -> dict[str, Any] | None:
-        """What `tune` searched, if it did."""
+        """The thresholds and scores that `tune` tried; `None` before `tune`."""
 
     @property
     def shapes(self) -> ShapeModel | None:
-        """The shapes of nerves for the postprocessing step `shape`."""
+        """The shape model for the post-processing step `shape`; `None` without that step."""
 
     @property
     def subsets(self) -> Mapping[str, str]:
-        """Digest of each known frame, to its subset."""
+        """From the digest of each known frame to its subset."""
 
     @property
     def fingerprints(self) -> Mapping[str, np.ndarray]:
-        """Fingerprints of the frames of training and validation, by digest."""
+        """From the digest of each training or validation frame to its fingerprint."""
 
     def model(self) -> Any:
-        """The model, called as `NerveCeg`."""
+        """The model, with the same inputs and outputs as `NerveCeg`."""

@@ -1,8 +1,8 @@
-"""What takes long to make, and is to replace an older one: made beside it, and put in its place.
+"""Folders that take long to write, and that replace an older folder only when they are complete.
 
-A training that replaces a run is written to a folder of its own, `RUN.new`, whose marker file says
-whose place it is to take. Until it is whole the old run is there as ever; if it never becomes so,
-it can be gone on with.
+A training that replaces a run writes to a folder of its own, `RUN.new`. Its marker file contains
+the name of the folder that it replaces. The old run stays in place until the new one is complete.
+If the training is interrupted, it can be resumed.
 """
 
 import json
@@ -24,55 +24,55 @@ from nerveceg_tf.utils.files import (
 from nerveceg_tf.utils.progress import console
 
 NEW = ".new"
-"""How the name of such a folder ends."""
+"""The suffix of such a folder's name."""
 REPLACES = "replaces"
-"""The key, in its marker file, of the name of the folder whose place it is to take."""
+"""The key in the marker file for the name of the folder to replace."""
 
 
 def replacement_path(path: Path) -> Path:
-    """Where that is made which is to take a folder's place."""
+    """The folder in which the replacement of a folder is written."""
     return path.with_name(path.name + NEW)
 
 
-def check_new(path: Path, marker: str, force: bool, go_on: str) -> None:
-    """Checks that nothing stands where a replacement of a folder would be made.
+def check_new(path: Path, marker: str, force: bool, how_to_resume: str) -> None:
+    """Checks that a replacement of a folder can be written next to it.
 
     Args:
-        path: the folder.
-        marker: the file by which a folder of the same kind is known.
-        force: whether a replacement that was begun before may be begun anew.
-        go_on: how to go on with it, in words, with `{}` for where it is.
+        path: the folder to replace.
+        marker: name of the file that identifies a folder of this kind.
+        force: whether a replacement that was started before may be started again.
+        how_to_resume: a hint for the message, with `{}` for the path of the replacement.
 
     Raises:
-        RunError: something does.
+        RunError: something else is in the way.
     """
     if path.name in ("", ".."):
-        return  # which `check_free` refuses
+        return  # `check_free` refuses these names
     new = replacement_path(path)
     if replaced_by(new, marker) == path.name:
         if not force:
             raise RunError(
-                f"--out {path}: {new} was begun to take its place; go on with"
-                f" {go_on.format(new)}, or pass --force to begin anew"
+                f"out={path}: {new} was started to replace it; resume with"
+                f" {how_to_resume.format(new)}, or pass force=True to start again"
             )
     elif force and holds_something(path) and (new.is_file() or holds_something(new)):
         raise RunError(
-            f"--out {path}: what is to replace it is made in {new}, which holds something else;"
-            " move that, or name another folder"
+            f"out={path}: its replacement is written to {new}, which contains other files;"
+            " move them, or name another folder"
         )
 
 
 def begin(path: Path, marker: str, force: bool) -> tuple[Path, dict[str, str]]:
-    """Makes the folder for something that will be at `path` in the end.
+    """Makes the folder for something that will be at `path` when it is complete.
 
     Args:
-        path: where it will be.
-        marker: the file by which a folder of the same kind is known.
-        force: whether such a folder may be replaced; what was begun to replace it goes.
+        path: the final path.
+        marker: name of the file that identifies a folder of this kind.
+        force: whether such a folder may be replaced. An unfinished replacement is deleted.
 
     Returns:
-        An empty folder: `path`, or where an older one is there, `replacement_path(path)`; and what its marker
-        file, which is JSON, must hold for `finish`.
+        An empty folder, which is `path`, or `replacement_path(path)` if `path` already exists; and
+        the entries that the JSON marker file must contain, so that `finish` knows what to replace.
 
     Raises:
         RunError: as `check_free`.
@@ -83,28 +83,28 @@ def begin(path: Path, marker: str, force: bool) -> tuple[Path, dict[str, str]]:
         put_back(path)
         check_new(path, marker, force, "")
         if replaced_by(new, marker) == path.name:
-            # Half of it under its own name would pass for something else.
+            # Renamed first: if the deletion stops halfway, its rest must not look like a run.
             shutil.rmtree(aside_path(new), ignore_errors=True)
             new.rename(aside_path(new))
         shutil.rmtree(aside_path(new), ignore_errors=True)
-    old = holds_something(path)
-    folder = new if old else path
+    replaces_another = holds_something(path)
+    folder = new if replaces_another else path
     folder.mkdir(parents=True, exist_ok=True)
-    return folder, {REPLACES: path.name} if old else {}
+    return folder, {REPLACES: path.name} if replaces_another else {}
 
 
 def finish(folder: Path, marker: str) -> Path:
-    """Lets a folder that is whole take the place that it was begun for, if it was.
+    """Moves a complete folder to its final path, if it replaces another folder.
 
     Args:
-        folder: as `begin` made it.
-        marker: its marker file.
+        folder: as returned by `begin`.
+        marker: name of its marker file.
 
     Returns:
-        Where it is now.
+        The folder's path now.
 
     Raises:
-        RunError: its place cannot be taken. Both folders are as they were.
+        RunError: the older folder cannot be replaced. Both folders stay unchanged.
     """
     name = replaced_by(folder, marker)
     if name is None:
@@ -115,22 +115,22 @@ def finish(folder: Path, marker: str) -> Path:
         take_place(folder, path)
     except (RunError, OSError) as error:
         raise RunError(
-            f"{folder}: is whole, but cannot take the place of {path} ({error}); rename it"
+            f"{folder}: is complete, but cannot replace {path} ({error}); rename it"
         ) from None
     content = json.loads((path / marker).read_text("utf-8"))
     write_json(path / marker, {k: v for k, v in content.items() if k != REPLACES})
-    console.print(f"{folder} has taken the place of {path}", soft_wrap=True)
+    console.print(f"{folder} has replaced {path}", soft_wrap=True)
     return path
 
 
 @contextmanager
-def telling_where(folder: Path, marker: str, go_on: str) -> Iterator[None]:
-    """Says where a folder is whose making ends before it could take another's place.
+def warn_if_unfinished(folder: Path, marker: str, how_to_resume: str) -> Iterator[None]:
+    """Warns where a replacement is, if an error or an interrupt ends its writing.
 
     Args:
-        folder: as `begin` made it.
-        marker: its marker file.
-        go_on: as in `check_new`.
+        folder: as returned by `begin`.
+        marker: name of its marker file.
+        how_to_resume: as in `check_new`.
     """
     name = replaced_by(folder, marker)
     try:
@@ -138,8 +138,8 @@ def telling_where(folder: Path, marker: str, go_on: str) -> Iterator[None]:
     except BaseException:
         if name:
             warnings.warn(
-                f"{folder.with_name(name)} is as it was; what was to replace it is in {folder}: go"
-                f" on with {go_on.format(folder)}",
+                f"{folder.with_name(name)} is unchanged; its unfinished replacement is {folder}:"
+                f" resume with {how_to_resume.format(folder)}",
                 NervecegWarning,
                 stacklevel=4,
             )
@@ -147,9 +147,9 @@ def telling_where(folder: Path, marker: str, go_on: str) -> Iterator[None]:
 
 
 def replaced_by(folder: Path, marker: str) -> str | None:
-    """The name of the sibling whose place a folder is to take; `None` if it is to take none.
+    """The name of the sibling folder that a folder replaces; `None` if it replaces none.
 
-    One that was renamed since it was begun takes none.
+    A folder that was renamed since it was started replaces none.
     """
     try:
         name = json.loads((folder / marker).read_text("utf-8"))[REPLACES]

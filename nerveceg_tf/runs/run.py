@@ -1,13 +1,19 @@
-"""What one training leaves on disk, and how it is opened again.
+"""The folder that a training writes, and how to open it again.
 
-A run is a folder: `run.json` (recipe, versions, data, seed), `split.json` (which frames were
-trained and validated on, by name, subject and pixels), `gate.keras` and `segmenter.keras`, or
-`shared.keras` in place of both, `thresholds.json`, `metrics.json` and `history.csv`. Every file is
-written under a temporary name and renamed, so that a killed process leaves either the old file or
-the new one.
+A run is a folder with these files:
+
+- `run.json`: recipe, versions, data and seed;
+- `split.json`: the frames of training, validation and hold-out, by name, subject and pixels;
+- `gate.keras` and `segmenter.keras`, or `shared.keras` in place of both;
+- `thresholds.json`, `metrics.json` and `history.csv`.
+
+Every file is written under a temporary name and then renamed. So a killed process leaves either
+the old file or the new one.
 """
 
 import platform
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -32,56 +38,66 @@ STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
 SUBSETS = ("train", "validation", "held_out")
 EXCLUDED = "excluded"
-"""Frames that fixes dropped: in no subset of the split, and never scored."""
+"""Frames that the fixes dropped. They are in none of the subsets, and are never scored."""
 
-_REPAIRS = {
-    "thresholds.json": "run nerveceg tune again",
-    "threshold_search.json": "run nerveceg tune again",
-    "metrics.json": "run nerveceg evaluate --json again",
+_FIXES = {
+    "thresholds.json": "write it again with tune(run)",
+    "threshold_search.json": "write it again with tune(run)",
+    "metrics.json": "write it again with evaluate(run, frames)",
 }
 
 
 class Run:
-    """A run folder.
+    """A run folder: the trained models, their thresholds, and the record of their training.
 
     Args:
-        path: the folder, made by `Run.create`.
+        path: an existing run folder, as written by `train` or `combine`.
 
     Raises:
-        RunError: there is no run there.
+        RunError: the folder is missing, or it is not a run folder.
+
+    Example:
+        >>> from nerveceg_tf.runs.bundled import bundled_folder
+        >>> run = Run(bundled_folder())
+        >>> run.stages
+        ('gate', 'segmenter')
+        >>> model = run.model()
     """
 
     augmented = False
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._parsed: tuple[tuple, dict] | None = None
+        self._parsed: dict[str, tuple[tuple, Any]] = {}
         if (self.path / "cv.json").is_file():
-            raise RunError(f"{self.path}: holds folds; name one of them, {self.path / 'fold_1'}")
+            raise RunError(f"{self.path}: contains folds; name one fold: {self.path / 'fold_1'}")
         if not self.path.exists():
             aside = aside_path(self.path)
-            advice = f"rename {aside} back" if aside.exists() else "make a run with nerveceg train"
-            raise RunError(f"{self.path}: is not there; {advice}")
+            advice = f"rename {aside} back" if aside.exists() else "make a run with train(...)"
+            raise RunError(f"{self.path}: not found; {advice}")
         if not (self.path / "run.json").is_file():
             advice = {
-                ".keras": "join it with another by nerveceg combine",
-                ".pt": "bring it over with nerveceg import-torch",
-                ".pth": "bring it over with nerveceg import-torch",
-            }.get(self.path.suffix, "make one with nerveceg train")
-            raise RunError(f"{self.path}: is no run (it has no run.json); {advice}")
+                ".keras": "make a run of it with combine(...)",
+                ".pt": "convert it with import_torch(path)",
+                ".pth": "convert it with import_torch(path)",
+            }.get(self.path.suffix, "make one with train(...)")
+            raise RunError(f"{self.path}: is not a run folder (it has no run.json); {advice}")
 
     @classmethod
     def create(cls, path: Path | str, description: dict[str, Any], force: bool = False) -> "Run":
-        """Makes the folder and its `run.json`.
+        """Makes a new run folder with a `run.json`.
 
         Args:
-            path: the folder to make; it must not hold anything unless `force`.
-            description: what `run.json` says, beside the versions of the software.
-            force: let the new run take the place of one that is there, once it is finished. Until
-                then it is beside it, as `nerveceg_tf.runs.replacement.replacement_path` names it.
+            path: the folder to make. If it exists, it must be empty, unless `force` is set.
+            description: the content of `run.json`; the software versions are added.
+            force: replace a run at `path` as soon as the new one is finished. Until then the new
+                one is next to it, at `nerveceg_tf.runs.replacement.replacement_path(path)`.
+
+        Returns:
+            The new run.
 
         Raises:
-            RunError: `path` is in the way.
+            RunError: `path` cannot be used.
         """
         path, replaces = begin(Path(path), "run.json", force)
         description = {**description, **replaces}
@@ -93,14 +109,14 @@ class Run:
     @property
     def description(self) -> dict[str, Any]:
         """The content of `run.json`."""
-        return self.read("run.json")
+        return deepcopy(self._parsed_once("run.json", lambda content: content))
 
     @property
     def training(self) -> dict[str, Any]:
-        """The same of a run that was trained, with all that a training says.
+        """The content of `run.json`, checked for all keys that a training writes.
 
         Raises:
-            RunError: something is missing.
+            RunError: a key is missing, or its value is wrong.
         """
         description = self.description
         try:
@@ -110,45 +126,49 @@ class Run:
         return description
 
     def version_error(self, reason: ValueError) -> RunError:
-        """The error that `run.json` does not hold what a training of this version needs."""
-        begun_with = self.description.get("versions", {}).get("nerveceg_tf", "unknown")
+        """The error for a `run.json` that this version cannot resume.
+
+        Args:
+            reason: what is wrong with it.
+        """
+        started_with = self.description.get("versions", {}).get("nerveceg_tf", "unknown")
         return RunError(
-            f"{self.path / 'run.json'}: {reason}; go on with the version that it was begun with"
-            f" ({begun_with}, this is {version('nerveceg_tf')}), or train a new run"
+            f"{self.path / 'run.json'}: {reason}; resume with the version that it was started with"
+            f" ({started_with}, this is {version('nerveceg_tf')}), or train a new run"
         )
 
     @property
     def data(self) -> str:
-        """The folder that the run was trained on.
+        """The folder of the training data.
 
         Raises:
-            RunError: it is not known, as of stages that were combined, or not on this machine.
+            RunError: it is not recorded, as for a combined run, or it is not on this machine.
         """
         folder = self.description.get("data", {}).get("folder")
         if folder is None:
             raise RunError(
-                f"{self.path}: does not say what it was trained on; name its frames (--on DATA)"
+                f"{self.path}: does not record its training data; name its frames (data=DATA)"
             )
         if not Path(folder).exists():
             raise RunError(
-                f"{self.path}: was trained on {folder}, which is not here; name a folder of"
-                " labelled frames (--on DATA; with --resume, DATA)"
+                f"{self.path}: was trained on {folder}, which does not exist; name a folder of"
+                " labelled frames (data=DATA)"
             )
         return folder
 
     def update_metadata(self, **values: Any) -> None:
-        """Adds to `run.json`."""
+        """Adds keys to `run.json`, or replaces their values."""
         self.write("run.json", {**self.description, **values})
 
     def finish(self) -> "Run":
-        """Says in `run.json` that the training is finished, and takes the place of the run that it
-        replaces, if it replaces one.
+        """Marks the training as finished in `run.json`, and replaces the older run, if there is
+        one.
 
         Returns:
-            The run where it is now.
+            The run, at its final path.
 
         Raises:
-            RunError: that place cannot be taken.
+            RunError: the older run cannot be replaced.
         """
         self.update_metadata(finished=True)
         return Run(finish(self.path, "run.json"))
@@ -159,7 +179,7 @@ class Run:
         return tuple(stage for stage in STAGES if self.has("shared") or self.has(stage))
 
     def has(self, model: str) -> bool:
-        """Whether the run holds this model: `"gate"`, `"segmenter"` or `"shared"`."""
+        """Whether the run folder has this model file: `"gate"`, `"segmenter"` or `"shared"`."""
         return self._file(model).is_file()
 
     def _file(self, stage: str) -> Path:
@@ -168,15 +188,22 @@ class Run:
     def _check_finished(self) -> None:
         if self.description.get("finished") is False:
             raise RunError(
-                f"{self.path}: its training was interrupted; go on with nerveceg train --resume"
-                f" {self.path}"
+                f'{self.path}: its training was interrupted; resume with resume("{self.path}")'
             )
 
     def load(self, stage: str) -> keras.Model:
-        """Loads one stage: `"gate"`, `"segmenter"`, or the `"shared"` model of a run that has one.
+        """Loads one stage.
+
+        Args:
+            stage: `"gate"`, `"segmenter"`, or `"shared"` for the model of a run that has one
+                model for both.
+
+        Returns:
+            The model, not compiled.
 
         Raises:
-            RunError: the run lacks it, or its file is damaged.
+            RunError: the run does not have the stage, its file is damaged, or its training was
+                interrupted.
         """
         self._check_finished()
         if self.has("shared") and stage in STAGES:
@@ -184,16 +211,19 @@ class Run:
         path = self._file(stage)
         if not path.is_file():
             raise RunError(
-                f"{self.path}: has no {stage}; train one, or combine it with a run that has"
+                f"{self.path}: has no {stage}; train one, or combine it with a run that has one"
             )
         return load_model(path)
 
     def model(self) -> keras.Model:
-        """The stages that the run has as one model, with the run's thresholds.
+        """Loads all stages of the run as one model, with the run's thresholds.
 
         Returns:
-            `NerveCeg`; without a gate its presence is always 1. Without a segmenter, a model that
-            gives `presence` alone.
+            A `NerveCeg`; without a gate, its presence is always 1. For a run without a segmenter a
+            `GateAlone`, whose only output is `presence`.
+
+        Raises:
+            RunError: a file is damaged, or the training was interrupted.
         """
         self._check_finished()
         thresholds = self.thresholds
@@ -206,43 +236,58 @@ class Run:
         return NerveCeg(gate, segmenter, thresholds.presence, thresholds.mask)
 
     def save(self, stage: str, model: keras.Model) -> None:
-        """Saves one stage, without the state of its optimizer."""
+        """Saves one stage, without the state of its optimizer.
+
+        Args:
+            stage: `"gate"`, `"segmenter"` or `"shared"`.
+            model: the model to save.
+        """
         with replacing(self._file(stage)) as temporary:
             strip_compile(model).save(temporary)
 
     @property
     def thresholds(self) -> Thresholds:
-        """The run's thresholds, or the defaults if none were tuned."""
-        content = self._tuned()
-        return _thresholds(content) if content else Thresholds()
+        """The run's thresholds; the defaults before `tune`. Assign to change them.
+
+        Raises:
+            RunError: `thresholds.json` is damaged.
+        """
+        return self._tuned()[0]
 
     @thresholds.setter
     def thresholds(self, value: Thresholds) -> None:
         self.write("thresholds.json", asdict(value))
-        (self.path / "threshold_search.json").unlink(missing_ok=True)  # not of these
+        # It belongs to the old thresholds.
+        (self.path / "threshold_search.json").unlink(missing_ok=True)
 
     @property
     def ungated_tuned(self) -> Thresholds | None:
-        """The best thresholds for the segmenter without the gate; `None` if none were tuned."""
-        content = self._tuned().get("ungated_tuned")
-        return content and replace(_thresholds(content), presence=0.0)
+        """The best thresholds for the segmenter without the gate; `None` before `tune`."""
+        return self._tuned()[1]
 
-    def _tuned(self) -> dict[str, Any]:
-        """The content of `thresholds.json`, parsed once for each state of the file; empty if there
-        is none."""
-        path = self.path / "thresholds.json"
-        if not path.is_file():
-            return {}
-        status = path.stat()
-        state = status.st_mtime_ns, status.st_size, status.st_ino
-        if self._parsed is None or self._parsed[0] != state:
-            self._parsed = state, self.read(path.name)
-        return self._parsed[1]
+    def _tuned(self) -> tuple[Thresholds, Thresholds | None]:
+        """The thresholds of the run, and those of its segmenter without the gate."""
+        if not (self.path / "thresholds.json").is_file():
+            return Thresholds(), None
+        return self._parsed_once("thresholds.json", _both_thresholds)
+
+    def _parsed_once(self, name: str, parse: Callable[[dict], Any]) -> Any:
+        """What `parse` returns for a JSON file, computed once per state of the file."""
+        path = self.path / name
+        status = path.stat() if path.is_file() else None
+        state = status and (status.st_mtime_ns, status.st_size, status.st_ino)
+        known, value = self._parsed.get(name, (None, None))
+        if state is None or known != state:
+            value = parse(self.read(name))
+            self._parsed[name] = state, value
+        return value
 
     @property
     def threshold_search(self) -> dict[str, Any] | None:
-        """What `tune` searched: lists of thresholds `presence`, `mask` and `area`, the Kaggle Dice
-        `score` of each combination, and the number of `frames`; `None` before `tune`.
+        """The thresholds and scores that `tune` tried; `None` before `tune`.
+
+        Its keys are the lists of thresholds `presence`, `mask` and `area`; `score`, the Kaggle
+        Dice of each combination in nested lists; and `frames`, the number of validation frames.
 
         Raises:
             RunError: the file is damaged.
@@ -251,8 +296,8 @@ class Run:
         if (self.path / name).is_file():
             search = self.read(name)
         else:
-            name = "thresholds.json"  # where version 0.1 kept it
-            content = self._tuned()
+            name = "thresholds.json"  # version 0.1 wrote it there
+            content = self.read(name) if (self.path / name).is_file() else {}
             if "surface" not in content:
                 return None
             search = {**content["surface"], "frames": content.get("frames")}
@@ -264,23 +309,23 @@ class Run:
         if search["frames"] is None or score.shape != axes or not np.isfinite(score).all():
             raise RunError(
                 f"{self.path / name}: is damaged (frames is missing, or score does not match its"
-                f" thresholds); {_REPAIRS[name]}"
+                f" thresholds); {_FIXES[name]}"
             )
         return search
 
     @property
     def shapes(self) -> ShapeModel | None:
-        """The shapes of nerves for the postprocessing step `shape`; `None` without that step.
+        """The shape model for the post-processing step `shape`; `None` without that step.
 
         Raises:
-            RunError: the step is chosen, and its file is missing or damaged.
+            RunError: the run uses the step, and its file is missing or damaged.
         """
         if "shape" not in self.thresholds.postprocessing:
             return None
         return ShapeModel.load(self.path / SHAPES)
 
     def forget_damaged_thresholds(self) -> None:
-        """Removes a `thresholds.json` that cannot be read, so that it can be made anew."""
+        """Deletes a `thresholds.json` that cannot be read, so that it can be written again."""
         try:
             _ = self.thresholds, self.ungated_tuned
         except RunError:
@@ -288,34 +333,41 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What to call the run: its folder."""
+        """The name of the run: its folder."""
         return str(self.path)
 
     @property
     def members(self) -> tuple["Run", ...]:
-        """The run itself; of an ensemble, all its runs."""
+        """The run itself, in a tuple; an ensemble has several."""
         return (self,)
 
     @cached_property
     def subsets(self) -> dict[str, str]:
-        """Fingerprint of each frame that the run knows, to `train`, `validation`, `held_out` or
-        `left_out`."""
+        """From the digest of each frame in `split.json` to its subset: `"train"`, `"validation"`,
+        `"held_out"` or `"excluded"`."""
         split = self.read("split.json", *SUBSETS)
-        # The last wins: a frame that any stage was trained on counts as trained on.
+        # The last one wins: a frame that any stage was trained on counts as a training frame.
         order = (EXCLUDED, *reversed(SUBSETS))
         return {f["digest"]: subset for subset in order for f in split.get(subset, ())}
 
     @cached_property
     def fingerprints(self) -> dict[str, np.ndarray]:
-        """Fingerprint, float16 `(780,)`, of frames that the run was trained or validated on, by
-        their digest; none of a run of an earlier version."""
+        """From the digest of each training or validation frame to its fingerprint, float16
+        `(780,)`. Empty for a run of an earlier version."""
         return load_fingerprints(self.path)
 
     def read(self, name: str, *keys: str) -> Any:
         """Reads one of the run's JSON files.
 
+        Args:
+            name: name of the file, such as `"metrics.json"`.
+            keys: keys that it must have.
+
+        Returns:
+            The content, under today's key names.
+
         Raises:
-            RunError: it is missing or damaged, or lacks one of `keys`.
+            RunError: the file is missing or damaged, or one of `keys` is missing.
         """
         try:
             content = read_json(self.path / name, KINDS.get(name, dict), EARLIER_KEYS.get(name))
@@ -323,15 +375,25 @@ class Run:
                 if key not in content:
                     raise ValueError(f"{key} is missing")
         except ValueError as error:
-            advice = _REPAIRS.get(name, "train again")
+            advice = _FIXES.get(name, "train again")
             raise RunError(
                 f"{self.path / name}: is missing or damaged ({error}); {advice}"
             ) from None
         return content
 
     def write(self, name: str, content: Any) -> None:
-        """Writes one of the run's JSON files."""
+        """Writes one of the run's JSON files.
+
+        Args:
+            name: name of the file.
+            content: anything that `json.dumps` accepts.
+        """
         write_json(self.path / name, content)
+
+
+def _both_thresholds(content: dict) -> tuple[Thresholds, Thresholds | None]:
+    ungated = content.get("ungated_tuned")
+    return _thresholds(content), ungated and replace(_thresholds(ungated), presence=0.0)
 
 
 def _thresholds(content: dict) -> Thresholds:
@@ -340,7 +402,7 @@ def _thresholds(content: dict) -> Thresholds:
 
 
 def stage_model(model: keras.Model, stage: str) -> keras.Model:
-    """The subset of a `SharedGate` model that is one stage, or the model if it is but one stage."""
+    """The part of a `SharedGate` model that is one stage; another model is returned unchanged."""
     if not isinstance(model.output, dict):
         return model
     return keras.Model(model.inputs[0], model.output[STAGE_OUTPUTS[stage]], name=stage)
@@ -349,11 +411,17 @@ def stage_model(model: keras.Model, stage: str) -> keras.Model:
 def load_model(path: Path) -> keras.Model:
     """Opens a `.keras` file.
 
+    Args:
+        path: the file.
+
+    Returns:
+        The model, not compiled.
+
     Raises:
-        RunError: it is not there, or cannot be loaded.
+        RunError: the file is missing, or cannot be loaded.
     """
     if not path.is_file():
-        raise RunError(f"{path}: there is no such file")
+        raise RunError(f"{path}: file not found; name a .keras file")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:

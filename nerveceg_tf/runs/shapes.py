@@ -1,4 +1,4 @@
-"""A model of what nerves look like, by which a mask can be mended."""
+"""A model of nerve shapes, for the post-processing step `shape`."""
 
 from pathlib import Path
 
@@ -12,22 +12,22 @@ from nerveceg_tf.utils.files import replacing
 
 COMPONENTS = 20
 SHAPES = "shapes.npz"
-"""Where a run keeps its shape model, if it has one."""
+"""Name of the file in a run folder that contains the shape model, if the run has one."""
 _SHAPE_SIZE: Size = (80, 112)
 
 
 class ShapeModel:
-    """What nerves look like: the mean of the training masks and their 20 main variations.
+    """A PCA of nerve masks: the mean of the training masks and up to 20 principal components.
 
-    A mask is replaced by the nearest one that these can make.
+    It replaces a mask by the nearest mask that is a combination of these.
 
     Args:
-        mean: float `(80 * 112,)`.
-        components: float `(20, 80 * 112)` or fewer rows, orthonormal.
+        mean: float32 `(80 * 112,)`.
+        components: float32 `(k, 80 * 112)` with `k` up to 20, orthonormal rows.
 
     Reference:
-        The principal components of masks as the 25th of Kaggle's competition used them,
-        https://github.com/julienr/kaggle_uns
+        The team in 25th place of Kaggle's competition used the principal components of masks in
+        this way, https://github.com/julienr/kaggle_uns
     """
 
     def __init__(self, mean: np.ndarray, components: np.ndarray):
@@ -35,10 +35,14 @@ class ShapeModel:
 
     @classmethod
     def fit(cls, masks: list[np.ndarray]) -> "ShapeModel":
-        """Learns the shapes of masks `(height, width)` with a nerve each, of whatever sizes."""
+        """Fits the model to masks.
+
+        Args:
+            masks: arrays `(height, width)` of any sizes, not empty; not 0 is nerve.
+        """
         rows = np.stack([_as_row(mask) for mask in masks])
-        found = PCA(min(COMPONENTS, len(rows)), random_state=0).fit(rows)
-        return cls(found.mean_.astype(np.float32), found.components_.astype(np.float32))
+        pca = PCA(min(COMPONENTS, len(rows)), random_state=0).fit(rows)
+        return cls(pca.mean_.astype(np.float32), pca.components_.astype(np.float32))
 
     @classmethod
     def load(cls, path: Path) -> "ShapeModel":
@@ -52,11 +56,11 @@ class ShapeModel:
                 return cls(content["mean"], content["components"])
         except (OSError, ValueError, KeyError):
             raise RunError(
-                f"{path}: is missing or damaged; write it by nerveceg tune --tune-postprocessing"
+                f"{path}: is missing or damaged; write it with tune(run, tune_postprocessing=True)"
             ) from None
 
     def equals(self, other: "ShapeModel") -> bool:
-        """Whether both give every mask the same shape, bit for bit."""
+        """Whether both models have bitwise equal values."""
         pairs = (self.mean, other.mean), (self.components, other.components)
         return all(np.array_equal(*pair) for pair in pairs)
 
@@ -66,7 +70,14 @@ class ShapeModel:
             np.savez_compressed(file, mean=self.mean, components=self.components)
 
     def nearest(self, mask: np.ndarray) -> np.ndarray:
-        """The shape nearest to a mask `(height, width)`, bool of its size."""
+        """The nearest shape to a mask.
+
+        Args:
+            mask: `(height, width)`, not 0 is nerve.
+
+        Returns:
+            bool `(height, width)`.
+        """
         offset = _as_row(mask) - self.mean
         row = self.mean + self.components.T @ (self.components @ offset)
         small = np.clip(row * 255, 0, 255).astype(np.uint8).reshape(_SHAPE_SIZE)

@@ -1,25 +1,33 @@
-"""Where presence and mask probabilities become yes or no."""
+"""The thresholds that turn presence and mask probabilities into decisions."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVELS = 256
-"""Into so many steps a mask's probabilities are told apart, wherever they are compared."""
+"""Number of steps into which mask probabilities are divided before they are compared."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The settings that turn a model's answers into a mask.
+    """The settings that turn the outputs of a model into a mask.
 
     Attributes:
-        presence: presence below it gives an empty mask.
-        mask: probability from which a pixel counts as nerve.
-        area: smallest share of the frame that a mask covers; less is taken for an empty mask.
-        postprocessing: names of steps in `inference.postprocess.STEPS` that mend the mask afterwards.
+        presence: float, 0..1. If the predicted presence is below it, the mask is empty.
+        mask: float, 0..1. A pixel counts as nerve if its probability is at least this.
+        area: float, 0..1, a share of the frame. A mask that covers less becomes empty.
+        postprocessing: names of the steps in `nerveceg_tf.inference.postprocess.STEPS` that are
+            applied to the mask afterwards.
 
     Raises:
-        ValueError: a number is not from 0 to 1.
+        ValueError: a number is not between 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> thresholds = Thresholds(mask=0.6, area=0.3)
+        >>> thresholds.binarize(np.array([[0.7, 0.9], [0.5, 0.1]]))
+        array([[ True,  True],
+               [False, False]])
     """
 
     presence: float = 0.5
@@ -34,17 +42,37 @@ class Thresholds:
                 raise ValueError(f"threshold of {name}: is {value}; pass a number from 0 to 1")
 
     def binarize(self, probability: np.ndarray) -> np.ndarray:
-        """The mask that a frame's probabilities `(height, width)` make, bool of that shape, before
-        the gate and before postprocessing."""
+        """Turns mask probabilities into a mask, without gate and post-processing.
+
+        Args:
+            probability: float `(height, width)`, nerve probability per pixel, 0..1.
+
+        Returns:
+            bool `(height, width)`; all `False` if the mask covers less than `area` of the frame.
+        """
         mask = levels(probability) >= threshold_level(self.mask)
         return mask if mask.mean() >= self.area else np.zeros_like(mask)
 
 
 def levels(probability: np.ndarray) -> np.ndarray:
-    """The level of each pixel, uint8 like `probability`, which is 0..1."""
+    """Rounds probabilities down to 256 levels.
+
+    Args:
+        probability: float array of any shape, 0..1.
+
+    Returns:
+        uint8 array of the same shape, 0..255.
+    """
     return np.clip(probability * (LEVELS - 1), 0, LEVELS - 1).astype(np.uint8)
 
 
 def threshold_level(mask: float) -> int:
-    """The level from which a pixel counts as nerve at a mask threshold."""
+    """The smallest level that counts as nerve at a mask threshold.
+
+    Args:
+        mask: the mask threshold, 0..1.
+
+    Returns:
+        A level, 0..255.
+    """
     return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))

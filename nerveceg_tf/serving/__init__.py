@@ -1,6 +1,6 @@
-"""Asking a served model, and serving one for a trial, over TensorFlow Serving's REST and gRPC.
+"""A client for TensorFlow Serving over REST and gRPC, and a local server to try a SavedModel.
 
-`LocalServer` imports TensorFlow, so it is looked up only when it is used.
+`LocalServer` imports TensorFlow, so it is imported only when it is used.
 """
 
 from typing import TYPE_CHECKING, Any

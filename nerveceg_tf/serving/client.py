@@ -1,7 +1,7 @@
-"""A client of a model that TensorFlow Serving serves."""
+"""A client for a model on TensorFlow Serving."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -12,25 +12,34 @@ from nerveceg_tf.serving.rest import INTERNAL, Rest
 from nerveceg_tf.serving.signature import Tensor
 from nerveceg_tf.serving.target import Target
 
+if TYPE_CHECKING:
+    from nerveceg_tf.serving.grpc_transport import Grpc
+
 
 class Client:
-    """Asks one served model, over REST or gRPC with the same answers.
+    """Runs one model on a server, over REST or gRPC. Both give the same outputs.
 
-    REST needs no TensorFlow; gRPC needs its messages, and imports it.
+    REST does not need TensorFlow. gRPC imports it for its messages.
 
-    It may be used by several threads at once, and as a context manager that closes it.
+    Several threads may use one client at once. It is also a context manager that closes itself.
 
     Args:
-        url: `http://HOST:8501` or `https://HOST:PORT`, perhaps with a path before `/v1`, or
+        url: `http://HOST:8501` or `https://HOST:PORT`, with or without a path before `/v1`, or
             `grpc://HOST:8500`, which is not encrypted.
-        model: the name under which the server knows the model.
-        version: of the model; `None` for the server's newest.
-        timeout: seconds to wait for an answer.
-        columns: whether REST requests are in Serving's column form, else in its row form.
+        model: the name of the model on the server.
+        version: of the model, 1 or more; `None` for the newest.
+        timeout: seconds to wait for a response.
+        columns: whether REST requests use Serving's column format; if not, its row format.
 
     Raises:
-        ServingError: the URL has another form.
+        ServingError: the URL is not one of these.
+
+    Example:
+        >>> with Client("http://localhost:8501", "nerveceg", timeout=5.0) as client:
+        ...     predict = client.predict  # from images to a dict of arrays
     """
+
+    _transport: "Grpc | Rest"
 
     def __init__(
         self,
@@ -51,23 +60,24 @@ class Client:
     def predict(
         self, images: npt.ArrayLike, signature: str = "serving_default", **inputs: npt.ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Asks about frames of one size.
+        """Predicts frames of one size.
 
         Args:
             images: `(batch, height, width, 1)`, gray 0..255; sent as uint8 to the signature
-                `uint8`, else as float32.
-            signature: `serving_default`, `uint8`, `presence`, `tunable`, or another that takes
-                `image`.
-            inputs: what else the signature takes, float32 `(batch,)` each: `threshold` and
+                `uint8`, to others as float32.
+            signature: `serving_default`, `uint8`, `presence`, `tunable`, or another one with the
+                input `image`.
+            inputs: the other inputs of the signature, float32 `(batch,)` each: `threshold` and
                 `mask_threshold` for `tunable`.
 
         Returns:
-            The signature's outputs by name, such as `presence`, float32 `(batch, 1)`, `mask`,
-            float32 in 0..1, and `mask_binary`, uint8 0 or 1, both like the images.
+            The outputs of the signature by name, for example `presence`, float32 `(batch, 1)`,
+            `mask`, float32 in 0..1, and `mask_binary`, uint8 0 or 1, both in the shape of the
+            images.
 
         Raises:
-            ServingError: the server cannot be reached, or refused; the images are no numbers, or
-                not in 0..255 where they are sent as uint8.
+            ServingError: the server cannot be reached, or refuses the request; the images are not
+                numbers, or are sent as uint8 and are not in 0..255.
         """
         sent = {"image": self._numbers("images", images)}
         if signature == "uint8":
@@ -76,33 +86,35 @@ class Client:
         return self._transport.predict(signature, sent)
 
     def predict_encoded(self, pictures: Sequence[bytes]) -> dict[str, np.ndarray]:
-        """Asks about frames in files, whose sizes may differ.
+        """Predicts image files, whose sizes may differ.
 
         Args:
             pictures: the contents of PNG, JPEG or BMP files.
 
         Returns:
-            `presence`, float32 `(batch, 1)`, and `mask_bytes` and `mask_binary_bytes`, a PNG file
-            each, object `(batch,)` of bytes.
+            `presence`, float32 `(batch, 1)`; `mask_bytes` and `mask_binary_bytes`, object
+            `(batch,)`, one PNG file per frame as bytes.
 
         Raises:
-            ServingError: the server cannot be reached, or refused; the pictures are no bytes.
+            ServingError: the server cannot be reached, or refuses the request; the pictures are
+                not bytes.
         """
         if isinstance(pictures, bytes) or not all(isinstance(item, bytes) for item in pictures):
-            raise ServingError("pictures: are no list of bytes; pass [path.read_bytes(), …]")
+            raise ServingError("pictures: not a list of bytes; pass [path.read_bytes(), …]")
         strings = np.empty(len(pictures), object)
         strings[:] = pictures
         return self._transport.predict("encoded", {"bytes": strings})
 
     def metadata(self) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-        """What the model's signatures take and give.
+        """Reads the inputs and outputs of the model's signatures.
 
         Returns:
-            By signature, `inputs` and `outputs`, of which each is by name `{"dtype": "float32",
-            "shape": [-1, -1, -1, 1]}`; -1 is any length, and the shape `None` any rank.
+            From the name of a signature to its `inputs` and `outputs`. Each is a dict from a
+            tensor's name to `{"dtype": "float32", "shape": [-1, -1, -1, 1]}`. A length of -1 is any
+            length, and the shape `None` is any rank.
 
         Raises:
-            ServingError: the server cannot be reached, or refused.
+            ServingError: the server cannot be reached, or refuses the request.
         """
         return {
             name: {"inputs": _plain(signature.inputs), "outputs": _plain(signature.outputs)}
@@ -111,16 +123,19 @@ class Client:
         }
 
     def status(self) -> dict[int, str]:
-        """The state of each version of the model, or of the one asked for: `AVAILABLE`, or
-        `START`, `LOADING`, `UNLOADING`, `END`.
+        """Reads the state of each version of the model, or of the client's `version`.
+
+        Returns:
+            From the number of a version to `"AVAILABLE"`, `"START"`, `"LOADING"`, `"UNLOADING"` or
+            `"END"`.
 
         Raises:
-            ServingError: the server cannot be reached, or refused.
+            ServingError: the server cannot be reached, or refuses the request.
         """
         return self._transport.status()
 
     def close(self) -> None:
-        """Closes the connection, after which nothing more can be asked."""
+        """Closes the connection. The client cannot be used afterwards."""
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -137,14 +152,14 @@ class Client:
 
     def _bytes(self, images: np.ndarray) -> np.ndarray:
         if not np.all((images >= 0) & (images <= 255)):
-            raise ServingError("images: not in 0..255, as the signature 'uint8' has it; clip them")
+            raise ServingError("images: not in 0..255, as the signature 'uint8' needs; clip them")
         return np.rint(images).astype(np.uint8)
 
 
 def _scheme(url: str) -> str:
     try:
         parts = urlsplit(url)
-        # Reading a port that is none raises.
+        # Reading a port that is not a number raises.
         usable = parts.hostname and parts.port != 0 and not parts.query and not parts.fragment
     except ValueError:
         usable = False
@@ -152,7 +167,7 @@ def _scheme(url: str) -> str:
         return parts.scheme
     if usable and parts.scheme == "grpc" and parts.path in ("", "/"):
         return parts.scheme
-    raise ServingError(f"{url}: is no server; use http://HOST:8501, https://… or grpc://HOST:8500")
+    raise ServingError(f"{url}: not a server; use http://HOST:8501, https://… or grpc://HOST:8500")
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, dict[str, Any]]:

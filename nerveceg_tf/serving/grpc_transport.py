@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface, from the client's side."""
+"""The client side of TensorFlow Serving's gRPC interface."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from nerveceg_tf.serving.signature import Signature, Tensor, dtype_name
 from nerveceg_tf.serving.target import Target
 
-# gRPC's own limit of 4 MB is less than eight frames.
+# gRPC's default limit of 4 MB is less than eight frames.
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _PORT = 8500
 _MISUSED = {
@@ -33,49 +33,49 @@ _MISUSED = {
 
 
 class Grpc:
-    """Asks one model over one channel, which opens with the first request.
+    """Runs one model over one channel, which opens with the first request.
 
     Args:
-        target: of a URL `grpc://…`.
+        target: a model on a server with a URL `grpc://…`.
     """
 
     def __init__(self, target: Target):
         self._target = target
         url = urlsplit(target.url)
         address = url.netloc if url.port else f"{url.netloc.rstrip(':')}:{_PORT}"
-        # As over REST, a proxy for the web is not asked.
+        # Web proxies are not used, as over REST.
         options = [*UNLIMITED, ("grpc.enable_http_proxy", 0)]
         self._channel = grpc.insecure_channel(address, options)
         self._predictions = PredictionServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature, as `Rest.predict`."""
+        """Runs a signature. The same as `Rest.predict`."""
         request = PredictRequest(model_spec=self._spec(signature))
         try:
             for name, array in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
         except ValueError as error:
             raise self._target.error(f"cannot be sent ({error}); send fewer frames") from None
-        answer = self._ask(self._predictions.Predict, request)
-        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
+        response = self._call(self._predictions.Predict, request)
+        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
     def metadata(self) -> dict[str, Signature]:
-        """The model's signatures, as `Rest.metadata`."""
+        """Reads the model's signatures. The same as `Rest.metadata`."""
         request = GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
-        answer = self._ask(self._predictions.GetModelMetadata, request)
+        response = self._call(self._predictions.GetModelMetadata, request)
         signatures = SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
+        response.metadata["signature_def"].Unpack(signatures)
         return {
             name: Signature(_plain(signature.inputs), _plain(signature.outputs))
             for name, signature in signatures.signature_def.items()
         }
 
     def status(self) -> dict[int, str]:
-        """The state of the model's versions, as `Rest.status`."""
+        """Reads the state of the model's versions. The same as `Rest.status`."""
         request = GetModelStatusRequest(model_spec=self._spec())
-        found = self._ask(self._models.GetModelStatus, request).model_version_status
-        return {item.version: ModelVersionStatus.State.Name(item.state) for item in found}
+        versions = self._call(self._models.GetModelStatus, request).model_version_status
+        return {item.version: ModelVersionStatus.State.Name(item.state) for item in versions}
 
     def close(self) -> None:
         """Closes the channel."""
@@ -87,19 +87,19 @@ class Grpc:
             spec.version.value = self._target.version
         return spec
 
-    def _ask(self, method: Callable[..., Any], request: Any) -> Any:
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
         try:
             return method(request, timeout=self._target.timeout)
         except grpc.RpcError as error:
-            code, said = error.code(), error.details()
+            code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE:
-            raise self._target.unreachable(said)
+            raise self._target.unreachable(details)
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             raise self._target.late()
-        said = f"{said} (gRPC {code.name})"
+        details = f"{details} (gRPC {code.name})"
         if code == grpc.StatusCode.NOT_FOUND:
-            raise self._target.missing(said)
-        raise self._target.refused(said) if code in _MISUSED else self._target.failed(said)
+            raise self._target.missing(details)
+        raise self._target.refused(details) if code in _MISUSED else self._target.failed(details)
 
 
 def _plain(tensors: Mapping[str, TensorInfo]) -> dict[str, Tensor]:

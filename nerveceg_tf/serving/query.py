@@ -1,4 +1,4 @@
-"""One frame from disk to a server, and its answer as a picture."""
+"""Sends a frame from disk to a server, and writes the prediction as a picture."""
 
 from pathlib import Path
 
@@ -12,26 +12,27 @@ from nerveceg_tf.utils.overlay import overlay
 
 
 def query_frame(client: Client, frame: Path, out: Path) -> tuple[float, int]:
-    """Asks a server about a frame, and writes an overlay of its answer.
+    """Sends a frame to a server, and writes an overlay of the prediction.
 
     Args:
-        client: of a server of this package's SavedModel.
-        frame: TIFF, PNG, JPEG, BMP or DICOM.
-        out: PNG to write.
+        client: of a server that serves a SavedModel of this package.
+        frame: TIFF, PNG, JPEG, BMP or DICOM file.
+        out: PNG file to write.
 
     Returns:
-        Presence, and how many pixels of the frame are nerve.
+        Presence, 0..1, and the number of nerve pixels.
 
     Raises:
         FrameError: the frame cannot be read.
-        ServingError: the server cannot be reached, or refused.
+        ServingError: the server cannot be reached, or refuses the request.
     """
     image = read_image(frame)
-    # As a picture it takes a hundredth of the bytes that its pixels take as JSON.
-    answer = client.predict_encoded([cv2.imencode(".png", image)[1].tobytes()])
-    presence = float(answer["presence"][0, 0])
-    drawn = np.frombuffer(answer["mask_binary_bytes"][0], np.uint8)
-    mask = cv2.imdecode(drawn, cv2.IMREAD_GRAYSCALE)
+    # A picture has a hundredth of the bytes of its pixels as JSON.
+    outputs = client.predict_encoded([cv2.imencode(".png", image)[1].tobytes()])
+    presence = float(outputs["presence"][0, 0])
+    png = np.frombuffer(outputs["mask_binary_bytes"][0], np.uint8)
+    mask = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE)
+    assert mask is not None  # the server encodes masks as PNG
     with replacing(out) as temporary:
         temporary.write_bytes(cv2.imencode(".png", overlay(image, mask, presence))[1].tobytes())
-    return presence, int((mask > 0).sum())
+    return presence, int(np.count_nonzero(mask))

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface, from the client's side."""
+"""The client side of TensorFlow Serving's REST interface."""
 
 import http.client
 import json
@@ -12,17 +12,17 @@ from nerveceg_tf.serving.target import Target
 from nerveceg_tf.serving.tensor_json import from_json, to_json
 
 INTERNAL = "__saved_model"
-"""How the names of signatures begin which every SavedModel has and no client can call."""
+"""Start of the names of signatures that every SavedModel has and no client can call."""
 
 _STATES = {"UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"}
 
 
 class Rest:
-    """Asks one model over HTTP, with a connection per request.
+    """Runs one model over HTTP, with one connection per request.
 
     Args:
-        target: of a URL `http://…` or `https://…`.
-        columns: whether requests are in Serving's column form, else in its row form.
+        target: a model on a server with a URL `http://…` or `https://…`.
+        columns: whether requests use Serving's column format; if not, its row format.
     """
 
     def __init__(self, target: Target, columns: bool):
@@ -38,7 +38,7 @@ class Rest:
 
         Args:
             signature: its name.
-            inputs: tensors by name; strings as object arrays of bytes.
+            inputs: arrays by name; strings are object arrays of bytes.
 
         Returns:
             The outputs in the same form.
@@ -47,51 +47,53 @@ class Rest:
             ServingError: as `Client.predict`.
         """
         known = self._signature(signature)
-        # In the column form Serving passes over an input that the signature lacks.
+        # In the column format Serving ignores an input that the signature lacks.
         if extra := sorted(inputs.keys() - known.inputs.keys()):
             raise self._target.refused(f"{signature!r} has no input {extra[0]!r}")
         if not all(array.size for array in inputs.values()):
             raise self._target.error("JSON has no empty batch; send a frame, or use grpc://")
         values = {name: to_json(array, binary=True) for name, array in inputs.items()}
-        form = {"inputs": values} if self._columns else {"instances": self._rows(values)}
-        answer = self._ask("POST", ":predict", {"signature_name": signature, **form})
+        content = {"inputs": values} if self._columns else {"instances": self._rows(values)}
+        response = self._request("POST", ":predict", {"signature_name": signature, **content})
         try:
-            return self._outputs(answer, known.outputs)
+            return self._outputs(response, known.outputs)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise self._target.failed(f"the answer is not what metadata says ({error})") from None
+            raise self._target.failed(
+                f"the response does not match the metadata ({error})"
+            ) from None
 
     def metadata(self) -> dict[str, Signature]:
-        """The model's signatures by name.
+        """Reads the model's signatures, by name.
 
         Raises:
             ServingError: as `Client.predict`.
         """
-        answer = self._ask("GET", "/metadata")
+        response = self._request("GET", "/metadata")
         try:
-            return read_signatures(answer)
+            return read_signatures(response)
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise self._target.failed("the answer is no metadata of a model") from None
+            raise self._target.failed("the response is not the metadata of a model") from None
 
     def status(self) -> dict[int, str]:
-        """The state of the model's versions.
+        """Reads the state of the model's versions, by number.
 
         Raises:
             ServingError: as `Client.predict`.
         """
-        answer = self._ask("GET", "")
+        response = self._request("GET", "")
         try:
-            found = {int(v["version"]): v["state"] for v in answer["model_version_status"]}
-            if not _STATES.issuperset(found.values()):
+            states = {int(v["version"]): v["state"] for v in response["model_version_status"]}
+            if not _STATES.issuperset(states.values()):
                 raise ValueError
         except (LookupError, TypeError, ValueError):
-            raise self._target.failed("the answer is no status of a model") from None
-        return found
+            raise self._target.failed("the response is not the status of a model") from None
+        return states
 
     def close(self) -> None:
-        """Does nothing: no connection is kept."""
+        """Does nothing, because every request has its own connection."""
 
     def _signature(self, name: str) -> Signature:
-        # Names and dtypes are not in an answer, and one output comes without its name.
+        # A response has no dtypes, and a single output has no name.
         if name not in self._signatures:
             self._signatures = self.metadata()
         known = self._signatures
@@ -104,21 +106,22 @@ class Rest:
         if not all(isinstance(value, list) for value in values.values()) or (
             len({len(value) for value in values.values()}) > 1
         ):
-            lengths = "inputs differ in length, which rows cannot; pass columns=True"
-            raise self._target.error(lengths)
+            raise self._target.error(
+                "inputs differ in length, which the row format cannot send; pass columns=True"
+            )
         if len(values) == 1:
             return next(iter(values.values()))
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
-    def _outputs(self, answer: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Any]:
-        values = answer["outputs" if self._columns else "predictions"]
+    def _outputs(self, response: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Any]:
+        values = response["outputs" if self._columns else "predictions"]
         if len(known) == 1:
             values = {next(iter(known)): values}
         elif not self._columns:
             values = {name: [row[name] for row in values] for name in known}
         return {name: from_json(values[name], tensor.dtype) for name, tensor in known.items()}
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         host, timeout = self._url.hostname, self._target.timeout
         try:
@@ -136,7 +139,7 @@ class Rest:
         except OSError as error:
             raise self._target.unreachable(error) from None
         except http.client.BadStatusLine:
-            raise self._target.unreachable("it speaks no HTTP") from None
+            raise self._target.unreachable("it does not speak HTTP") from None
         except (http.client.HTTPException, UnicodeError) as error:
             raise self._target.unreachable(error) from None
         if status != 200:
@@ -144,16 +147,16 @@ class Rest:
         try:
             return json.loads(content)
         except (ValueError, RecursionError):
-            raise self._target.failed("answered with no JSON") from None
+            raise self._target.failed("the response is not JSON") from None
 
     def _raise(self, status: int, content: bytes) -> None:
-        said = content.decode(errors="replace")
+        message = content.decode(errors="replace")
         try:
-            said = json.loads(said)["error"]
+            message = json.loads(message)["error"]
         except (ValueError, LookupError, TypeError):
-            # Serving escapes its messages as C does, which is not always JSON.
-            said = said.strip().removeprefix("{").removesuffix("}").strip()
-        said = f"{said} (HTTP {status})"
+            # Serving escapes its messages as C does, which is not always valid JSON.
+            message = message.strip().removeprefix("{").removesuffix("}").strip()
+        message = f"{message} (HTTP {status})"
         if status == 404:
-            raise self._target.missing(said)
-        raise self._target.refused(said) if status == 400 else self._target.failed(said)
+            raise self._target.missing(message)
+        raise self._target.refused(message) if status == 400 else self._target.failed(message)

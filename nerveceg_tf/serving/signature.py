@@ -1,4 +1,4 @@
-"""What a served model's signatures take and give, without TensorFlow's messages."""
+"""The inputs and outputs of a model's signatures, without TensorFlow's messages."""
 
 from typing import Any, NamedTuple
 
@@ -7,8 +7,8 @@ class Tensor(NamedTuple):
     """An input or output of a signature.
 
     Attributes:
-        dtype: TensorFlow's name of it, such as `"float32"` or `"string"`.
-        shape: its lengths, -1 for any; `None` for any rank.
+        dtype: TensorFlow's name, for example `"float32"` or `"string"`.
+        shape: length of each axis, -1 for any length; `None` for any rank.
     """
 
     dtype: str
@@ -16,11 +16,11 @@ class Tensor(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """A signature.
+    """The inputs and outputs of a signature.
 
     Attributes:
-        inputs: by name.
-        outputs: by name.
+        inputs: tensors by name.
+        outputs: tensors by name.
     """
 
     inputs: dict[str, Tensor]
@@ -28,36 +28,50 @@ class Signature(NamedTuple):
 
 
 _NAMES = {"float": "float32", "double": "float64", "half": "float16"}
-"""Where TensorFlow's Python has another name than its messages."""
+"""Names that differ between TensorFlow's messages and its Python."""
 
 
 def dtype_name(kind: str) -> str:
-    """TensorFlow's name of a dtype, from that of its messages, such as `"DT_FLOAT"`."""
+    """Converts the name of a dtype in TensorFlow's messages to its name in Python.
+
+    Example:
+        >>> dtype_name("DT_FLOAT")
+        'float32'
+    """
     name = kind.removeprefix("DT_").lower()
     return _NAMES.get(name, name)
 
 
-def read_signatures(answer: Any) -> dict[str, Signature]:
-    """The signatures in the JSON of Serving's `/metadata`, by name.
+def read_signatures(response: Any) -> dict[str, Signature]:
+    """Reads the signatures in the JSON of Serving's `/metadata`.
+
+    Args:
+        response: as `json.loads` returned it.
+
+    Returns:
+        The signatures by name.
 
     Raises:
-        LookupError: a part is missing.
-        TypeError, ValueError, AttributeError: a part is something else.
+        LookupError: a key is missing.
+        TypeError, ValueError, AttributeError: a value has another type.
     """
-    described = answer["metadata"]["signature_def"]["signature_def"]
+    signatures = response["metadata"]["signature_def"]["signature_def"]
     return {
-        name: Signature(_read(of.get("inputs", {})), _read(of.get("outputs", {})))
-        for name, of in described.items()
+        name: Signature(_read(signature.get("inputs", {})), _read(signature.get("outputs", {})))
+        for name, signature in signatures.items()
     }
 
 
 def _read(tensors: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: Tensor(dtype_name(of["dtype"]), _shape(of)) for name, of in tensors.items()}
+    return {
+        name: Tensor(dtype_name(tensor["dtype"]), _shape(tensor))
+        for name, tensor in tensors.items()
+    }
 
 
 def _shape(tensor: dict[str, Any]) -> list[int] | None:
     shape = tensor.get("tensor_shape", {})
     if shape.get("unknown_rank", False):
         return None
-    # Protocol buffers write integers of 64 bits as text.
+    # Protocol buffers write 64-bit integers as text in JSON.
     return [int(dim["size"]) for dim in shape.get("dim", [])]

@@ -1,4 +1,4 @@
-"""Tensors as TensorFlow Serving's REST interface writes them in JSON."""
+"""Arrays in the JSON format of TensorFlow Serving's REST interface."""
 
 import base64
 from typing import Any
@@ -7,14 +7,21 @@ import numpy as np
 
 
 def to_json(array: np.ndarray, binary: bool) -> Any:
-    """A tensor as nested lists, which `json.dumps` writes as Serving does, NaN included.
+    """Converts an array to nested lists. `json.dumps` then writes NaN too as Serving does.
 
     Args:
         array: of any shape; strings are an object array of bytes.
-        binary: whether strings are written as `{"b64": …}`, else as text.
+        binary: whether strings become `{"b64": …}`; if not, text.
+
+    Returns:
+        Nested lists of numbers, text or dicts.
 
     Raises:
-        UnicodeDecodeError: strings are to be written as text and are none.
+        UnicodeDecodeError: a string should become text, and is not UTF-8.
+
+    Example:
+        >>> to_json(np.array([[1.5], [2.0]], np.float32), binary=False)
+        [[1.5], [2.0]]
     """
 
     def write(value: Any) -> Any:
@@ -26,17 +33,21 @@ def to_json(array: np.ndarray, binary: bool) -> Any:
 
 
 def from_json(value: Any, dtype: str) -> np.ndarray:
-    """A tensor from nested lists.
+    """Converts nested lists to an array.
 
     Args:
-        value: as `json.loads` gave it.
-        dtype: of the tensor, by TensorFlow's name, such as `"float32"` or `"string"`.
+        value: as `json.loads` returned it.
+        dtype: TensorFlow's name, for example `"float32"` or `"string"`.
 
     Returns:
         An array of the dtype; for strings an object array of bytes.
 
     Raises:
-        ValueError: the lists are ragged, a value does not fit the dtype, or JSON has none such.
+        ValueError: the lists are ragged, a value does not fit the dtype, or JSON cannot store it.
+
+    Example:
+        >>> from_json([[1], [2]], "uint8").dtype
+        dtype('uint8')
     """
     if dtype == "string":
         items = np.array(value, object)
@@ -46,28 +57,28 @@ def from_json(value: Any, dtype: str) -> np.ndarray:
     try:
         target = np.dtype(dtype)
     except TypeError:
-        raise ValueError(f"cannot hold {dtype}") from None
+        raise ValueError(f"JSON cannot store {dtype}") from None
     array = np.array(value)
-    # NumPy would read numbers out of text.
+    # NumPy would convert text to numbers.
     if array.dtype.kind not in _READ_AS.get(target.kind, ""):
-        raise ValueError(f"holds something other than {dtype}")
+        raise ValueError(f"contains something other than {dtype}")
     if target.kind in "iu" and array.size:
         limits = np.iinfo(target)
         if not limits.min <= array.min() <= array.max() <= limits.max:
-            raise ValueError(f"holds a number outside {dtype}")
+            raise ValueError(f"contains a number outside {dtype}")
     with np.errstate(over="ignore"):
         cast = array.astype(target)
     if target.kind == "f" and np.any(np.isinf(cast) & np.isfinite(array)):
-        raise ValueError(f"holds a number outside {dtype}")
+        raise ValueError(f"contains a number outside {dtype}")
     return cast
 
 
 _READ_AS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}
-"""Which kinds of JSON's numbers a kind of tensor is made of, in NumPy's letters."""
+"""The kinds of JSON numbers that an array of each kind is read from, as NumPy's letters."""
 
 
 def is_binary(value: Any) -> bool:
-    """Whether a JSON value is one string in base64, and no object with names."""
+    """Whether a JSON value is a base64 string, and not an object with other keys."""
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 
@@ -76,4 +87,4 @@ def _read(item: Any) -> bytes:
         return item.encode()
     if is_binary(item) and isinstance(item["b64"], str):
         return base64.b64decode(item["b64"], validate=True)
-    raise ValueError("holds something other than text or base64")
+    raise ValueError("contains something other than text or base64")

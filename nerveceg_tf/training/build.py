@@ -1,4 +1,4 @@
-"""The models that a recipe asks for."""
+"""Builds the models of a recipe."""
 
 import inspect
 import warnings
@@ -23,74 +23,74 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
         only: `"gate"` or `"segmenter"`; both by default.
 
     Returns:
-        The models by stage, `gate` and `segmenter`, or `shared` where one model is both; and the
-        recipe, with `"auto"` replaced by the weights that were found.
+        The models by stage (`"gate"` and `"segmenter"`, or `"shared"` if one model is both), and
+        the recipe, with each `"auto"` replaced by the value that was chosen.
 
     Raises:
-        ModelError: a name, a size or an option does not fit.
+        ModelError: a name or an option is wrong, or two options do not work together.
     """
     segmenter_config, freeze_epochs = recipe.segmenter, recipe.optimizer.freeze_epochs
     shared = recipe.gate.name == SHARED and only != "segmenter"
     if shared and only:
         raise ModelError(
-            f"--only {only}: a shared gate is trained with its segmenter; leave --only out, or name"
-            " another --gate"
+            f"only={only}: a shared gate is trained with its segmenter; leave"
+            f" only={only} out, or pass another gate=NAME"
         )
     encoder = segmenter_config.encoder
     foreign = segmenter_config.name.startswith("pretrained_") and encoder not in (None, *LITE_SIZES)
     if shared and foreign:
         raise ModelError(
-            f"--encoder {encoder}: a shared gate needs an encoder of this package; pass"
-            f" --encoder lite0, or another gate than {SHARED}"
+            f"encoder={encoder}: a shared gate needs an encoder of this package; pass"
+            f' encoder="lite0", or another gate than {SHARED}'
         )
     if shared and segmenter_config.prune:
         raise ModelError(
-            f"--prune {segmenter_config.prune}: does not work with a shared gate; leave one out"
+            f"prune={segmenter_config.prune}: does not work with a shared gate; leave one out"
         )
     if freeze_epochs and foreign and only != "gate":
         raise ModelError(
-            f"--freeze-epochs {freeze_epochs}: needs an encoder of this package; pass --encoder lite0, or"
-            " --freeze-epochs 0"
+            f"freeze_epochs={freeze_epochs}: needs an encoder of this package; pass"
+            ' encoder="lite0" or freeze_epochs=0'
         )
     if segmenter_config.loss not in LOSSES:
-        raise ModelError(f"--loss {segmenter_config.loss}: choose one of {', '.join(LOSSES)}")
+        raise ModelError(f"loss={segmenter_config.loss}: choose one of {', '.join(LOSSES)}")
     precision = _precision(recipe.optimizer.mixed_precision)
-    found: dict[str, object] = {"mixed_precision": precision}
+    chosen: dict[str, object] = {"mixed_precision": precision}
     models = {}
-    with _computing_in(precision):
+    with _dtype_policy(precision):
         if only != "segmenter" and not shared:
-            models["gate"], found["gate_weights"] = _gate(recipe.gate)
+            models["gate"], chosen["gate_weights"] = _gate(recipe.gate)
         if only != "gate":
             segmenter, options = _segmenter(recipe.segmenter)
-            found |= options
+            chosen |= options
             stage = "shared" if shared else "segmenter"
             models[stage] = SharedGate(segmenter) if shared else segmenter
-    return models, recipe.with_options(**found)
+    return models, recipe.with_options(**chosen)
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model, or where it computes in 16 bits one of the same weights that does not.
+    """A model that computes in float32: the model itself, or a copy with the same weights.
 
-    What is kept of a training must run anywhere, and give everywhere the same.
+    A saved model must run on any device, with the same results.
     """
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
 
-    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def to_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    copy = keras.models.clone_model(model, clone_function=plain)
+    copy = keras.models.clone_model(model, clone_function=to_float32)
     copy.set_weights(model.get_weights())
     return copy
 
 
-def _precision(asked: str) -> str:
-    if asked not in ("on", "off", "auto"):
-        raise ModelError(f"--mixed-precision {asked}: choose one of on, off, auto")
-    if asked == "auto":
+def _precision(mixed_precision: str) -> str:
+    if mixed_precision not in ("on", "off", "auto"):
+        raise ModelError(f"mixed_precision={mixed_precision}: choose one of on, off, auto")
+    if mixed_precision == "auto":
         gpus = tf.config.list_physical_devices("GPU")
         return "on" if gpus and all(map(_has_bfloat16, gpus)) else "off"
-    return asked
+    return mixed_precision
 
 
 def _has_bfloat16(gpu: tf.config.PhysicalDevice) -> bool:
@@ -99,11 +99,11 @@ def _has_bfloat16(gpu: tf.config.PhysicalDevice) -> bool:
 
 
 @contextmanager
-def _computing_in(mixed_precision: str) -> Iterator[None]:
-    """The policy of the layers that are built within."""
+def _dtype_policy(mixed_precision: str) -> Iterator[None]:
+    """Sets Keras' policy for the layers that are built inside the block."""
     before = keras.config.dtype_policy()
     if mixed_precision == "on":
-        # Not float16, in which the gradient of a single pixel of a large batch is 0.
+        # Not float16: there, the gradient of a single pixel of a large batch becomes 0.
         keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         yield
@@ -112,9 +112,9 @@ def _computing_in(mixed_precision: str) -> Iterator[None]:
 
 
 def _gate(config: GateConfig) -> tuple[keras.Model, str]:
-    """The gate, and where its weights come from."""
+    """The gate, and the source of its weights."""
     if config.name not in GATES:
-        raise ModelError(f"--gate {config.name}: choose one of {', '.join([*GATES, SHARED])}")
+        raise ModelError(f"gate={config.name}: choose one of {', '.join([*GATES, SHARED])}")
     return _with_weights(
         "gate",
         config.weights,
@@ -123,34 +123,34 @@ def _gate(config: GateConfig) -> tuple[keras.Model, str]:
 
 
 def _segmenter(config: SegmenterConfig) -> tuple[keras.Model, dict[str, object]]:
-    """The segmenter, and the options that building it decided."""
+    """The segmenter, and the options that were chosen while it was built."""
     name = config.name
     if name not in SEGMENTERS:
-        raise ModelError(f"--segmenter {name}: choose one of {', '.join(SEGMENTERS)}")
+        raise ModelError(f"segmenter={name}: choose one of {', '.join(SEGMENTERS)}")
     build = SEGMENTERS[name]
-    known = inspect.signature(build).parameters
+    accepted = inspect.signature(build).parameters
     arguments = {"input_shape": (*config.size, 1), "base_filters": config.base_filters}
-    decided: dict[str, object] = {}
+    chosen: dict[str, object] = {}
     if config.deep_supervision or config.prune:
-        if "deep_supervision" not in known:
+        if "deep_supervision" not in accepted:
             raise ModelError(
-                f"--segmenter {name}: has a mask at one depth only; --deep-supervision and --prune"
-                " need unet_plus_plus"
+                f"segmenter={name}: has a mask at one depth only; deep_supervision=True and"
+                " prune=DEPTH need unet_plus_plus"
             )
-        arguments["deep_supervision"] = decided["deep_supervision"] = True
-    if "encoder" not in known:
+        arguments["deep_supervision"] = chosen["deep_supervision"] = True
+    if "encoder" not in accepted:
         if config.encoder is not None:
             raise ModelError(
-                f"--segmenter {name}: has its own encoder; --encoder needs one of"
+                f"segmenter={name}: has its own encoder; encoder=NAME needs one of"
                 f" {', '.join(n for n in SEGMENTERS if n.startswith('pretrained_'))}"
             )
-        return build(**arguments), decided
+        return build(**arguments), chosen
     if config.encoder is not None:
         arguments["encoder"] = config.encoder
-    segmenter, decided["encoder_weights"] = _with_weights(
+    segmenter, chosen["encoder_weights"] = _with_weights(
         "encoder", config.encoder_weights, lambda weights: build(weights=weights, **arguments)
     )
-    return segmenter, decided
+    return segmenter, chosen
 
 
 def _with_weights(

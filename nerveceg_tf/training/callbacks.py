@@ -1,4 +1,4 @@
-"""What happens during `fit`: progress, the learning rate, scores, and a history on disk."""
+"""Callbacks for `fit`: progress, learning rate, validation score, and a history on disk."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ from nerveceg_tf.utils.progress import bar
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar for a whole training, with the newest scores beside it.
+    """One progress bar for a whole training, with the latest scores next to it.
 
     Args:
-        stage: what is trained.
-        steps: of the whole training.
-        done: how many of them were done before.
+        stage: the stage that is trained, for the label.
+        steps: number of steps of the whole training.
+        done: number of steps that were done before it was resumed.
     """
 
     def __init__(self, stage: str, steps: int, done: int):
@@ -33,28 +33,30 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.advance(self.task)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        shown = {"loss": "loss", "val_loss": "validation loss", "val_score": "score"}
+        labels = {"loss": "loss", "val_loss": "validation loss", "val_score": "score"}
         logs = logs or {}
-        scores = "  ".join(f"{name} {logs[key]:.3f}" for key, name in shown.items() if key in logs)
+        scores = "  ".join(
+            f"{label} {logs[key]:.3f}" for key, label in labels.items() if key in logs
+        )
         self.bar.update(self.task, note=f"epoch {epoch + 1}  {scores}")
 
     def close(self) -> None:
-        """Stops drawing, also after an interrupt."""
+        """Stops the display; must also be called after an interrupt."""
         self.bar.stop()
 
 
 class WarmupCosineDecay(keras.callbacks.Callback):
-    """The learning rate of each step: a linear warm-up, then cosine to 0, or steady.
+    """Sets the learning rate of each step: linear warm-up, then cosine decay to 0, or constant.
 
-    Keras' own schedule objects are worked out in the graph, once for every weight that decays,
-    which takes longer to build than a small training to run.
+    Keras' own schedule objects are computed in the graph, once for each weight with weight decay.
+    Building that graph takes longer than a small training.
 
     Args:
-        peak: the largest rate.
-        steps: how many steps the training has.
-        warmup_fraction: part of them in which the rate rises, 0..1.
-        decay: whether it falls to 0 afterwards.
-        step: the first step that will be done, counted from 0.
+        peak: the largest learning rate.
+        steps: number of steps of the training.
+        warmup_fraction: part of the steps in which the rate rises, 0..1.
+        decay: whether the rate falls to 0 afterwards; constant otherwise.
+        step: the next step, counted from 0.
     """
 
     def __init__(
@@ -84,14 +86,14 @@ class WarmupCosineDecay(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss, or a score of whose validation, is not a number any more.
+    """Stops a training with an error when its loss or a validation score is NaN or infinite.
 
-    It must stand behind a callback that adds to the logs, and before those that keep anything of an
-    epoch.
+    It must come after callbacks that add to the logs, and before callbacks that save anything of
+    an epoch.
 
     Args:
-        stage: what is trained.
-        learning_rate_option: the option that lowers its learning rate.
+        stage: the stage that is trained, for the message.
+        learning_rate_option: the recipe's option for its learning rate, for the message.
     """
 
     def __init__(self, stage: str, learning_rate_option: str):
@@ -119,16 +121,16 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def _label(name: str) -> str:
-    """What a value of Keras' logs is, in words."""
-    where = "validation " if name.startswith("val_") else ""
-    return where + name.removeprefix("val_").replace("_", " ")
+    """The name of a value in Keras' logs, as words."""
+    prefix = "validation " if name.startswith("val_") else ""
+    return prefix + name.removeprefix("val_").replace("_", " ")
 
 
 class ValidationScore(keras.callbacks.Callback):
-    """Adds `val_score`, the mean of the validation scores that choose the epoch, to the logs.
+    """Adds `val_score` to the logs: the mean of the scores by which the best epoch is chosen.
 
     Args:
-        names: Keras' names of those scores, without `val_`.
+        names: Keras' names of these scores, without `val_`.
     """
 
     def __init__(self, names: list[str]):
@@ -145,8 +147,8 @@ class History(keras.callbacks.Callback):
 
     Args:
         path: the file.
-        stage: what is trained.
-        epoch: epochs that count as done; the stage's rows of later ones are dropped.
+        stage: the stage that is trained.
+        epoch: number of epochs that are done. The stage's rows of later epochs are deleted.
     """
 
     def __init__(self, path: Path, stage: str, epoch: int):
@@ -172,10 +174,16 @@ _COLUMNS = ("stage", "epoch", "name", "value")
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """The rows of a `history.csv`; none where there is no such file.
+    """Reads a `history.csv`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its rows, with the keys `stage`, `epoch`, `name` and `value`; empty if there is no file.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the file is damaged.
     """
     if not path.is_file():
         return []
@@ -192,7 +200,7 @@ def read_history(path: Path) -> list[dict[str, str]]:
                 _check_number(row, number, name, kind)
     except (ValueError, csv.Error) as error:
         raise RunError(
-            f"{path}: is damaged ({error}); remove it, and the curves of later epochs are kept"
+            f"{path}: is damaged ({error}); remove it (the curves then start at the next epoch)"
         ) from None
     return rows
 

@@ -1,4 +1,4 @@
-"""What a killed training needs to go on as if it had not been killed."""
+"""The checkpoint from which an interrupted training resumes with the same result."""
 
 import zipfile
 from pathlib import Path
@@ -11,21 +11,22 @@ from nerveceg_tf.utils.files import replacing
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the best epoch's weights in memory, and the whole state of a training on disk.
+    """Keeps the weights of the best epoch, and writes the state of the training to disk.
 
-    The state is written before every epoch but the first: variables of model and optimizer (with
-    the averages, and the random state of dropout), and the best weights so far. It must stand
-    behind a callback that puts averaged weights into the model at the end of an epoch and takes
-    them out at the beginning of the next.
+    The state is written before each epoch except the first. It contains the variables of model and
+    optimizer (with the EMA weights, and the random state of dropout), and the best weights so far.
+
+    It must come after the callback that swaps the EMA weights into the model at the end of an epoch
+    and out of it at the beginning of the next.
 
     Args:
-        path: the file, `.npz`; read if it is there.
+        path: the file, `.npz`; read if it exists.
 
     Attributes:
         patience: epochs without a better `val_score` after which the training ends; `None` for
             never.
-        start_from_epoch: the epoch that is the first to be counted.
-        epoch: how many epochs are done.
+        start_from_epoch: the first epoch that counts for `patience`.
+        epoch: number of epochs that are done.
     """
 
     def __init__(self, path: Path):
@@ -44,26 +45,34 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = _series(arrays, "best")
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             raise RunError(
-                f"{self.path}: is damaged; remove it, and the stage begins anew"
+                f"{self.path}: is damaged; remove it, and the stage is trained from the start"
             ) from None
         return arrays
 
     def restore(self, model: keras.Model) -> None:
-        """Puts the state that was read, if any, into a compiled model."""
+        """Puts the state from the file, if there was one, into a compiled model.
+
+        Args:
+            model: the model; its variables are changed.
+
+        Raises:
+            RunError: the file belongs to another model.
+        """
         if self._arrays is None:
             return
         for name, variables in _state(model).items():
             values = _series(self._arrays, name)
             if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
                 raise RunError(
-                    f"{self.path}: is of another model; remove it, and the stage begins anew"
+                    f"{self.path}: belongs to another model; remove it, and the stage is trained"
+                    " from the start"
                 )
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         self._arrays = None
 
     def keep_best(self, model: keras.Model) -> None:
-        """Puts the best epoch's weights into the model, if there was a score to tell it by."""
+        """Puts the weights of the best epoch into the model, if epochs were scored."""
         if self.best:
             model.set_weights(self.best)
 
@@ -101,7 +110,7 @@ def _state(model: keras.Model) -> dict[str, list[keras.Variable]]:
 
 
 def _series(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    found = []
-    while f"{name}_{len(found)}" in arrays:
-        found.append(arrays[f"{name}_{len(found)}"])
-    return found
+    series = []
+    while f"{name}_{len(series)}" in arrays:
+        series.append(arrays[f"{name}_{len(series)}"])
+    return series

@@ -1,4 +1,4 @@
-"""A folder of frames as a training reads it."""
+"""Reads a folder of frames for a training."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from nerveceg_tf.utils.files import check_writable
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What was read of a folder.
+    """The frames of a folder, as a training needs them.
 
     Attributes:
-        folder: where from.
+        folder: the folder.
         frames: the frames that could be read, at the sizes of the models.
-        bad: the errors of those that could not.
-        dropped: frames that a fixes left out.
-        linked_pairs: positions of pairs of frames that a fixes keeps on one side.
-        fixes: the fixes, if there was one.
+        bad: the errors of the frames that could not be read.
+        dropped: frames that the fixes leave out.
+        linked_pairs: positions of pairs of frames that the fixes keep on the same side of a split.
+        fixes: the file of fixes, if there was one.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class TrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same frames, in whatever order."""
+        """A hash of all frames, which does not depend on their order."""
         return sha256("".join(sorted(self.frames.digests)).encode()).hexdigest()[:20]
 
 
@@ -47,17 +47,32 @@ def read_data(
     fixes: Path | None = None,
     cache: Path | None = None,
 ) -> TrainingData:
-    """Reads a folder at the sizes that models take; the arguments are those of `train`."""
+    """Reads a folder of frames at the input sizes of models.
+
+    Args:
+        folder: a folder that `find_frames` understands.
+        models: the models by stage.
+        skip_bad: as for `train`.
+        fixes: as for `train`.
+        cache: as for `train`.
+
+    Returns:
+        The frames, and what was left out.
+
+    Raises:
+        FrameError: a frame cannot be read, and `skip_bad` is off.
+        RunError: `cache` cannot be used.
+    """
     if cache:
         check_writable(cache)
         if cache.is_file():
-            raise RunError(f"--cache {cache}: is a file; name a folder")
+            raise RunError(f"cache={cache}: is a file; name a folder")
     sizes = {model.input_shape[1:3] for model in models.values()}
-    found, dropped, linked_pairs = find_fixed_frames(folder, fixes)
-    frames, bad = read_frames(found, sizes, skip_bad, cache)
+    on_disk, dropped, linked_pairs = find_fixed_frames(folder, fixes)
+    frames, bad = read_frames(on_disk, sizes, skip_bad, cache)
     return TrainingData(Path(folder), frames, bad, dropped, _positions(linked_pairs, frames), fixes)
 
 
 def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:
-    at = {frame.name: i for i, frame in enumerate(frames.frames)}
-    return [(at[a], at[b]) for a, b in names if a in at and b in at]
+    position = {frame.name: i for i, frame in enumerate(frames.frames)}
+    return [(position[a], position[b]) for a, b in names if a in position and b in position]

@@ -1,8 +1,9 @@
-"""One training on several GPUs, of one host or of several, with the result of one device.
+"""Training on several GPUs, of one host or of several, with the same result as on one device.
 
-Keras' own `fit` will not do: on several hosts it fails (keras#20585); on one it fails where a batch
-does not divide by the GPUs, and it clips gradients before they are summed. So the steps are made
-here, and all else, such as callbacks, is as in `fit`.
+Keras' own `fit` does not work here. On several hosts it fails (keras#20585). On one host it fails
+if the batch size is not divisible by the number of GPUs, and it clips gradients before they are
+summed. So this module has its own training loop; everything else, such as callbacks, is as in
+`fit`.
 """
 
 import atexit
@@ -25,28 +26,32 @@ from nerveceg_tf.utils.progress import console
 
 @cache
 def strategy() -> tf.distribute.Strategy:
-    """How this process trains: with other hosts, on all GPUs of its own, or as ever.
+    """The distribution strategy of this process: several hosts, several GPUs, or one device.
 
-    Other hosts are those of the environment's `TF_CONFIG`; it waits for them. Models must be built
-    in its scope, and nothing of TensorFlow be used before.
+    The environment variable `TF_CONFIG` lists the hosts. The function waits until all of them are
+    ready. Models must be built in the scope of the strategy, and TensorFlow must not be used
+    before.
+
+    Returns:
+        The strategy.
 
     Raises:
-        TrainingError: `TF_CONFIG` is not what TensorFlow asks for, or it is too late.
+        TrainingError: `TF_CONFIG` is wrong, or TensorFlow was used before.
     """
     workers = worker_rank()[1]
     if workers > 1:
-        # For as long as it takes, and deaf to all signals but SIGKILL.
-        console.print(f"waiting until all {workers} workers of TF_CONFIG are there")
+        # TensorFlow waits without a limit, and ignores all signals except SIGKILL.
+        console.print(f"waiting for all {workers} workers of TF_CONFIG")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except RuntimeError:  # collectives are configured at start-up or not at all
+        except RuntimeError:  # collectives can only be configured before TensorFlow starts
             raise TrainingError(
-                "TF_CONFIG: names several workers, and TensorFlow was used before the training"
-                " began; train in a new process"
+                "TF_CONFIG: names several workers, but TensorFlow was used before the training"
+                " started; train in a new process"
             ) from None
         except tf.errors.UnknownError as error:
             raise TrainingError(
-                f"TF_CONFIG: this worker's address cannot be served at ({error.message}); name a"
+                f"TF_CONFIG: this worker cannot listen at its address ({error.message}); name a"
                 " free port of this host"
             ) from None
     if len(tf.config.list_logical_devices("GPU")) > 1:
@@ -60,28 +65,36 @@ def is_chief() -> bool:
 
 
 def worker_output_dir(run: Path, copy_existing: bool = False) -> Path:
-    """Where this process writes a run: the first worker to its folder, the others to temporary ones
-    that go when they end.
+    """The folder to which this process writes a run.
+
+    The first worker writes to the run's folder. Each other worker writes to a temporary folder,
+    which is deleted when the process ends.
 
     Args:
         run: the run's folder, the same on all hosts.
-        copy_existing: whether what it holds is needed.
+        copy_existing: copy the content of `run` into the temporary folder.
+
+    Returns:
+        The folder.
     """
     if is_chief():
         return run
     temporary = Path(tempfile.mkdtemp(prefix="nerveceg-worker-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    own = temporary / "run"  # whatever its name, so that it takes the place of no other run
+    folder = temporary / "run"  # a fixed name, so that it never replaces another run
     if copy_existing:
-        shutil.copytree(run, own, ignore=shutil.ignore_patterns("logs"))
-    return own
+        shutil.copytree(run, folder, ignore=shutil.ignore_patterns("logs"))
+    return folder
 
 
 def worker_rank() -> tuple[int, int]:
-    """The number of this worker, and of how many, by `TF_CONFIG`.
+    """Reads `TF_CONFIG`.
+
+    Returns:
+        The number of this worker, from 0, and the number of workers.
 
     Raises:
-        TrainingError: it is not what TensorFlow asks for.
+        TrainingError: `TF_CONFIG` does not have the format that TensorFlow requires.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
@@ -97,8 +110,8 @@ def worker_rank() -> tuple[int, int]:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TrainingError(
-            'TF_CONFIG: is no JSON such as {"cluster": {"worker": ["host:port", "host:port"]},'
-            ' "task": {"type": "worker", "index": 0}}; mend it, or unset it to train on one host'
+            'TF_CONFIG: is not JSON such as {"cluster": {"worker": ["host:port", "host:port"]},'
+            ' "task": {"type": "worker", "index": 0}}; fix it, or unset it to train on one host'
         ) from None
     return index + (len(chiefs) if kind == "worker" else 0), count
 
@@ -115,29 +128,33 @@ def fit_on_replicas(
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """`model.fit` under a strategy of several replicas.
+    """As `model.fit`, for a strategy with several replicas.
 
-    Every replica takes its share of each batch, and all end with the weights that one device would
-    have, but for rounding. Two things differ: frames are put in twice where a batch has fewer than
-    there are replicas, and dropout draws for each share alike. Where outputs have losses of their
-    own, those in the logs are means over shares, be they even or not; `loss` is exact.
+    Each replica processes its share of each batch. At the end, all have the weights that a single
+    device would have, except for rounding. Two things differ from a single device:
+
+    - If a batch has fewer frames than there are replicas, some frames are used twice.
+    - Dropout uses the same random numbers for each share.
+
+    If several outputs have a loss each, their losses in the logs are means over the shares, even
+    if the shares differ in size. The total `loss` is exact.
 
     Args:
         model: compiled in the strategy's scope.
-        batches: of all epochs, one after another, the same on every host.
-        validation: batches to score on after each epoch; `None` for no scores.
-        first: epochs that are done.
-        last: epochs that will be.
-        steps: batches of one epoch.
+        batches: the batches of all epochs, one epoch after another, the same on every host.
+        validation: batches to score after each epoch; `None` for no scores.
+        first: number of epochs that are done.
+        last: number of epochs at the end.
+        steps: batches per epoch.
         callbacks: as for `fit`.
 
     Raises:
-        TrainingError: another worker is gone.
+        TrainingError: another worker was lost.
     """
-    train, ours = _on_all(model, _train_step(model), batches, at_least_one=True)
+    train, training_shares = _on_all_replicas(model, _train_step(model), batches, at_least_one=True)
     if validation:
-        test, scored = _on_all(model, _test_step(model), validation)
-    results = tf.function(model.get_metrics_result)  # adds up what the replicas counted
+        test, validation_shares = _on_all_replicas(model, _test_step(model), validation)
+    results = tf.function(model.get_metrics_result)  # sums the counts of all replicas
 
     def scores(prefix: str = "") -> dict[str, float]:
         return {f"{prefix}{name}": float(value) for name, value in sorted(results().items())}
@@ -146,21 +163,21 @@ def fit_on_replicas(
         list(callbacks), add_history=True, model=model, epochs=last, steps=steps
     )
     model.stop_training = False
-    with _whole_batch_statistics(model):
+    with _synchronized_batch_norm(model):
         callbacks.on_train_begin()
         for epoch in range(first, last):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             for step in range(steps):
                 callbacks.on_train_batch_begin(step)
-                loss = float(train(next(ours)))
+                loss = float(train(next(training_shares)))
                 callbacks.on_train_batch_end(step, {"loss": loss})
             logs = scores()
             if validation:
                 model.reset_metrics()
                 callbacks.on_test_begin()
                 for _ in range(len(validation)):
-                    test(next(scored))
+                    test(next(validation_shares))
                 logs |= scores("val_")
                 callbacks.on_test_end()
             callbacks.on_epoch_end(epoch, logs)
@@ -171,8 +188,8 @@ def fit_on_replicas(
 
 
 @contextmanager
-def _whole_batch_statistics(model: keras.Model) -> Iterator[None]:
-    """Lets batch normalisation see the whole batch, and not one device's share."""
+def _synchronized_batch_norm(model: keras.Model) -> Iterator[None]:
+    """Makes batch normalization use the whole batch, not only the share of one device."""
     layers = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     for layer in layers:
         layer.synchronized = True
@@ -185,28 +202,28 @@ def _whole_batch_statistics(model: keras.Model) -> Iterator[None]:
 
 @contextmanager
 def report_lost_worker() -> Iterator[None]:
-    """Says in one line that another worker is gone, wherever in a training it was missed.
+    """Turns TensorFlow's errors for a lost worker into an error of one line.
 
     Raises:
-        TrainingError: TensorFlow could not reach it.
+        TrainingError: TensorFlow could not reach another worker.
     """
     try:
         yield
     except _LOST as error:
-        if worker_rank()[1] == 1 or not _tells_of_a_worker(error):
+        if worker_rank()[1] == 1 or not _may_be_lost_worker(error):
             raise
         raise TrainingError(
-            f"a worker was lost ({_first_line(error)}), and the training cannot go on without it;"
-            " start all workers again, with --resume RUN if RUN is there"
+            f"a worker was lost ({_first_line(error)}), and the training cannot continue without"
+            " it; start all workers again, with resume(run) if the run folder exists"
         ) from error
 
 
-def _tells_of_a_worker(error: tf.errors.OpError) -> bool:
-    """Whether an error may come of a worker that is gone, and not of this one's own work."""
+def _may_be_lost_worker(error: tf.errors.OpError) -> bool:
+    """Whether an error may come from a lost worker, and not from this worker's own computation."""
     if not isinstance(error, tf.errors.InternalError):
         return True
-    # What does not fit, or a fault of TensorFlow, is an internal error too.
-    return any(map(_OF_OTHERS.search, _reasons(error)))
+    # Full memory and bugs in TensorFlow are internal errors too.
+    return any(map(_CONNECTION_WORDS.search, _reasons(error)))
 
 
 def _first_line(error: tf.errors.OpError) -> str:
@@ -214,20 +231,22 @@ def _first_line(error: tf.errors.OpError) -> str:
 
 
 def _reasons(error: tf.errors.OpError) -> list[str]:
-    """The lines of an error that say what went wrong, and not where."""
+    """The lines of an error message with the reason, without the lines with the location."""
     lines = (line.strip() for line in (error.message or "").splitlines())
-    return [re.sub(r"^\(\d+\)\s+", "", line) for line in lines if line and not _WHERE.match(line)]
+    return [
+        re.sub(r"^\(\d+\)\s+", "", line) for line in lines if line and not _LOCATION.match(line)
+    ]
 
 
-_WHERE = re.compile(
+_LOCATION = re.compile(
     r"Graph execution error|Detected at node|Node: |\d+ root error|<stack traces|File \"|\[\["
 )
-_OF_OTHERS = re.compile(
+_CONNECTION_WORDS = re.compile(
     r"connect|socket|peer|broken pipe|endpoint|network|\brpc|grpc|heartbeat|barrier|unreachable"
     r"|timed? ?out",
     re.IGNORECASE,
 )
-"""What TensorFlow's internal errors speak of where another worker was missed."""
+"""Words in TensorFlow's internal errors when another worker cannot be reached."""
 
 _LOST = (
     tf.errors.UnavailableError,
@@ -239,8 +258,9 @@ _LOST = (
 
 
 def _train_step(model: keras.Model) -> Callable:
-    """One replica's part of a step; gives the loss of the whole batch."""
+    """The part of a step that one replica does. It returns the loss of the whole batch."""
     optimizer, weights = model.optimizer, model.trainable_variables
+    loss_metric = next(metric for metric in model.metrics if metric.name == "loss")
 
     def step(frames: tf.Tensor, batch: tuple) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
@@ -249,11 +269,12 @@ def _train_step(model: keras.Model) -> Callable:
         share = tf.cast(tf.shape(x)[0] / tf.maximum(frames, count), tf.float32)
         with tf.GradientTape() as tape:
             y_pred = model(x, training=True)
-            # Keras divides it by the replicas, as if shares were even.
+            # Keras divides the loss by the number of replicas, as if all shares had one size.
             mean = model.compute_loss(x, y, y_pred, weight, training=True) * count
             loss = mean * share
-        optimizer.apply(tape.gradient(loss, weights), weights)
-        model.metrics[0].update_state(mean, share * tf.cast(frames, tf.float32))
+            scaled = optimizer.scale_loss(loss)  # in mixed precision
+        optimizer.apply(tape.gradient(scaled, weights), weights)
+        loss_metric.update_state(mean, share * tf.cast(frames, tf.float32))
         model.compute_metrics(x, y, y_pred, weight)
         return replica.all_reduce("SUM", loss)
 
@@ -266,30 +287,33 @@ def _test_step(model: keras.Model) -> Callable:
             model.test_step(batch)
             return frames
 
-        # On a processor a convolution of no frames gives a wrong shape.
+        # On a CPU, a convolution of zero frames returns a wrong shape.
         return tf.cond(tf.shape(batch[0])[0] > 0, score, lambda: frames)
 
     return step
 
 
-def _on_all(
+def _on_all_replicas(
     model: keras.Model, step: Callable, batches: tf.data.Dataset, at_least_one: bool = False
 ) -> tuple[Callable, Iterator]:
-    """A function that makes a step on every replica, and what to call it with, over and over.
+    """Makes a function that runs a step on every replica.
 
     Args:
-        model: whose strategy it is.
-        step: what a replica does, with the batch's number of frames and its share of them.
+        model: the model; its strategy is used.
+        step: called on each replica with the number of frames of the batch and the replica's share.
         batches: the whole batches.
-        at_least_one: repeat frames rather than leave a replica without any.
+        at_least_one: repeat frames so that each replica has at least one.
+
+    Returns:
+        The function, and an endless iterator over its arguments.
     """
     strategy = model.distribute_strategy
     count = strategy.num_replicas_in_sync
 
-    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        here = count // context.num_input_pipelines
-        begin = context.input_pipeline_id * here
-        replicas = tf.data.Dataset.range(begin, begin + here, output_type=tf.int32)
+    def shares_of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        replicas_per_host = count // context.num_input_pipelines
+        begin = context.input_pipeline_id * replicas_per_host
+        replicas = tf.data.Dataset.range(begin, begin + replicas_per_host, output_type=tf.int32)
 
         def cut(*batch):
             frames = tf.shape(batch[0])[0]
@@ -303,11 +327,11 @@ def _on_all(
 
         return batches.flat_map(cut).repeat().prefetch(tf.data.AUTOTUNE)
 
-    shares = strategy.distribute_datasets_from_function(of_host)
+    shares = strategy.distribute_datasets_from_function(shares_of_host)
 
-    # For any number of frames: traced anew on one host alone, it would no longer meet the others.
+    # One trace for any number of frames: a second trace on one host would desynchronize the hosts.
     @tf.function(input_signature=[shares.element_spec])
-    def on_all(share):
+    def run_step(share):
         return strategy.experimental_local_results(strategy.run(step, share))[0]
 
-    return on_all, iter(shares)
+    return run_step, iter(shares)

@@ -1,4 +1,4 @@
-"""EnsembleModel weights in use, with batch statistics that fit them."""
+"""Uses the EMA weights of a model, with batch-norm statistics that fit them."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_LEFT = 0.05
-"""The share of the old statistics that is left in the new ones."""
+_OLD_SHARE = 0.05
+"""Weight of the old statistics in the new ones."""
 
 
 class SwapEMA(keras.callbacks.Callback):
-    """Puts the moving average of the weights into the model wherever it is scored or kept.
+    """Swaps the moving average of the weights (EMA) into the model for validation and checkpoints.
 
-    It takes them out at the beginning of an epoch. The optimizer is a `FlatAdamW`.
+    At the beginning of an epoch it swaps them out. The optimizer must be a `FlatAdamW`.
     """
 
     def __init__(self):
@@ -22,7 +22,9 @@ class SwapEMA(keras.callbacks.Callback):
 
     def _swap(self, into: bool) -> None:
         if into != self._is_in:
-            self.model.optimizer.swap_ema()
+            optimizer = self.model.optimizer
+            # Mixed precision in float16 wraps the optimizer in a LossScaleOptimizer.
+            getattr(optimizer, "inner_optimizer", optimizer).swap_ema()
             self._is_in = into
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -39,24 +41,28 @@ class SwapEMA(keras.callbacks.Callback):
 
 
 class EMABatchNorm(keras.callbacks.Callback):
-    """Measures the statistics of batch normalisation anew wherever averaged weights are in use.
+    """Re-estimates the batch-norm statistics for the EMA weights (SWA's `update_bn`).
 
-    Those that a training keeps are of its weights as they are. While the learning rate is high
-    these jump about, their average does not, and behind it activations differ: by the statistics
-    of the others an average in the middle of a training scores far too low, and the best epoch is
-    missed (Izmailov et al. 2018, section 3.2, https://arxiv.org/abs/1803.05407).
+    The moving statistics of a training belong to its current weights. While the learning rate is
+    high, the current weights differ much from their average, and so do the activations. With the
+    wrong statistics, the EMA weights score far too low in the middle of a training, and the best
+    epoch is missed.
 
-    It stands behind a callback that swaps averaged weights in and out, and swaps when that does.
-    Layers that are frozen keep what they have.
+    It must come after the callback that swaps the EMA weights in and out. It swaps the statistics
+    at the same times. Frozen layers keep their statistics.
 
     Args:
-        batches: training batches of known number, the same ones each time.
+        batches: training batches; their number is known, and they are the same each time.
+
+    Reference:
+        Izmailov et al.: Averaging Weights Leads to Wider Optima and Better Generalization (UAI
+        2018), section 3.2, https://arxiv.org/abs/1803.05407
     """
 
     def __init__(self, batches: tf.data.Dataset):
         super().__init__()
         self.batches = batches
-        self._layers, self._of_weights, self._of_average = [], None, None
+        self._layers, self._current_statistics, self._ema_statistics = [], None, None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._layers = [
@@ -65,11 +71,11 @@ class EMABatchNorm(keras.callbacks.Callback):
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         signature = [self.batches.element_spec[0]]
-        self._look = tf.function(lambda x: self.model(x, training=True), signature)
+        self._forward = tf.function(lambda x: self.model(x, training=True), signature)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._swap_out()
-        self._of_average = None
+        self._ema_statistics = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._swap_in()
@@ -81,36 +87,40 @@ class EMABatchNorm(keras.callbacks.Callback):
         self._swap_out()
 
     def _swap_in(self) -> None:
-        self._of_weights = self._values()
-        if self._of_average is None:
-            self._of_average = self._measured()
-        self._assign(self._of_average)
+        self._current_statistics = self._values()
+        if self._ema_statistics is None:
+            self._ema_statistics = self._estimate()
+        self._assign(self._ema_statistics)
 
     def _swap_out(self) -> None:
-        if self._of_weights is not None:
-            self._assign(self._of_weights)
-            self._of_weights = None
+        if self._current_statistics is not None:
+            self._assign(self._current_statistics)
+            self._current_statistics = None
 
-    def _measured(self) -> list[np.ndarray]:
-        """The statistics of the batches, each weighted less than the next, by `_LEFT` in all.
+    def _estimate(self) -> list[np.ndarray]:
+        """A moving average of the statistics of all batches, which starts from the current ones.
 
-        A layer tells a batch's own statistics by what it makes of zeros, whatever its momentum.
+        The current statistics have the weight `_OLD_SHARE` in the result. To get the statistics of
+        a single batch, the moving statistics are set to 0 before the forward pass, and divided by
+        (1 - momentum) after it.
         """
-        share = _LEFT ** (1 / len(self.batches))
-        news = [1 - layer.momentum for layer in self._layers for _ in range(2)]
-        nothing = [np.zeros_like(value) for value in self._of_weights]
-        found = self._of_weights
+        share = _OLD_SHARE ** (1 / len(self.batches))
+        batch_weights = [1 - layer.momentum for layer in self._layers for _ in range(2)]
+        zeros = [np.zeros_like(value) for value in self._current_statistics]
+        statistics = self._current_statistics
         for images, *_ in self.batches:
-            self._assign(nothing)
-            self._look(images)
-            of_batch = [value / new for value, new in zip(self._values(), news, strict=True)]
-            pairs = zip(found, of_batch, strict=True)
-            found = [share * old + (1 - share) * new for old, new in pairs]
-        return found
+            self._assign(zeros)
+            self._forward(images)
+            of_batch = [
+                value / weight for value, weight in zip(self._values(), batch_weights, strict=True)
+            ]
+            pairs = zip(statistics, of_batch, strict=True)
+            statistics = [share * old + (1 - share) * new for old, new in pairs]
+        return statistics
 
     def _variables(self) -> list[tf.Variable]:
-        both = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
-        return [v.value for v in both]
+        moving = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
+        return [v.value for v in moving]
 
     def _values(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables()]

@@ -1,8 +1,8 @@
 """How a run is trained, as data: one part each for the gate, the segmenter, the optimizer and the
 frames.
 
-Every field of a part is also an option, under the name by which the command line and `run.json`
-know it: `Recipe().with_options(gate_size=(160, 160))` is `nerveceg train --gate-size 160x160`.
+Every field of a part is also an option of the whole recipe. `Recipe.from_options`, `run.json` and
+the command line know it under one name, such as `gate_size`.
 """
 
 from collections.abc import Collection

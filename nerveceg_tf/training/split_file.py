@@ -1,4 +1,4 @@
-"""Which frame was on which side: `split.json`, written by one training and taken by another."""
+"""Reads and writes `split.json`, which lists the frames on each side of a split."""
 
 import json
 from collections import defaultdict
@@ -16,73 +16,104 @@ from nerveceg_tf.runs.run import EXCLUDED, SUBSETS
 
 
 def split_to_json(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> dict:
-    """The content of `split.json`: for each subset its frames by name, subject and pixels.
+    """The content of `split.json`: the frames of each subset by name, subject and pixels.
 
     Args:
-        split: the parts.
-        frames: the frames they are of.
-        dropped: frames that a fixes left out, which are no subset and must not pass for unseen.
+        split: the split.
+        frames: the frames that were split.
+        dropped: frames that the fixes left out. They are listed as excluded, so that they never
+            count as unseen.
+
+    Returns:
+        A dict that `json.dumps` accepts.
     """
-    parts = {
+    subsets = {
         subset: [_entry(frames.frames[i], frames.digests[i]) for i in getattr(split, subset)]
         for subset in SUBSETS
     }
-    return {**parts, EXCLUDED: [_entry(f, d) for f, d in map_frames(_digest_if_any, dropped) if d]}
+    excluded = [_entry(f, d) for f, d in map_frames(_digest_if_readable, dropped) if d]
+    return {**subsets, EXCLUDED: excluded}
 
 
 def known_frames(split: Split, frames: FrameSet) -> dict[str, np.ndarray]:
-    """By their digest, the fingerprints of the frames that a training looks at."""
-    looked_at = [frames.frames[i].known for i in (*split.train, *split.validation)]
-    return {known.digest: known.fingerprint for known in looked_at}
+    """The fingerprints of the training and validation frames.
+
+    Args:
+        split: the split.
+        frames: the frames that were split.
+
+    Returns:
+        From the digest of a frame to its fingerprint, float16 `(780,)`.
+    """
+    used = [frames.frames[i].known for i in (*split.train, *split.validation)]
+    return {known.digest: known.fingerprint for known in used}
 
 
 def _entry(frame: Frame, digest: str) -> dict[str, str | None]:
     return {"name": frame.name, "subject": frame.subject, "digest": digest}
 
 
-def _digest_if_any(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[Frame, str | None]:
+def _digest_if_readable(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[Frame, str | None]:
     try:
         return frame, digest(read())
     except FrameError:
-        return frame, None  # it was dropped because it cannot be read, and cannot be scored either
+        return frame, None  # an unreadable frame is never scored, so it need not be listed
 
 
 def load_split(path: Path, frames: FrameSet) -> Split:
-    """Divides frames as a `split.json` does. Frames are known by their pixels.
+    """Splits frames as a `split.json` says. Frames are identified by their pixels.
 
-    Frames that it lists and that are not there are left alone.
+    Frames in the file that are not among `frames` are ignored.
+
+    Args:
+        path: the `split.json` of a run.
+        frames: the frames to split.
+
+    Returns:
+        Positions of the frames of each subset.
 
     Raises:
-        SubjectError: the file is no split, or a frame is not in it.
+        SubjectError: the file is not a `split.json`, a frame is not in it, or there is no training
+            frame.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-        # Where equal frames are on two sides, the later subset wins: what was held out stays so.
+        # If equal frames are on two sides, the later subset wins: a held-out frame stays held out.
         known = {f["digest"]: subset for subset in SUBSETS for f in content[subset]}
     except OSError as error:
-        raise SubjectError(f"--split {path}: cannot be read ({error.strerror})") from None
+        raise SubjectError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
         raise SubjectError(
-            f"--split {path}: is no split.json of a run, with {', '.join(SUBSETS)}"
+            f"{path}: is not the split.json of a run (with {', '.join(SUBSETS)}); name one in a"
+            " run folder"
         ) from None
     unknown = [i for i, digest in enumerate(frames.digests) if digest not in known]
     if unknown:
         frame = frames.frames[unknown[0]]
         raise SubjectError(
-            f"--split {path}: does not know {frame.image}"
+            f"{path}: does not list {frame.image}"
             + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
-            + "; take them out of the data, or make a new split"
+            + "; remove them from the data, or make a new split"
         )
     sides = np.array([known[digest] for digest in frames.digests])
-    parts = {subset: np.flatnonzero(sides == subset) for subset in SUBSETS}
-    if not len(parts["train"]):
-        raise SubjectError(f"--split {path}: leaves no frame of the data to train on")
-    return Split(**parts)
+    positions = {subset: np.flatnonzero(sides == subset) for subset in SUBSETS}
+    if not len(positions["train"]):
+        raise SubjectError(
+            f"{path}: its train has no frame of the data; pass another split, or other data"
+        )
+    return Split(**positions)
 
 
 def duplicate_pairs(frames: FrameSet) -> list[tuple[int, int]]:
-    """Positions of pairs of frames that are equal in every pixel."""
-    at = defaultdict(list)
+    """Finds frames with equal pixels.
+
+    Args:
+        frames: the frames.
+
+    Returns:
+        Pairs of positions. Three equal frames give two pairs, and so on.
+    """
+    by_digest = defaultdict(list)
     for position, pixels in enumerate(frames.digests):
-        at[pixels].append(position)
-    return [pair for positions in at.values() for pair in pairwise(positions)]
+        by_digest[pixels].append(position)
+    return [pair for positions in by_digest.values() for pair in pairwise(positions)]

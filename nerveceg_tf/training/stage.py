@@ -1,4 +1,4 @@
-"""One stage's training: losses, scores, schedule and the best epoch, for whatever a model gives."""
+"""Trains one stage: losses, validation scores, schedule and the choice of the best epoch."""
 
 import math
 import warnings
@@ -31,35 +31,39 @@ from nerveceg_tf.training.learning_curves import draw_curves
 from nerveceg_tf.training.recipe import OptimizerConfig, Recipe
 from nerveceg_tf.training.tensorboard import TensorBoardLogger
 
-_BATCHES_LOOKED_AT = 8
-"""For the statistics of averaged weights: enough for stable ones, few beside an epoch."""
+_BATCH_NORM_BATCHES = 8
+"""Number of batches for the batch-norm statistics of the EMA weights: enough for stable statistics,
+and few compared with an epoch."""
 
 
 def checkpoint_for(run: Run, stage: str) -> Checkpoint:
-    """Where a stage's training left off, if it did."""
+    """The checkpoint of a stage; new if its training was not interrupted."""
     return Checkpoint(run.path / f"{stage}.checkpoint.npz")
 
 
 def train_stage(
     run: Run, stage: str, model: keras.Model, train: FrameSet, validation: FrameSet, recipe: Recipe
 ) -> None:
-    """Trains a gate, a segmenter, or a `SharedGate` that is both, and leaves its best epoch.
+    """Trains a gate, a segmenter, or a `SharedGate`, and puts the best epoch's weights into it.
 
-    The epoch kept is the one that is best on the validation frames: by ROC AUC of presence, by
-    Kaggle's Dice of the mask on nerve frames (the others are for the gate to refuse), or by the
-    mean of the two. Where the run holds a checkpoint of the stage, the training goes on from it.
+    The best epoch is chosen on the validation frames: for a gate by the ROC AUC of presence, for a
+    segmenter by the Dice of the mask on frames with a nerve (the gate rejects the others), and for
+    a model that is both by the mean of the two. If the run has a checkpoint of the stage, the
+    training resumes from it.
 
     Args:
-        run: where `history.csv`, `history.png`, checkpoint and TensorBoard's `logs` are written.
-        stage: what the history calls the model.
-        model: gives presence, one mask or more, or all of these. Its weights are changed.
-        train: frames read at the model's size.
-        validation: the same, of other subjects; may be empty.
+        run: the run to which `history.csv`, `history.png`, the checkpoint and TensorBoard's `logs`
+            are written.
+        stage: name of the stage in the history: `"gate"`, `"segmenter"` or `"shared"`.
+        model: a model with the output presence, one or more masks, or both. Its weights are
+            changed.
+        train: training frames, read at the model's input size.
+        validation: validation frames of other subjects, read at the same size; may be empty.
         recipe: how to train.
 
     Raises:
-        TrainingError: the loss is no number any more.
-        RunError: the checkpoint is damaged or of another model.
+        TrainingError: the loss or a score became NaN or infinite.
+        RunError: the checkpoint is damaged, or it belongs to another model.
     """
     outputs = model.output if isinstance(model.output, dict) else _named(model)
     devices = model.distribute_strategy
@@ -69,8 +73,8 @@ def train_stage(
     scored = _can_be_scored(outputs, validation)
     if len(validation) and not scored:
         warnings.warn(
-            f"the {stage}'s score means nothing on the validation subjects (all or none of their"
-            " frames hold a nerve), so its last epoch is kept",
+            f"the {stage} cannot be scored on the validation subjects (all or none of their"
+            " frames have a nerve), so its last epoch is used",
             NervecegWarning,
             stacklevel=3,
         )
@@ -82,14 +86,14 @@ def train_stage(
     rate = recipe.gate.learning_rate if gate_only else recipe.segmenter.learning_rate
     rate_option = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
     progress = ProgressBar(stage, optimizer.epochs * steps, checkpoint.epoch * steps)
-    lasting = [
-        *([ValidationScore(_decisive(outputs, recipe))] if scored else []),
+    common_callbacks = [
+        *([ValidationScore(_selection_scores(outputs, recipe))] if scored else []),
         progress,
-        StopOnNaN(stage, f"--{rate_option.replace('_', '-')}"),
+        StopOnNaN(stage, rate_option),
         History(run.path / "history.csv", stage, checkpoint.epoch),
     ]
     tensorboard = TensorBoardLogger(run.path / "logs" / stage, validation)
-    looked_at = _dataset(_some(train, recipe), trained, recipe, range(1))
+    batch_norm_batches = _dataset(_sample(train, recipe), trained, recipe, range(1))
     try:
         for phase in _phases(stage, trained, recipe):
             if checkpoint.epoch >= phase.last:
@@ -106,7 +110,7 @@ def train_stage(
                     metrics={name: [_metric(name)] for name in outputs},
                 )
                 trained.optimizer.build(trained.trainable_variables)
-                _build_scores(trained, looked_at.element_spec)
+                _build_metrics(trained, batch_norm_batches.element_spec)
             checkpoint.restore(trained)
             schedule = WarmupCosineDecay(
                 rate,
@@ -115,18 +119,18 @@ def train_stage(
                 decay=not phase.frozen,
                 step=steps * (first - phase.first),
             )
-            # Those that look at the model come behind those that put its averages in.
-            averaged = [SwapEMA(), EMABatchNorm(looked_at)]
-            callbacks = [schedule, *lasting, *averaged, tensorboard, checkpoint]
+            # Callbacks that read the model come after those that swap the EMA weights in.
+            ema = [SwapEMA(), EMABatchNorm(batch_norm_batches)]
+            callbacks = [schedule, *common_callbacks, *ema, tensorboard, checkpoint]
             batches = _dataset(train, trained, recipe, range(first, phase.last))
-            scores = _dataset(validation, trained, recipe) if scored else None
+            validated = _dataset(validation, trained, recipe) if scored else None
             if devices.num_replicas_in_sync > 1:
-                fit_on_replicas(trained, batches, scores, first, phase.last, steps, callbacks)
+                fit_on_replicas(trained, batches, validated, first, phase.last, steps, callbacks)
                 continue
             with fused_batch_norm(trained):
                 trained.fit(
                     batches,
-                    validation_data=scores,
+                    validation_data=validated,
                     initial_epoch=first,
                     epochs=phase.last,
                     steps_per_epoch=steps,
@@ -140,12 +144,12 @@ def train_stage(
     draw_curves(run.path / "history.csv", run.path / "history.png")
 
 
-def _some(frames: FrameSet, recipe: Recipe) -> FrameSet:
-    """Frames for a few whole batches: in one of few frames, statistics are not to be trusted."""
+def _sample(frames: FrameSet, recipe: Recipe) -> FrameSet:
+    """Random frames for a few full batches; statistics of a small last batch are not reliable."""
     batch_size = recipe.optimizer.batch_size
-    batches = max(1, min(_BATCHES_LOOKED_AT, len(frames) // batch_size))
-    drawn = np.random.default_rng(recipe.data.seed).permutation(len(frames))
-    return frames.select(drawn[: batches * batch_size])
+    batches = max(1, min(_BATCH_NORM_BATCHES, len(frames) // batch_size))
+    shuffled = np.random.default_rng(recipe.data.seed).permutation(len(frames))
+    return frames.select(shuffled[: batches * batch_size])
 
 
 class _Phase(NamedTuple):
@@ -155,7 +159,7 @@ class _Phase(NamedTuple):
 
 
 def _phases(stage: str, model: keras.Model, recipe: Recipe) -> Iterator[_Phase]:
-    """Epochs in which a pretrained encoder is left as it is, and those in which all learns."""
+    """The epochs in which a pretrained encoder is frozen, then those in which all is trained."""
     epochs = recipe.optimizer.epochs
     freeze = min(recipe.optimizer.freeze_epochs, epochs) if recipe.pretrained(stage) else 0
     if freeze:
@@ -183,13 +187,13 @@ def _metric(output: str) -> keras.metrics.Metric:
     return keras.metrics.AUC(name="auc") if _is_gate(output) else NerveDice()
 
 
-def _decisive(outputs: dict, recipe: Recipe) -> list[str]:
-    """Keras' names of the validation scores that choose the epoch."""
+def _selection_scores(outputs: dict, recipe: Recipe) -> list[str]:
+    """Keras' names of the validation scores by which the best epoch is chosen."""
     depth = recipe.segmenter.prune
     mask = "mask" if depth in (None, 4) else f"mask_l{depth}"
     names = {"presence": "presence_auc", mask: f"{mask}_nerve_dice"}
-    found = [score for output, score in names.items() if output in outputs]
-    return found if len(outputs) > 1 else [found[0].removeprefix(f"{next(iter(outputs))}_")]
+    scores = [score for output, score in names.items() if output in outputs]
+    return scores if len(outputs) > 1 else [scores[0].removeprefix(f"{next(iter(outputs))}_")]
 
 
 def _can_be_scored(outputs: dict, frames: FrameSet) -> bool:
@@ -200,8 +204,10 @@ def _can_be_scored(outputs: dict, frames: FrameSet) -> bool:
 def _dataset(
     frames: FrameSet, model: keras.Model, recipe: Recipe, epochs: range | None = None
 ) -> tf.data.Dataset:
-    """Batches of images, a dict of targets by output, and for a shared gate a dict of weights; of
-    training epochs, or in order."""
+    """Batches of images, a dict of targets by output, and for a shared gate a dict of weights.
+
+    With `epochs` the batches are those of training epochs; without, all frames in order.
+    """
     size, names = model.input_shape[1:3], list(model.output)
     training = epochs is not None
     options = {
@@ -222,32 +228,32 @@ def _dataset(
 
     def prepare(image: tf.Tensor, target: dict) -> tuple[tf.Tensor, dict, dict]:
         presence, mask = target["presence"], target["mask"]
-        everywhere = tf.ones_like(presence[:, 0])
-        drawn = presence[:, 0] if recipe.segmenter.frames == "nerve" else everywhere
+        ones = tf.ones_like(presence[:, 0])
+        mask_weight = presence[:, 0] if recipe.segmenter.frames == "nerve" else ones
         return (
             image,
             {name: presence if _is_gate(name) else mask for name in names},
-            {name: everywhere if _is_gate(name) else drawn for name in names},
+            {name: ones if _is_gate(name) else mask_weight for name in names},
         )
 
     return make_dataset(frames, size, "both", **options).map(prepare)
 
 
-def _build_scores(model: keras.Model, batch: tuple) -> None:
-    """Makes the variables of losses and metrics, for which Keras would trace the model once more.
+def _build_metrics(model: keras.Model, batch: tuple) -> None:
+    """Makes the variables of losses and metrics. Keras would trace the model again for them.
 
     Args:
-        model: compiled.
-        batch: specs of images, targets and, if any, weights.
+        model: a compiled model.
+        batch: specs of images, targets and, if there are any, weights.
     """
 
     def zeros(like: tf.TensorSpec | keras.KerasTensor | None) -> np.ndarray | None:
         return None if like is None else np.zeros((2, *like.shape[1:]), np.float32)
 
     _, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    y, weight, answers = tf.nest.map_structure(zeros, (y, weight, model.output))
-    model.compute_loss(None, y, answers, weight)
-    model.compute_metrics(None, y, answers, weight)
+    y, weight, outputs = tf.nest.map_structure(zeros, (y, weight, model.output))
+    model.compute_loss(None, y, outputs, weight)
+    model.compute_metrics(None, y, outputs, weight)
     model.reset_metrics()
 
 

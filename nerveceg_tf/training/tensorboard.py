@@ -1,11 +1,8 @@
-"""What TensorBoard shows of a training: scores by epoch, and validation frames with their masks.
+"""Logs for TensorBoard: scores by epoch, and validation frames with their masks.
 
-The files are written through TensorFlow alone, so that TensorBoard need only be where it is looked
-at.
+The files are written with TensorFlow alone. TensorBoard is needed only where they are viewed.
 """
 
-import socket
-import time
 from pathlib import Path
 
 import cv2
@@ -21,11 +18,11 @@ _MAX_EXAMPLES = 4
 
 
 class TensorBoardLogger(keras.callbacks.Callback):
-    """Writes scalars and example overlays after every epoch.
+    """Writes scalars and example overlays after each epoch.
 
     Args:
-        folder: where the event files of this stage go.
-        validation: frames to draw examples of, evenly over those with a nerve; may be empty.
+        folder: folder for the event files of this stage.
+        validation: validation frames; up to 4 with a nerve are taken as examples. May be empty.
     """
 
     def __init__(self, folder: Path, validation: FrameSet):
@@ -36,28 +33,27 @@ class TensorBoardLogger(keras.callbacks.Callback):
         self.examples = validation.select(chosen)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        values = [
-            tf.compat.v1.Summary.Value(tag=name, simple_value=float(value))
-            for name, value in (logs or {}).items()
-        ]
-        for name, picture in zip(self.examples.frames, self._pictures(), strict=True):
-            encoded = tf.compat.v1.Summary.Image(
-                height=picture.shape[0],
-                width=picture.shape[1],
-                colorspace=3,
-                encoded_image_string=cv2.imencode(".jpg", picture)[1].tobytes(),
-            )
-            values.append(tf.compat.v1.Summary.Value(tag=f"frames/{name.name}", image=encoded))
-        self._write(step=epoch + 1, summary=tf.compat.v1.Summary(value=values))
+        scalars = {name: float(value) for name, value in (logs or {}).items()}
+        pictures = {
+            f"frames/{frame.name}": picture
+            for frame, picture in zip(self.examples.frames, self._pictures(), strict=True)
+        }
+        try:
+            self._write(scalars, pictures, epoch + 1)
+        except tf.errors.OpError as error:
+            raise TrainingError(
+                f"{self.folder}: cannot be written to ({error.message}); free disk space, or allow"
+                " writing"
+            ) from None
 
     def _pictures(self) -> list[np.ndarray]:
         if not len(self.examples):
             return []
         size = self.model.input_shape[1:3]
         images, truths = self.examples.images[size], self.examples.masks[size]
-        answer = self.model(tf.cast(images, tf.float32), training=False)
-        presence = np.asarray(answer["presence"])[:, 0] if "presence" in answer else None
-        masks = np.asarray(answer["mask"]) >= 0.5 if "mask" in answer else np.zeros_like(truths)
+        outputs = self.model(tf.cast(images, tf.float32), training=False)
+        presence = np.asarray(outputs["presence"])[:, 0] if "presence" in outputs else None
+        masks = np.asarray(outputs["mask"]) >= 0.5 if "mask" in outputs else np.zeros_like(truths)
         return [
             overlay(
                 images[i, ..., 0],
@@ -68,15 +64,28 @@ class TensorBoardLogger(keras.callbacks.Callback):
             for i in range(len(images))
         ]
 
-    def _write(self, **event) -> None:
-        try:
-            if self.writer is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
-                self.writer = tf.io.TFRecordWriter(str(self.folder / name))
-                self._write(file_version="brain.Event:2")
-            written = tf.compat.v1.Event(wall_time=time.time(), **event)
-            self.writer.write(written.SerializeToString())
-            self.writer.flush()
-        except tf.errors.OpError as error:
-            raise TrainingError(f"{self.folder}: cannot be written to ({error.message})") from None
+    def _write(self, scalars: dict[str, float], pictures: dict[str, np.ndarray], step: int) -> None:
+        if self.writer is None:
+            self.writer = tf.summary.create_file_writer(str(self.folder))
+        with self.writer.as_default():
+            for name, value in scalars.items():
+                tf.summary.write(name, np.float32(value), step, metadata=_SCALAR)
+            for name, picture in pictures.items():
+                height, width = picture.shape[:2]
+                encoded = cv2.imencode(".jpg", picture)[1].tobytes()
+                values = tf.constant([str(width).encode(), str(height).encode(), encoded])
+                tf.summary.write(name, values, step, metadata=_IMAGE)
+        self.writer.flush()
+
+
+def _metadata(plugin: str, data_class: int) -> bytes:
+    """A serialized `SummaryMetadata`: the TensorBoard plugin of a value, and its data class.
+
+    `tf.summary.scalar` and `tf.summary.image` would make it, but they need the package tensorboard.
+    """
+    name = plugin.encode()
+    plugin_data = bytes([0x0A, len(name)]) + name
+    return bytes([0x0A, len(plugin_data)]) + plugin_data + bytes([0x20, data_class])
+
+
+_SCALAR, _IMAGE = _metadata("scalars", 1), _metadata("images", 3)

@@ -1,4 +1,4 @@
-"""The training of both stages, from a folder of frames to a run."""
+"""Trains both stages, from a folder of frames to a run folder."""
 
 import time
 import warnings
@@ -20,7 +20,7 @@ from nerveceg_tf.errors import (
 )
 from nerveceg_tf.models import prune
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.replacement import check_new, telling_where
+from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
 from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
@@ -36,7 +36,7 @@ from nerveceg_tf.training.split_file import (
 from nerveceg_tf.training.stage import checkpoint_for, train_stage
 from nerveceg_tf.utils.files import check_free
 
-_GO_ON = "nerveceg train --resume {}"
+_HOW_TO_RESUME = 'resume("{}")'
 
 
 @report_lost_worker()
@@ -52,58 +52,86 @@ def train(
     split: Path | None = None,
     cache: Path | None = None,
 ) -> tuple[Run, FrameSet, list[FrameError]]:
-    """Trains a gate, a segmenter or both, and leaves a run.
+    """Trains a gate, a segmenter or both, and writes a run folder.
 
-    Nothing is written before every frame was read and both models were built. The epoch that is
-    best on validation subjects is kept.
+    All frames are read and all models are built before anything is written. Each stage is saved
+    with the weights of its best epoch on the validation subjects.
 
     Args:
         data: a folder that `find_frames` understands.
-        out: the run's folder.
+        out: the folder of the new run.
         recipe: how to train.
-        only: `"gate"` or `"segmenter"`; both by default.
-        hold_out: subjects to leave out of training and validation alike.
-        skip_bad: leave bad frames out rather than stop.
-        force: replace a run that is at `out`, once the new one is trained. Until then that is at
-            `out` with `.new` behind its name, and `resume` goes on with it.
-        fixes: how to mend the frames, as `nerveceg audit --fixes` wrote it.
-        split: the `split.json` of an earlier run, to divide the frames as it did.
-        cache: folder to keep decoded frames in, for the next training.
+        only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
+        hold_out: subjects to use neither for training nor for validation.
+        skip_bad: leave out bad frames. Otherwise a bad frame is an error.
+        force: replace a run at `out` as soon as the new one is trained. Until then the new run has
+            the name of `out` with the suffix `.new`; if it is interrupted, `resume` continues it.
+        fixes: file of corrections to the data, as `write_fixes` writes it.
+        split: the `split.json` of an earlier run, to split the frames in the same way. `hold_out`
+            and the recipe's validation fraction then have no effect.
+        cache: folder for decoded frames. Later trainings read them from there.
 
     Returns:
-        The run, the frames that were read, and the errors of those that were left out.
+        A tuple of `run`, `frames` and `errors`.
+
+        - `run` is the trained run.
+        - `frames` has the frames that were read.
+        - `errors` lists the errors of the frames that were left out.
 
     Raises:
-        NervecegError: frames, subjects, recipe or `out` do not allow it.
+        FrameError: a frame is bad, and `skip_bad` is off.
+        SubjectError: the subjects cannot be split, or a side of the split has no frames of a kind
+            that it needs.
+        ModelError: the recipe is wrong.
+        RunError: `out` or another file cannot be used.
+        TrainingError: the training failed, for example because the loss became NaN.
+
+    Example:
+        >>> recipe = Recipe.from_options(gate="lite0", epochs=20)
+        >>> run, frames, errors = train("data", "runs/a", recipe)  # doctest: +SKIP
     """
     out = Path(out)
     _check_out(out, force)
     out = worker_output_dir(out)
-    strategy()  # waits for the other workers, who could not know if this one failed before
-    find_frames(data)  # fails before weights are downloaded
+    # Waits for the other workers. If this one failed earlier, they would wait without end.
+    strategy()
+    find_frames(data)  # fails early, before weights are downloaded
     if split and not split.is_file():
-        raise RunError(f"--split {split}: is not there; name the split.json of a run")
+        raise RunError(f"split={split}: not found; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
-    found = read_data(data, models, skip_bad, fixes, cache)
+    training_data = read_data(data, models, skip_bad, fixes, cache)
+    frames = training_data.frames
     if split:
-        parts = load_split(split, found.frames)
-        _warn_if_apart(parts, found.linked_pairs, found.frames)
+        subsets = load_split(split, frames)
+        _warn_if_separated(subsets, training_data.linked_pairs, frames)
     else:
-        parts = split_by_subject(
-            found.frames.frames,
-            found.frames.present,
+        subsets = split_by_subject(
+            frames.frames,
+            frames.present,
             recipe.data.validation_fraction,
             hold_out,
             recipe.data.seed,
-            [*found.linked_pairs, *duplicate_pairs(found.frames)],
+            [*training_data.linked_pairs, *duplicate_pairs(frames)],
         )
-    return train_on(found, parts, out, models, recipe, force), found.frames, found.bad
+    run = train_on(training_data, subsets, out, models, recipe, force)
+    return run, frames, training_data.bad
 
 
 def build_seeded(recipe: Recipe, only: str | None) -> tuple[dict[str, keras.Model], Recipe]:
-    """`build` on all devices, after the recipe's seed, so that it always starts from the same
-    weights."""
-    devices = strategy()  # before anything else of TensorFlow
+    """Calls `build` on all devices with the recipe's seed, so that initial weights are equal each
+    time.
+
+    Args:
+        recipe: as for `build`.
+        only: as for `build`.
+
+    Returns:
+        As `build`.
+
+    Raises:
+        ModelError: as `build`.
+    """
+    devices = strategy()  # must come before any other use of TensorFlow
     keras.utils.set_random_seed(recipe.data.seed)
     with devices.scope():
         return build(recipe, only)
@@ -117,19 +145,27 @@ def train_on(
     recipe: Recipe,
     force: bool = False,
 ) -> Run:
-    """Trains models on a split of the data, and leaves a run at `out`.
+    """Trains models on a split of the data, and writes a run folder.
 
     Args:
         data: the frames.
-        split: which of them to train on, to choose the epoch on, and to hold out.
-        out: the run's folder.
-        models: as `build` made them.
-        recipe: as `build` gave it back.
-        force: as of `train`.
+        split: positions of the frames for training, for validation, and to hold out.
+        out: the folder of the new run.
+        models: the models by stage, as returned by `build`.
+        recipe: the recipe, as returned by `build`.
+        force: as for `train`.
+
+    Returns:
+        The trained run.
+
+    Raises:
+        SubjectError: as `check_labels`.
+        RunError: `out` cannot be used.
+        TrainingError: as `train`.
     """
     check_labels(data.frames, split, models, data.folder)
     description = {
-        "recipe": _used(recipe, models),
+        "recipe": _used_options(recipe, models),
         "only": next(iter(models)) if len(models) == 1 and "shared" not in models else None,
         "data": {
             "folder": str(data.folder),
@@ -142,7 +178,7 @@ def train_on(
         "finished": False,
     }
     run = Run.create(out, description, force)
-    with telling_where(run.path, "run.json", _GO_ON):
+    with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
         save_fingerprints(run.path, known_frames(split, data.frames))
         run.write("split.json", split_to_json(split, data.frames, data.dropped))
         return train_stages(run, data, split, models, recipe)
@@ -151,17 +187,20 @@ def train_on(
 def train_stages(
     run: Run, data: TrainingData, split: Split, models: dict[str, keras.Model], recipe: Recipe
 ) -> Run:
-    """Trains what a run lacks of its stages, from where each left off.
+    """Trains the missing stages of a run. A stage with a checkpoint is resumed from there.
 
     Args:
-        run: begun with the same data, split and recipe.
+        run: a run that was started with the same data, split and recipe.
         data: the frames.
-        split: which of them to train on, to choose the epoch on, and to hold out.
-        models: as `build` made them.
-        recipe: as `build` gave it back.
+        split: positions of the frames for training, for validation, and to hold out.
+        models: the models by stage, as returned by `build`.
+        recipe: the recipe, as returned by `build`.
 
     Returns:
-        The run, in the place of the one that it replaces, if it replaces one.
+        The run, at its final path.
+
+    Raises:
+        TrainingError: as `train`.
     """
     before, started = run.training["seconds"], time.time()
     train_set, validation_set = (data.frames.select(p) for p in (split.train, split.validation))
@@ -171,13 +210,12 @@ def train_stages(
                 train_stage(run, stage, model, train_set, validation_set, recipe)
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 raise TrainingError(
-                    f"{stage}: does not fit into memory; pass a smaller --batch-size or size"
+                    f"{stage}: does not fit into memory; pass a smaller batch_size or size"
                 ) from None
             finally:
                 run.update_metadata(seconds=round(before + time.time() - started, 1))
             depth = None if stage == "gate" else recipe.segmenter.prune
-            kept = prune(model, depth) if depth else model
-            run.save(stage, in_float32(kept))
+            run.save(stage, in_float32(prune(model, depth) if depth else model))
         checkpoint_for(run, stage).path.unlink(missing_ok=True)
     if not run.description["finished"]:
         run.thresholds = Thresholds()
@@ -188,32 +226,37 @@ def train_stages(
 def resume(
     path: Path | str, data: Path | str | None = None, cache: Path | None = None
 ) -> tuple[Run, FrameSet, list[FrameError]]:
-    """Goes on with a training that was interrupted, as if it had not been.
+    """Resumes a training that was interrupted. The result is the same as without the interruption.
 
-    The last finished epoch's weights, averages, optimizer and random state are taken up, and the
-    frames come in the order in which they would have come. Of a run that is finished but was never
-    scored, nothing is trained.
+    The weights, EMA weights, optimizer state and random state of the last finished epoch are
+    restored, and the frames come in the same order. If the run is finished but was never scored,
+    nothing is trained.
 
     Args:
-        path: the run's folder.
+        path: the run folder.
         data: the folder of its frames, if it has moved.
-        cache: folder to keep decoded frames in.
+        cache: folder for decoded frames.
 
     Returns:
         As `train`.
 
     Raises:
-        RunError: there is no run, it is finished and scored, or the frames are others than before.
+        RunError: the folder is not a run folder, the run is finished and scored, or the frames
+            have changed.
+        TrainingError: as `train`.
+
+    Example:
+        >>> run, frames, errors = resume("runs/a")  # doctest: +SKIP
     """
     if (Path(path) / "cv.json").is_file():
         raise RunError(
-            f"--resume {path}: holds the folds of --cv; give the command that began them again,"
-            f" with --out {path} and without --force, and it goes on"
+            f"{path}: contains the folds of a cross-validation; to resume it, repeat the same call,"
+            f' with out="{path}" and without force=True'
         )
     run = Run(path)
     scored = run.description.get("finished") and (run.path / "metrics.json").is_file()
     if scored or "combined_from" in run.description:
-        raise RunError(f"--resume {path}: is finished; name another run, or train a new one")
+        raise RunError(f"{path}: is finished; name another run, or train a new one")
     description = run.training
     try:
         recipe = load_recipe(description["recipe"], description["only"])
@@ -223,37 +266,37 @@ def resume(
     models, recipe = build_seeded(recipe, description["only"])
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
-    found = read_data(data or run.data, models, skip_bad, fixes, cache)
-    if found.fingerprint != description["data"]["fingerprint"]:
+    training_data = read_data(data or run.data, models, skip_bad, fixes, cache)
+    if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
-            f"--resume {path}: {found.folder} holds other frames than it was begun with; train a"
-            " new run"
+            f"{path}: {training_data.folder} contains other frames than the run was started with;"
+            " train a new run"
         )
-    split = load_split(run.path / "split.json", found.frames)
-    with telling_where(run.path, "run.json", _GO_ON):
-        run = train_stages(run, found, split, models, recipe)
-    return run, found.frames, found.bad
+    split = load_split(run.path / "split.json", training_data.frames)
+    with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
+        run = train_stages(run, training_data, split, models, recipe)
+    return run, training_data.frames, training_data.bad
 
 
 def _check_out(out: Path, force: bool) -> None:
-    begun = (out / "run.json").is_file() and not (out / "cv.json").is_file()
-    if begun and not force and Run(out).description.get("finished") is False:
+    is_run = (out / "run.json").is_file() and not (out / "cv.json").is_file()
+    if is_run and not force and Run(out).description.get("finished") is False:
         raise RunError(
-            f"--out {out}: is a training that was interrupted; go on with nerveceg train --resume"
-            f" {out}, or pass --force to replace it"
+            f"out={out}: is a training that was interrupted; resume with"
+            f' resume("{out}"), or pass force=True to replace it'
         )
-    check_new(out, "run.json", force, _GO_ON)
+    check_new(out, "run.json", force, _HOW_TO_RESUME)
     check_free(out, "run.json", force)
 
 
-def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
-    side = {i: part for part in SUBSETS for i in getattr(split, part).tolist()}
-    apart = [(a, b) for a, b in pairs if side[a] != side[b]]
-    if apart:
-        names = " and ".join(frames.frames[i].name for i in apart[0])
+def _warn_if_separated(split: Split, pairs: Collection[tuple[int, int]], frames: FrameSet) -> None:
+    side = {i: subset for subset in SUBSETS for i in getattr(split, subset).tolist()}
+    separated = [(a, b) for a, b in pairs if side[a] != side[b]]
+    if separated:
+        names = " and ".join(frames.frames[i].name for i in separated[0])
         warnings.warn(
-            f"the split puts {names}, which show one scan, on two sides ({len(apart)} such pairs in"
-            " the fixes); scores may be too good",
+            f"the split puts {names}, which show the same scan, on different sides"
+            f" ({len(separated)} such pairs in the fixes); scores may be too good",
             NervecegWarning,
             stacklevel=3,
         )
@@ -262,24 +305,36 @@ def _warn_if_apart(split: Split, pairs: Collection[tuple[int, int]], frames: Fra
 def check_labels(
     frames: FrameSet, split: Split, models: Collection[str], where: Path | str
 ) -> None:
-    """Checks that the training frames of a split suffice for what is to be trained.
+    """Checks that the training frames have the classes that the models need.
+
+    Args:
+        frames: the frames.
+        split: their split.
+        models: the stages to train.
+        where: start of the error message, usually the data folder.
 
     Raises:
-        SubjectError: a class is missing among them; it begins with `where`.
+        SubjectError: there is no frame with a nerve, or a gate has no frame without one.
     """
     present = frames.present[split.train]
-    gate_only, segments_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
+    gate_only, segmenter_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
     if not gate_only and not present.any():
-        raise SubjectError(f"{where}: no training frame holds a nerve; there is nothing to segment")
-    if not segments_only and present.all():
         raise SubjectError(
-            f"{where}: every training frame holds a nerve, so no gate can be trained; pass --only"
-            " segmenter (and no --gate), or add frames without a nerve"
+            f"{where}: no training frame has a nerve, so no segmenter can be trained; add frames"
+            " with a nerve"
+        )
+    if not segmenter_only and present.all():
+        raise SubjectError(
+            f"{where}: every training frame has a nerve, so no gate can be trained; pass"
+            ' only="segmenter" and no gate=NAME, or add frames without a nerve'
         )
     if gate_only and not present.any():
-        raise SubjectError(f"{where}: no training frame holds a nerve, so no gate can be trained")
+        raise SubjectError(
+            f"{where}: no training frame has a nerve, so no gate can be trained; add frames with a"
+            " nerve"
+        )
 
 
-def _used(recipe: Recipe, stages: Collection[str]) -> dict:
-    dropped = without_effect(stages)
-    return {name: value for name, value in recipe.options().items() if name not in dropped}
+def _used_options(recipe: Recipe, stages: Collection[str]) -> dict:
+    unused = without_effect(stages)
+    return {name: value for name, value in recipe.options().items() if name not in unused}

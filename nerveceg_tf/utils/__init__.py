@@ -1,1 +1,1 @@
-"""Files, progress, threads and drawing: what any part may use."""
+"""Helpers for all folders: files, progress bars, threads, imports and images."""

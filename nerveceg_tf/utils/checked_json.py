@@ -1,8 +1,7 @@
-"""JSON held against what it must hold, so that a damaged file is named by its key.
+"""Validates JSON files, so that an error names the wrong key.
 
-What a file must hold is said by types: a `TypedDict`, whose keys are required or not, or what
-Python annotates values with. Keys that are not named there may be anything. Needs the standard
-library alone.
+The expected content is a type: a `TypedDict` with required and optional keys, or another type
+annotation. Keys that the type does not list may have any value. Needs the standard library only.
 """
 
 import json
@@ -29,22 +28,26 @@ _WORDS = {
 
 
 def read_json(path: Path, kind: Any, earlier_keys: Mapping[str, str] | None = None) -> Any:
-    """Reads a JSON file.
+    """Reads and validates a JSON file.
 
     Args:
         path: the file.
-        kind: what it must hold.
-        earlier_keys: from keys of an earlier version to those of today, at the top level.
+        kind: the expected type, as for `check`.
+        earlier_keys: maps top-level keys of an earlier version to the current keys.
+
+    Returns:
+        The content, with current keys.
 
     Raises:
-        ValueError: it does not; with the reason, in words that may stand in parentheses.
+        ValueError: the file cannot be read, or its content is wrong. The message is the reason
+            only, without the path.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ValueError(error.strerror) from None
     except ValueError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     if earlier_keys and isinstance(content, dict):
         content = {earlier_keys.get(key, key): value for key, value in content.items()}
     check(content, kind)
@@ -52,17 +55,23 @@ def read_json(path: Path, kind: Any, earlier_keys: Mapping[str, str] | None = No
 
 
 def check(value: Any, kind: Any, name: str = "its content") -> None:
-    """Checks a value as `json.loads` gives it.
+    """Validates a value from `json.loads`.
 
     Args:
         value: the value.
-        kind: a `TypedDict`, `list[...]`, `tuple[...]` (a list of that length), `Literal[...]`, a
-            union, `str`, `int`, `float` (any finite number), `Share`, `bool`, `dict`, `None` or
-            `Any`.
-        name: what to call the value.
+        kind: the expected type: a `TypedDict`, `list[...]`, `tuple[...]` (a list of that length),
+            `Literal[...]`, a union, `str`, `int`, `float` (any finite number), `Share`, `bool`,
+            `dict`, `None` or `Any`.
+        name: the name of the value in error messages.
 
     Raises:
-        ValueError: it is of another kind; with its name.
+        ValueError: the value has another type; the message names it.
+
+    Example:
+        >>> check([1, 2], list[int])
+        >>> check([1, "two"], list[int], "sizes")
+        Traceback (most recent call last):
+        ValueError: sizes[1] is not a whole number
     """
     if kind is Any:
         return
@@ -76,21 +85,21 @@ def check(value: Any, kind: Any, name: str = "its content") -> None:
         for key in hints.keys() & value.keys():
             check(value[key], hints[key], f"{within}{key}")
     elif get_origin(kind) in _UNIONS:
-        # Of several kinds only one is ever like the value.
+        # Every union here has at most one member that fits a value.
         check(value, next(k for k in get_args(kind) if _fits(value, k)), name)
     elif get_origin(kind) is list:
         for position, item in enumerate(value):
             check(item, get_args(kind)[0], f"{name}[{position}]")
     elif get_origin(kind) is tuple:
-        for position, (item, wanted) in enumerate(zip(value, get_args(kind), strict=True)):
-            check(item, wanted, f"{name}[{position}]")
+        for position, (item, expected) in enumerate(zip(value, get_args(kind), strict=True)):
+            check(item, expected, f"{name}[{position}]")
 
 
 _hints = cache(get_type_hints)
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a kind, whatever it holds."""
+    """Returns whether a value has a type; items and keys are not checked."""
     origin = get_origin(kind)
     if origin in _UNIONS:
         return any(_fits(value, k) for k in get_args(kind))

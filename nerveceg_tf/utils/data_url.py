@@ -1,4 +1,4 @@
-"""Pictures inside a page."""
+"""Embeds images in HTML pages."""
 
 import base64
 
@@ -7,12 +7,15 @@ import numpy as np
 
 
 def data_url(pixels: np.ndarray, kind: str, *options: int) -> str:
-    """A picture as an address that holds it.
+    """Encodes an image as a data URL.
 
     Args:
-        pixels: uint8 `(height, width)` or `(height, width, 3)`, blue-green-red.
+        pixels: uint8 `(height, width)`, or `(height, width, 3)` in the order blue, green, red.
         kind: `"jpg"`, `"png"` or `"webp"`.
-        options: of `cv2.imencode`.
+        options: parameters of `cv2.imencode`.
+
+    Returns:
+        `"data:image/...;base64,..."`.
     """
     encoded = cv2.imencode(f".{kind}", pixels, options)[1].tobytes()
     name = {"jpg": "jpeg"}.get(kind, kind)

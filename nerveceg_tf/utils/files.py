@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all."""
+"""Writes files and folders atomically: completely, or not at all."""
 
 import json
 import os
@@ -14,18 +14,24 @@ from typing import Any
 from nerveceg_tf.errors import NervecegWarning, RunError
 
 ASIDE = ".replaced-by-force"
-"""How the name of a folder ends that another takes the place of, until it is deleted."""
+"""Suffix of a folder's name while another folder replaces it, until it is deleted."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside the file `path`, and renames it to `path` if all went well.
+    """Yields a temporary path next to the file `path`, and renames it to `path` on success.
+
+    Args:
+        path: the file to write or replace.
+
+    Returns:
+        A context manager; its value is the temporary path, which must be written.
 
     Raises:
-        RunError: nothing can be written there.
+        RunError: the file cannot be written.
     """
     check_file(path)
-    path = path.resolve()  # what a link leads to is written, as everywhere, and the link stays
+    path = path.resolve()  # a link is not replaced, but the file that it points to
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +43,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
-    """Gives a new folder near `path`, and lets it take the place of `path` if all went well.
+    """Yields a new temporary folder near `path`, and replaces `path` with it on success.
+
+    Args:
+        path: the folder to write or replace.
+        marker: name of a file that identifies a folder of the same kind.
+        force: whether an existing folder of the same kind may be replaced.
+
+    Returns:
+        A context manager; its value is the temporary folder.
 
     Raises:
         RunError: as `check_free`.
@@ -45,11 +59,11 @@ def replacing_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
     check_free(path, marker, force)
     name = f".{os.getpid()}-{threading.get_ident()}-{path.name}"
     temporary = _nearest(path.absolute().parent) / name
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that had the same number
+    shutil.rmtree(temporary, ignore_errors=True)  # left by an earlier process with the same ID
     try:
         temporary.mkdir()
         yield temporary
-        check_free(path, marker, force)  # it took a while
+        check_free(path, marker, force)  # another process may have written there since
         path.parent.mkdir(parents=True, exist_ok=True)
         if force:
             put_back(path)
@@ -59,11 +73,15 @@ def replacing_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
 
 
 def take_place(new: Path, path: Path) -> None:
-    """Gives a folder the name of another, which goes only once that is done.
+    """Replaces a folder with a new one. The old folder is deleted last.
 
-    The old folder is renamed aside, the new one gets its name, and then the old one is deleted.
-    Where that fails, the old one gets its name back. A process that is killed on the way leaves one
-    of the two under the name, or the old one as `aside_path` names it.
+    The old folder is renamed to `aside_path`, the new one gets its name, and the old one is
+    deleted. If an error occurs, the old folder gets its name back. If the process is killed, either
+    folder may have the name, or the old folder is at `aside_path`.
+
+    Args:
+        new: the new folder.
+        path: the folder to replace; it may be missing.
     """
     aside = aside_path(path)
     try:
@@ -77,15 +95,17 @@ def take_place(new: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     if aside.exists():
         warnings.warn(
-            f"{aside}: is what was replaced, and could not be removed; remove it",
+            f"{aside}: is the replaced folder and could not be removed; remove it",
             NervecegWarning,
             stacklevel=2,
         )
 
 
 def put_back(path: Path) -> None:
-    """Ends what a process left that was killed in `take_place`: the old folder gets its name back,
-    or goes where the new one has it."""
+    """Cleans up after a process that was killed in `take_place`.
+
+    The old folder is deleted if the new one has its name. Otherwise it gets its name back.
+    """
     aside = aside_path(path)
     if not aside.exists():
         return
@@ -98,109 +118,116 @@ def put_back(path: Path) -> None:
 
 
 def aside_path(path: Path) -> Path:
-    """Where a folder lies while another takes its place."""
+    """Returns the path of a folder while another folder replaces it."""
     return path.with_name(path.name + ASIDE)
 
 
 def check_free(path: Path, marker: str, force: bool) -> None:
-    """Checks that a folder may be written to `path`.
+    """Checks that a folder may be written at `path`.
 
     Args:
         path: the folder.
-        marker: the file by which a folder of the same kind is known.
-        force: whether such a folder may be replaced.
+        marker: name of a file that identifies a folder of the same kind.
+        force: whether an existing folder of the same kind may be replaced.
 
     Raises:
-        RunError: it may not.
+        RunError: the folder may not be written.
     """
     if path.name in ("", ".."):
-        raise RunError(f"--out {path}: is no new folder; name one within it")
+        raise RunError(f"out={path}: is not a new folder; name one within it")
     check_writable(path)
     if path.is_symlink() or path.is_mount():
-        raise RunError(f"--out {path}: is a link or a volume; name a folder within it")
+        raise RunError(f"out={path}: is a link or a volume; name a folder within it")
     if path.exists() and not path.is_dir():
-        raise RunError(f"--out {path}: is a file; name a folder")
+        raise RunError(f"out={path}: is a file; name a folder")
     if not holds_something(path):
         aside = aside_path(path)
         if aside.exists() and not force:
             raise RunError(
-                f"--out {path}: was about to be replaced, and what it held is in {aside}; rename"
-                " that back, or pass --force to replace it"
+                f"out={path}: was about to be replaced, and its old content is in {aside}; rename"
+                " that back, or pass force=True to replace it"
             )
         return
     if not (path / marker).is_file():
-        raise RunError(f"--out {path}: holds other files (no {marker}); name another folder")
+        raise RunError(f"out={path}: contains other files (no {marker}); name another folder")
     if not force:
-        raise RunError(f"--out {path}: exists; name another folder, or pass --force to replace it")
+        raise RunError(f"out={path}: exists; name another folder, or pass force=True to replace it")
 
 
 def check_writable(path: Path) -> None:
-    """Checks that something may be made at `path`, whose folders need not exist yet.
+    """Checks that `path` can be created. Its parent folders need not exist.
 
     Raises:
-        RunError: it may not.
+        RunError: `path` cannot be created.
     """
     existing = _nearest(path.absolute().parent)
     if not existing.is_dir():
-        raise RunError(f"{path}: {existing} is a file; name another place")
+        raise RunError(f"{path}: {existing} is a file; name another folder")
     try:
-        # Permissions do not tell, of a full disk or of /proc; this file never has a name.
+        # Permissions do not show that a disk is full or read-only. This file never has a name.
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise RunError(
-            f"{path}: {existing} cannot be written to ({error.strerror}); name another place"
+            f"{path}: {existing} cannot be written to ({error.strerror}); name another folder"
         ) from None
 
 
 def _nearest(path: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Returns the path itself, or its nearest parent that exists."""
     return next(p for p in (path, *path.parents) if p.exists())
 
 
 def holds_something(path: Path) -> bool:
-    """Whether a folder is there and not empty."""
+    """Returns whether a folder exists and is not empty."""
     return path.is_dir() and any(path.iterdir())
 
 
 def check_file(path: Path) -> None:
-    """Checks that a file may be written at `path`.
+    """Checks that a file can be written at `path`.
 
     Raises:
-        RunError: it may not.
+        RunError: the file cannot be written.
     """
     if path.is_dir():
         raise RunError(f"{path}: is a folder; name a file")
     if path.exists() and not path.is_file():
-        raise RunError(f"{path}: is a device or the like; name a file")
+        raise RunError(f"{path}: is not a regular file; name a file")
     check_writable(path)
 
 
 def check_new_file(path: Path, force: bool) -> None:
-    """Checks that `--out` may be written as a file.
+    """Checks that a new file can be written at `path`.
 
     Raises:
-        RunError: it may not, or it exists and `force` is off.
+        RunError: the file cannot be written, or it exists and `force` is `False`.
     """
     check_file(path)
     if path.exists() and not force:
-        raise RunError(f"--out {path}: exists; name another file, or pass --force to replace it")
+        raise RunError(f"out={path}: exists; name another file, or pass force=True to replace it")
 
 
 def check_outputs(*paths: Path | None) -> None:
-    """Checks that files may be written, and that no two are the same one.
+    """Checks that files can be written, and that no two of them are the same file.
+
+    Args:
+        paths: the files; `None` is skipped.
 
     Raises:
-        RunError: they may not.
+        RunError: a file cannot be written, or is listed twice.
     """
     written = [path for path in paths if path]
     for path in written:
         check_file(path)
     if len(set(written)) < len(written):
-        raise RunError(f"{written[0]}: is named for two outputs; give each a file of its own")
+        raise RunError(f"{written[0]}: is named for two outputs; name a different file for each")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON to a file, whole or not at all."""
+    """Writes JSON to a file. If writing fails, an existing file is unchanged.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -1,11 +1,10 @@
-"""Does something around the first import of another package, whichever module imports it.
+"""Runs code around the first import of another package, whichever module imports it.
 
-TensorFlow's start-up notes can be kept back only while it is being imported, and Keras can be told
-of our classes only once it is there. Some fifty of our modules import one or the other, a few by
-way of a third package, and so do users. A rule that each of them imports a helper of ours first
-would soon be broken. So a finder, which Python asks before it imports anything, wraps the one
-execution of that package's code: in any thread and in any order of imports. It costs nothing where
-the package is not imported.
+TensorFlow's start-up messages can be hidden only while it is imported, and classes can be
+registered with Keras only after it is imported. About fifty modules of this package import one of
+the two, some through a third package, and so do users. They cannot all be required to import a
+helper first. Therefore an import hook wraps the execution of the package's code. This works in any
+thread and for any order of imports, and costs nothing if the package is not imported.
 """
 
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
@@ -22,14 +21,14 @@ Context = Callable[[], AbstractContextManager]
 
 
 def around_import(package: str, context: Context) -> None:
-    """Enters `context()` before a package's code is executed, and leaves it when that is done.
+    """Executes the code of a package inside the context manager `context()`.
 
-    An error in the package's code passes through the context manager, and on to whoever imports
-    it. A package that is imported already, or is not installed, is left alone.
+    An error in the package's code passes through the context manager to the import statement. If
+    the package is already imported or not installed, nothing happens.
 
     Args:
-        package: a name without dots.
-        context: makes a context manager.
+        package: name of a top-level package.
+        context: function that returns a context manager.
     """
     if package not in sys.modules:
         sys.meta_path.insert(0, _Finder(package, context))
@@ -45,10 +44,11 @@ class _Finder:
         if name != self._package:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next((spec for spec in found if spec), None)
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec), None)
         if spec and spec.loader:
-            spec.loader = _Loader(spec.loader, self._context)
+            loader = _Loader(spec.loader, self._context)
+            spec.loader = cast("Loader", loader)  # has all methods that the import system calls
         return spec
 
 
@@ -60,7 +60,8 @@ class _Loader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        # Its own loader can do more, such as reading the package's files.
+        # The original loader can do more, for example read the package's data files.
+        assert module.__spec__ is not None  # the import system sets it before this call
         module.__spec__.loader = module.__loader__ = self._loader
         with self._context():
             self._loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Pictures of a frame with outlines on it."""
+"""Images of a frame with the outlines of masks."""
 
 import cv2
 import numpy as np
@@ -14,18 +14,25 @@ def overlay(
     presence: float | None = None,
     truth: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draws the outline of a predicted mask in yellow, and of the true one in green.
+    """Draws the outline of the predicted mask in yellow, and of the true mask in green.
 
-    Small frames are enlarged by a whole factor, so that the outlines hide little.
+    Small frames are enlarged by a whole factor, so that the lines cover little of the image.
 
     Args:
-        image: uint8 `(height, width)`.
-        mask: the predicted nerve, `(height, width)`, of any type; not 0 is nerve.
-        presence: written below the frame, if given.
-        truth: the true nerve, like `mask`.
+        image: uint8 `(height, width)`, gray 0..255.
+        mask: the predicted mask, `(height, width)` of any dtype; every value except 0 is nerve.
+        presence: the predicted probability of a nerve, 0..1; if given, it is written below the
+            frame.
+        truth: the true mask, in the format of `mask`; `None`: not drawn.
 
     Returns:
-        uint8 `(height, width, 3)`, blue-green-red.
+        uint8 `(height, width, 3)` in the order blue, green, red; larger than the frame.
+
+    Example:
+        >>> image, mask = np.zeros((112, 144), np.uint8), np.zeros((112, 144), np.uint8)
+        >>> mask[40:60, 50:90] = 1
+        >>> overlay(image, mask, presence=0.9).shape
+        (476, 576, 3)
     """
     factor = max(1, _WIDEST // image.shape[1])
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
@@ -38,6 +45,6 @@ def overlay(
     if presence is None:
         return canvas
     caption = np.zeros((28, canvas.shape[1], 3), np.uint8)
-    text = f"presence {presence:.2f}" + ("" if np.any(mask) else "  no nerve drawn")
+    text = f"presence {presence:.2f}" + ("" if np.any(mask) else "  no nerve predicted")
     cv2.putText(caption, text, (8, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235,) * 3, 1, cv2.LINE_AA)
     return np.vstack([canvas, caption])

@@ -1,9 +1,9 @@
-"""Reading many files at once."""
+"""Runs a function on many items with threads, for example to read files."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -12,12 +12,12 @@ import cv2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AT_ONCE = 8  # items a thread takes; one by one, handing them over would cost a tenth
-_WAITING = 2  # batches that wait, so that no thread rests while results are taken
+_BATCH = 8  # items per task; single items would cost about 10 % more
+_QUEUED = 2  # batches in the queue, so that no thread is idle while results are consumed
 
 
 def usable_cores() -> int:
-    """How many cores this process may use, which can be fewer than the machine has."""
+    """Returns the number of cores that this process may use; the machine may have more."""
     if hasattr(os, "process_cpu_count"):  # from Python 3.13
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
@@ -26,38 +26,49 @@ def usable_cores() -> int:
 
 
 def read_ahead() -> int:
-    """Most items that `parallel_map` takes from its source while the results of none of them have
-    been taken from it: a batch for each thread, those that wait, and the one that comes next."""
-    return (usable_cores() + _WAITING + 1) * _AT_ONCE
+    """Returns the maximum number of items that `parallel_map` reads ahead of its consumer.
+
+    These are one batch for each thread, the batches in the queue, and the next batch.
+    """
+    return (usable_cores() + _QUEUED + 1) * _BATCH
 
 
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields `function(item)` for each item, in order, worked out by one thread for each core that
-    this process may use.
+    """Yields `function(item)` for each item, in order, computed by one thread per usable core.
 
-    It is never further than `read_ahead()` items ahead of its consumer, so that memory stays
-    bounded. Threads suffice, because OpenCV, Pillow and NumPy let others run while they work.
-    OpenCV's own threads rest meanwhile.
+    At most `read_ahead()` items are in memory at a time. Threads are sufficient, because OpenCV,
+    Pillow and NumPy release the GIL. OpenCV's own threads are disabled meanwhile.
+
+    Args:
+        function: is called with one item.
+        items: the items; they are consumed as results are needed.
+
+    Returns:
+        An iterator over the results. It raises an error of `function` in place of the result.
+
+    Example:
+        >>> list(parallel_map(abs, [-1, 2, -3]))
+        [1, 2, 3]
     """
-    rest, most = iter(items), read_ahead() // _AT_ONCE
+    remaining, max_batches = iter(items), read_ahead() // _BATCH
 
-    def some() -> list[Item]:
-        return list(islice(rest, _AT_ONCE))
+    def next_batch() -> list[Item]:
+        return list(islice(remaining, _BATCH))
 
-    before = cv2.getNumThreads()
+    opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with ThreadPoolExecutor(usable_cores()) as pool:
-            ahead = deque()
-            while len(ahead) < most - 1 and (batch := some()):
+            ahead: deque[Future[list[Result]]] = deque()
+            while len(ahead) < max_batches - 1 and (batch := next_batch()):
                 ahead.append(pool.submit(_all, function, batch))
             while ahead:
                 results = ahead.popleft().result()
-                if batch := some():
+                if batch := next_batch():
                     ahead.append(pool.submit(_all, function, batch))
                 yield from results
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(opencv_threads)
 
 
 def _all(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:

@@ -1,12 +1,12 @@
-"""Keeps back what C++ libraries write to a terminal and is no news to a person there.
+"""Hides messages of C++ libraries that do not help the user.
 
-TensorFlow's start-up notes are written to file descriptor 2 before any log level applies, so that
-is turned away while TensorFlow is imported; its notes at the first use of a device obey
-`TF_CPP_MIN_LOG_LEVEL`, which is set to 3 then. An import that fails still raises its Python error.
-With `TF_CPP_MIN_LOG_LEVEL=0` in the environment all notes are shown. Where TensorFlow was imported
-before this package, it is left as it is.
+TensorFlow writes start-up messages to file descriptor 2 before any log level applies. Therefore the
+descriptor is redirected while TensorFlow is imported. Messages at the first use of a device obey
+`TF_CPP_MIN_LOG_LEVEL`, which is set to 3. An import that fails still raises its Python error.
+`TF_CPP_MIN_LOG_LEVEL=0` in the environment shows all messages. If TensorFlow was imported before
+this package, nothing changes.
 
-FFmpeg's notes on damaged videos are kept back too: the error that follows names the file.
+FFmpeg's messages about damaged videos are hidden too. The error that follows names the file.
 """
 
 import contextlib
@@ -20,45 +20,47 @@ from nerveceg_tf.utils.on_import import around_import
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _lock = threading.Lock()
-_within = 0
-_kept = -1
+_active = 0
+_original = -1
 
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Keeps back what C++ writes to file descriptor 2, unless `TF_CPP_MIN_LOG_LEVEL` wants it.
+    """Hides everything that is written to file descriptor 2.
 
-    Several threads may be within at once; the last to leave lets the descriptor speak again.
+    Nothing is hidden if `TF_CPP_MIN_LOG_LEVEL` is set to another value than 3.
+
+    Several threads may use this at once. The last one to leave restores the descriptor.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or sys.stderr is None:
         yield
         return
-    _turn_away()
+    _redirect()
     try:
         yield
     finally:
-        _turn_back()
+        _restore()
 
 
-def _turn_away() -> None:
-    global _within, _kept
+def _redirect() -> None:
+    global _active, _original
     with _lock:
-        if not _within:
+        if not _active:
             sys.stderr.flush()
-            _kept = os.dup(2)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
-        _within += 1
+            _original = os.dup(2)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, 2)
+            os.close(devnull)
+        _active += 1
 
 
-def _turn_back() -> None:
-    global _within
+def _restore() -> None:
+    global _active
     with _lock:
-        _within -= 1
-        if not _within:
-            os.dup2(_kept, 2)
-            os.close(_kept)
+        _active -= 1
+        if not _active:
+            os.dup2(_original, 2)
+            os.close(_original)
 
 
 around_import("tensorflow", silent_stderr)

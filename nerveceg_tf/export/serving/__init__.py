@@ -1,4 +1,4 @@
-"""Moved to `nerveceg_tf.serving`; this old name goes with the next release."""
+"""The old name of `nerveceg_tf.serving`. It will be removed in the next release."""
 
 from nerveceg_tf.serving import Client, LocalServer
 

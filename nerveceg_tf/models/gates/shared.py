@@ -1,4 +1,4 @@
-"""A gate that is a head on the segmenter's own bottleneck, so that one encoder serves both."""
+"""A gate on the bottleneck of a segmenter: both stages share one encoder."""
 
 import keras
 
@@ -12,29 +12,31 @@ def SharedGate(
     bottleneck: str = "bottleneck",
     name: str = "shared_gate",
 ) -> keras.Model:
-    """Adds presence to a segmenter: one encoder, two outputs.
+    """Adds a presence output to a segmenter: one encoder, two outputs.
 
-    `NerveCeg(SharedGate(segmenter))` runs the encoder once on every frame, and the decoder on those
-    that pass.
+    `NerveCeg(SharedGate(segmenter))` runs the encoder once on every frame, and the decoder only on
+    the frames that pass the gate.
 
     Args:
-        segmenter: a segmenter whose encoder ends in a layer of the name `bottleneck`; those of this
-            package do, all but `PretrainedUNet` over segmentation_models. Its layers, and so its
-            weights, are shared.
-        dropout: share of the pooled features dropped before the last layer while training.
+        segmenter: a segmenter whose encoder ends in a layer named `bottleneck`. All segmenters of
+            this package have one, except for `PretrainedUNet` with an encoder of
+            segmentation_models. The result shares its layers and weights.
+        dropout: share of the pooled features that are dropped before the last layer in training,
+            0..1.
         bottleneck: name of the layer whose output the head pools.
         name: the model's name.
 
     Returns:
-        A functional model: `image` as the segmenter takes it, to a dict of `presence` `(b, 1)`,
-        `mask` `(b, height, width, 1)` and whatever else the segmenter draws, under its names.
+        A functional model: `image`, the segmenter's input, to a dict of `presence`, float32
+        `(b, 1)`, `mask`, float32 `(b, height, width, 1)`, and the segmenter's other outputs under
+        their names.
 
     Raises:
-        ModelError: the segmenter has no such layer.
+        ModelError: the segmenter does not have the layer.
 
     Example:
-        >>> model = NerveCeg(SharedGate(UNet((96, 128, 1), base_filters=16)))
-        >>> model.output_shape["presence"]
+        >>> model = NerveCeg(SharedGate(UNet((32, 32, 1), base_filters=2)))
+        >>> model.output["presence"].shape
         (None, 1)
 
     Reference:
@@ -52,29 +54,39 @@ def SharedGate(
 
 
 def split_shared(shared: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cuts a `SharedGate` model where frames that the gate refuses need go no further.
+    """Splits a `SharedGate` into its encoder with the gate, and its decoder.
+
+    Args:
+        shared: a model from `SharedGate`.
 
     Returns:
         The encoder, `image` to a list of presence and the features that the decoder takes; and the
-        decoder, those features as a list to `mask`. Both share the layers of `shared`.
+        decoder, a list of these features to `mask`. Both share the layers of `shared`.
 
     Raises:
-        ModelError: the model is no `SharedGate`.
+        ModelError: the model is not a `SharedGate`.
     """
     if not isinstance(shared.output, dict) or not {"presence", "mask"} <= shared.output.keys():
-        raise ModelError(f"{shared.name}: is no SharedGate; pass one, or a segmenter too")
-    presence, mask = shared.output["presence"], shared.output["mask"]
-    encoder_layers = {id(layer) for layer in keras.Model(shared.inputs[0], presence).layers}
-    features, seen, waiting = [], set(), [mask]
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        layer, node, _ = tensor._keras_history
+        raise ModelError(
+            f"{shared.name}: not a SharedGate; pass SharedGate(segmenter), or a gate and a"
+            " segmenter"
+        )
+    image = shared.inputs[0]
+    both = keras.Model(image, [shared.output["presence"], shared.output["mask"]])
+    encoder_layers = {id(layer) for layer in keras.Model(image, both.outputs[0]).layers}
+    encoder_tensors, features = {id(image): image}, {}
+
+    def call(layer: keras.layers.Layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
         if id(layer) in encoder_layers:
-            features.append(tensor)
+            encoder_tensors.update({id(x): x for x in keras.tree.flatten(outputs)})
         else:
-            waiting += layer._inbound_nodes[node].input_tensors
-    encoder = keras.Model(shared.inputs[0], [presence, *features], name="encoder")
-    return encoder, keras.Model(features, mask, name="decoder")
+            inputs = {id(x): x for x in keras.tree.flatten((args, kwargs))}
+            features.update({i: x for i, x in inputs.items() if i in encoder_tensors})
+        return outputs
+
+    # Calls the same layers once more, in their order. Nothing is copied.
+    traced = keras.models.clone_model(both, image, lambda layer: layer, call)
+    presence, mask = traced.outputs
+    encoder = keras.Model(image, [presence, *features.values()], name="encoder")
+    return encoder, keras.Model(list(features.values()), mask, name="decoder")

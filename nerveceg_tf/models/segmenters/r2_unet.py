@@ -17,24 +17,25 @@ def R2UNet(
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "r2_unet",
 ) -> keras.Model:
-    """U-Net of recurrent residual blocks: each convolution looks again at what it made.
+    """U-Net of recurrent residual blocks: each convolution is repeated on its own output.
 
     Args:
-        input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        base_filters: channels of the first level.
-        recurrences: how often a convolution is applied again; it costs time but no weights.
-        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
+        input_shape: height and width in pixels, multiples of 16, and 1 or 3 channels.
+        base_filters: number of channels of the first level.
+        recurrences: how often a convolution is repeated, 1 or more. It costs time, but no weights.
+        gray_range: range to which gray 0..255 is scaled. Weights of the original NerveCeg need
+            `(0.0, 1.0)`.
         name: the model's name.
 
     Returns:
-        A functional model as `UNet` gives.
+        A functional model with the input and output of `UNet`.
 
     Raises:
-        ModelError: a side is not a multiple of 16, or there are no recurrences.
+        ModelError: a side is not a multiple of 16, or `recurrences` is below 1.
 
     Example:
-        >>> R2UNet((96, 128, 1), base_filters=16).output_shape
-        (None, 96, 128, 1)
+        >>> R2UNet((32, 48, 1), base_filters=2).output_shape
+        (None, 32, 48, 1)
 
     Reference:
         Alom et al.: Recurrent Residual Convolutional Neural Network based on U-Net (R2U-Net) for
@@ -51,24 +52,25 @@ def R2AttentionUNet(
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "r2_attention_unet",
 ) -> keras.Model:
-    """`R2UNet` with the skips of `AttentionUNet`, as the original NerveCeg joins them.
+    """`R2UNet` with the attention of `AttentionUNet`, as in the original NerveCeg.
 
     Args:
-        input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        base_filters: channels of the first level.
-        recurrences: how often a convolution is applied again; it costs time but no weights.
-        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
+        input_shape: height and width in pixels, multiples of 16, and 1 or 3 channels.
+        base_filters: number of channels of the first level.
+        recurrences: how often a convolution is repeated, 1 or more. It costs time, but no weights.
+        gray_range: range to which gray 0..255 is scaled. Weights of the original NerveCeg need
+            `(0.0, 1.0)`.
         name: the model's name.
 
     Returns:
-        A functional model as `UNet` gives.
+        A functional model with the input and output of `UNet`.
 
     Raises:
-        ModelError: a side is not a multiple of 16, or there are no recurrences.
+        ModelError: a side is not a multiple of 16, or `recurrences` is below 1.
 
     Example:
-        >>> R2AttentionUNet((96, 128, 1), base_filters=16).output_shape
-        (None, 96, 128, 1)
+        >>> R2AttentionUNet((32, 48, 1), base_filters=2).output_shape
+        (None, 32, 48, 1)
 
     Reference:
         Alom et al. (2018), https://arxiv.org/abs/1802.06955, and Oktay et al. (2018),
@@ -92,8 +94,8 @@ def _recurrent_residual(x, filters: int, name: str, recurrences: int):
 
 
 def _recurrent(x, filters: int, name: str, recurrences: int):
-    # One set of layers, called again and again. Its normalization moves its statistics at every
-    # call, so inference uses an average over the recurrences.
+    # All recurrences use the same layers. The normalization updates its statistics in every call,
+    # so inference uses an average over the recurrences.
     shared = (
         blocks.conv(filters, 3, f"{name}_conv"),
         blocks.batch_norm(f"{name}_bn"),

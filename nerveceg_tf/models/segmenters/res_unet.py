@@ -11,26 +11,26 @@ def ResUNet(
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "res_unet",
 ) -> keras.Model:
-    """A U of pre-activation residual units, three halvings deep.
+    """U-Net of pre-activation residual units with four levels.
 
-    Strided convolutions halve, nearest-neighbour upsampling doubles; with the default base_filters
-    8.2 million parameters, a quarter of `UNet`'s.
+    Strided convolutions halve the size, nearest-neighbour upsampling doubles it. With the default
+    `base_filters` it has 8.2 million parameters, a quarter of those of `UNet`.
 
     Args:
-        input_shape: height and width, multiples of 8, and 1 or 3 channels.
-        base_filters: channels of the first level.
-        gray_range: what gray 0..255 is scaled to.
+        input_shape: height and width in pixels, multiples of 8, and 1 or 3 channels.
+        base_filters: number of channels of the first level.
+        gray_range: range to which gray 0..255 is scaled.
         name: the model's name.
 
     Returns:
-        A functional model as `UNet` gives.
+        A functional model with the input and output of `UNet`.
 
     Raises:
         ModelError: a side is not a multiple of 8.
 
     Example:
-        >>> ResUNet((96, 128, 1), base_filters=16).output_shape
-        (None, 96, 128, 1)
+        >>> ResUNet((32, 48, 1), base_filters=2).output_shape
+        (None, 32, 48, 1)
 
     Reference:
         Zhang, Liu, Wang: Road Extraction by Deep Residual U-Net (IEEE GRSL 2018),
@@ -39,7 +39,7 @@ def ResUNet(
     image, x = blocks.frame_input(input_shape, 8, gray_range)
     skips = []
     for level in range(3):
-        # The very first convolution sees gray values, which need no activation before it.
+        # The first convolution reads gray values, which need no activation.
         x = _residual(
             x,
             base_filters << level,
@@ -57,7 +57,7 @@ def ResUNet(
 
 
 def _residual(x, filters: int, name: str, strides: int = 1, activate: bool = True):
-    """Normalization, ReLU, convolution, twice, beside a 1x1 convolution that fits the shortcut."""
+    """Twice normalization, ReLU and convolution, plus a shortcut through a 1x1 convolution."""
     shortcut = blocks.conv(filters, 1, f"{name}_shortcut", strides)(x)
     if activate:
         x = _bn_relu(x, f"{name}_1")

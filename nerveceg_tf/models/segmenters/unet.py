@@ -13,13 +13,15 @@ def UNet(
 ) -> keras.Model:
     """U-Net with the layers and channel widths of the original NerveCeg.
 
-    Four halvings, `base_filters` channels at full size and `16 * base_filters` at the bottom; with the default
-    base_filters and one input channel, 34.5 million parameters.
+    It has five levels, with `base_filters` channels at full size and `16 * base_filters` channels
+    at the lowest level. With the default `base_filters` and one input channel it has 34.5 million
+    parameters.
 
     Args:
-        input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        base_filters: channels of the first level.
-        gray_range: what gray 0..255 is scaled to; the original's weights want `(0.0, 1.0)`.
+        input_shape: height and width in pixels, multiples of 16, and 1 or 3 channels.
+        base_filters: number of channels of the first level.
+        gray_range: range to which gray 0..255 is scaled. Weights of the original NerveCeg need
+            `(0.0, 1.0)`.
         name: the model's name.
 
     Returns:
@@ -30,8 +32,8 @@ def UNet(
         ModelError: a side is not a multiple of 16.
 
     Example:
-        >>> UNet((96, 128, 1), base_filters=16).output_shape
-        (None, 96, 128, 1)
+        >>> UNet((32, 48, 1), base_filters=2).output_shape
+        (None, 32, 48, 1)
 
     Reference:
         Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation

@@ -1,4 +1,4 @@
-"""The U: four halvings, four doublings, and a skip across each level."""
+"""The U shape: an encoder, a decoder, and a skip connection at each level."""
 
 from collections.abc import Callable
 
@@ -17,15 +17,17 @@ def u_shaped(
     attend: Callable | None = None,
     gray_range: tuple[float, float] = (-1.0, 1.0),
 ) -> keras.Model:
-    """A U-Net out of any block.
+    """A U-Net of five levels from any convolution block.
 
     Args:
-        input_shape: height and width, multiples of 16, and channels.
-        base_filters: channels of the first level; each further level has twice as many.
+        input_shape: height and width in pixels, multiples of 16, and 1 or 3 channels.
+        base_filters: number of channels of the first level; each next level has twice as many.
         name: the model's name.
-        convolve: `(x, filters, name)` to features of the same size, once on each side of a level.
-        attend: `(skip, gating, name)` to the skip's features, weighted; `None` leaves them be.
-        gray_range: what gray 0..255 is scaled to.
+        convolve: function from `(x, filters, name)` to features of the same size. Each level of the
+            encoder and of the decoder uses it once.
+        attend: function from `(skip, gating, name)` to the weighted features of the skip
+            connection; `None` for no attention.
+        gray_range: range to which gray 0..255 is scaled.
 
     Returns:
         A functional model: `image` `(b, height, width, channels)`, gray values 0..255, to `mask`

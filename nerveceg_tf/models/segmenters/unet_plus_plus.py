@@ -1,4 +1,4 @@
-"""U-Net++: nested, densely connected skips, and the smaller nets that can be cut out of it."""
+"""U-Net++: nested, dense skip connections, and pruning to a smaller net."""
 
 import keras
 
@@ -15,29 +15,29 @@ def UNetPlusPlus(
     gray_range: tuple[float, float] = (-1.0, 1.0),
     name: str = "unet_plus_plus",
 ) -> keras.Model:
-    """U-Net++: between encoder and decoder, each skip passes nodes that see the level below.
+    """U-Net++: the skip connections are chains of nodes that also read the level below.
 
-    Node `(level, step)` joins all nodes before it on its level with the upsampled node
-    `(level + 1, step - 1)`; step 0 is the encoder. With deep supervision the nodes `(0, 1)` to
-    `(0, 4)` each draw a mask and are trained on it, so that `prune` can cut the net at any of them.
+    Node `(level, step)` concatenates all earlier nodes of its level and the upsampled node
+    `(level + 1, step - 1)`. Step 0 is the encoder. With deep supervision, each of the nodes
+    `(0, 1)` to `(0, 4)` predicts a mask and is trained on it, so `prune` can cut the net at each.
 
     Args:
-        input_shape: height and width, multiples of 16, and 1 or 3 channels.
-        base_filters: channels of the first level.
-        deep_supervision: give the masks of all four depths.
-        gray_range: what gray 0..255 is scaled to.
+        input_shape: height and width in pixels, multiples of 16, and 1 or 3 channels.
+        base_filters: number of channels of the first level.
+        deep_supervision: whether the model outputs the masks of all four depths.
+        gray_range: range to which gray 0..255 is scaled.
         name: the model's name.
 
     Returns:
         A functional model: `image` `(b, height, width, channels)`, gray values 0..255, to `mask`
-        `(b, height, width, 1)`, the nerve probability per pixel; with deep supervision to the list
-        `mask`, `mask_l3`, `mask_l2`, `mask_l1`, all of that shape, the deepest first.
+        `(b, height, width, 1)`, the nerve probability per pixel. With deep supervision, to the list
+        `mask`, `mask_l3`, `mask_l2`, `mask_l1`, all of that shape, from the deepest.
 
     Raises:
         ModelError: a side is not a multiple of 16.
 
     Example:
-        >>> model = UNetPlusPlus((96, 128, 1), base_filters=16, deep_supervision=True)
+        >>> model = UNetPlusPlus((32, 32, 1), base_filters=2, deep_supervision=True)
         >>> model.output_names
         ['mask', 'mask_l3', 'mask_l2', 'mask_l1']
 
@@ -65,20 +65,20 @@ def UNetPlusPlus(
 
 
 def prune(model: keras.Model, level: int) -> keras.Model:
-    """Cuts a U-Net++ that was trained with deep supervision down to one of its depths.
+    """Cuts a U-Net++ that was trained with deep supervision at one of its depths.
 
     Args:
-        model: from `UNetPlusPlus(deep_supervision=True)`.
-        level: 1, the smallest and fastest, to 4, all of it.
+        model: a model from `UNetPlusPlus(deep_supervision=True)`.
+        level: depth, from 1 (the smallest and fastest net) to 4 (the whole net).
 
     Returns:
-        A functional model with one mask, that shares the layers, and so the weights, of `model`.
+        A functional model with one mask. It shares the layers and weights of `model`.
 
     Raises:
-        ModelError: the model has not the masks of all depths, or there is no such level.
+        ModelError: the model does not output the masks of all depths, or the level is not 1 to 4.
 
     Example:
-        >>> model = UNetPlusPlus((96, 128, 1), base_filters=16, deep_supervision=True)
+        >>> model = UNetPlusPlus((32, 32, 1), base_filters=2, deep_supervision=True)
         >>> prune(model, 2).count_params() < model.count_params()
         True
     """
@@ -86,7 +86,7 @@ def prune(model: keras.Model, level: int) -> keras.Model:
         raise ModelError(f"prune level {level}: choose 1, 2, 3 or 4")
     if list(model.output_names) != list(_HEADS.values()):
         raise ModelError(
-            f"{model.name}: gives no mask at each depth; build and train it with"
+            f"{model.name}: does not output a mask at each depth; build and train it with"
             " UNetPlusPlus(deep_supervision=True)"
         )
     mask = model.outputs[model.output_names.index(_HEADS[level])]

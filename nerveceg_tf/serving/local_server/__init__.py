@@ -1,4 +1,4 @@
-"""A server for trying a SavedModel where no TensorFlow Serving runs."""
+"""A server to try a SavedModel without TensorFlow Serving."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,23 +17,23 @@ _WORKERS = 4
 
 
 class LocalServer:
-    """Serves one model from its making until it is closed, as a context manager or by `close`.
+    """Serves one model until it is closed, by `close` or as a context manager.
 
-    It is not TensorFlow Serving. It answers what a client of the predict, metadata and status
-    interfaces asks, over REST and gRPC, from Python: without batching, warm-up, version labels,
-    encryption, or a look for new versions. It is stricter in one thing, that an input which the
-    signature lacks is refused over REST too.
+    It is not TensorFlow Serving. It implements the predict, metadata and status interfaces over
+    REST and gRPC in Python, without batching, warm-up, version labels, encryption or polling for
+    new versions. It is stricter in one point: over REST too it refuses inputs that the signature
+    lacks.
 
     Args:
-        folder: of the model, laid out as Serving wants it, `VERSION/saved_model.pb`.
-        name: of the model.
-        rest_port: 0 for any that is free.
-        grpc_port: 0 for any that is free.
-        host: the address to listen on; the default is reached from this machine alone.
+        folder: of the model, with `VERSION/saved_model.pb` in it as Serving needs it.
+        name: of the model, for clients.
+        rest_port: port of REST; 0 for any free port.
+        grpc_port: port of gRPC; 0 for any free port.
+        host: the address to listen on. The default accepts clients on this machine only.
 
     Raises:
-        ModelError: the folder holds no version, or one that cannot be loaded.
-        ServingError: a port cannot be had.
+        ModelError: the folder contains no version, or one that cannot be loaded.
+        ServingError: a port is not available.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class LocalServer:
         try:
             self._http = HttpServer((host, rest_port), versions)
         except (OSError, OverflowError) as error:
-            raise _taken(host, rest_port, error) from None
-        # On Linux two servers could otherwise share a port and answer by turns.
+            raise _port_error(host, rest_port, error) from None
+        # Otherwise two servers on Linux could share a port, and each get some of the requests.
         options = [*UNLIMITED, ("grpc.so_reuseport", 0)]
         self._grpc = grpc.server(ThreadPoolExecutor(_WORKERS), options=options)
         add_services(self._grpc, versions)
@@ -58,7 +58,7 @@ class LocalServer:
             self._grpc_port = self._grpc.add_insecure_port(f"{host}:{grpc_port}")
         except RuntimeError as error:
             self._http.server_close()
-            raise _taken(host, grpc_port, error) from None
+            raise _port_error(host, grpc_port, error) from None
         self._grpc.start()
         self._thread = Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -74,7 +74,7 @@ class LocalServer:
         return f"grpc://{self._host}:{self._grpc_port}"
 
     def close(self) -> None:
-        """Stops listening, and gives the ports back."""
+        """Stops listening, and frees the ports."""
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -87,5 +87,5 @@ class LocalServer:
         self.close()
 
 
-def _taken(host: str, port: int, why: Exception) -> ServingError:
-    return ServingError(f"{host}:{port}: cannot be listened on ({why}); name another port")
+def _port_error(host: str, port: int, error: Exception) -> ServingError:
+    return ServingError(f"{host}:{port}: cannot listen on this port ({error}); name another port")

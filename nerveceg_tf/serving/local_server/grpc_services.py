@@ -32,7 +32,12 @@ _FIELD = "signature_def"
 
 
 def add_services(server: grpc.Server, versions: Versions) -> None:
-    """Lets a server that is not yet started answer for a model."""
+    """Adds the services of a model to a server that is not started yet.
+
+    Args:
+        server: the server.
+        versions: of the model.
+    """
     add_PredictionServiceServicer_to_server(_Predictions(versions), server)
     add_ModelServiceServicer_to_server(_Models(versions), server)
 
@@ -105,4 +110,4 @@ def _array(name: str, proto: TensorProto) -> np.ndarray:
     try:
         return tf.make_ndarray(proto)
     except (ValueError, TypeError, KeyError) as error:
-        raise Refused(f"input {name!r} is a damaged tensor ({error})") from None
+        raise Refused(f"input {name!r} is not a valid tensor ({error})") from None

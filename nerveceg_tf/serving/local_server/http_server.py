@@ -20,14 +20,14 @@ _BY_METHOD = {"POST": (":predict",), "GET": ("/metadata", None)}
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Listens, with a thread per connection.
+    """An HTTP server with one thread per connection.
 
     Args:
         address: host and port.
-        versions: what is served.
+        versions: of the model.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
 
     allow_reuse_port = False
@@ -37,14 +37,14 @@ class HttpServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, *about: Any) -> None:
-        """Keeps the terminal free of clients that did not wait for their answer."""
+        """Prints no error if a client has closed its connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(*about)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # A connection on which nothing more comes would hold its thread for good.
+    # An idle connection would occupy its thread forever.
     timeout = 60
     server: HttpServer
 
@@ -55,19 +55,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply()
 
     def log_message(self, *_: object) -> None:
-        """Keeps the terminal free."""
+        """Prints nothing."""
 
     def _reply(self) -> None:
         status = 200
         try:
-            answer = _answer(self.server.versions, self.command, self.path, self._body())
+            response = _respond(self.server.versions, self.command, self.path, self._body())
         except Refused as refusal:
-            status, answer = 404 if refusal.missing else 400, {"error": str(refusal)}
+            status, response = 404 if refusal.missing else 400, {"error": str(refusal)}
         except Exception as error:
-            # A fault of one request must not keep the next from its answer.
+            # An error in one request must not stop the next one.
             self.close_connection = True
-            status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
-        content = json.dumps(answer).encode()
+            status, response = 500, {"error": f"{type(error).__name__}: {error}"}
+        content = json.dumps(response).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -77,13 +77,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not re.fullmatch("[0-9]{1,12}", length):
-            # Where the next request begins is unknown.
+            # The start of the next request is unknown.
             self.close_connection = True
             raise Refused("the request needs a Content-Length")
         return self.rfile.read(int(length))
 
 
-def _answer(versions: Versions, method: str, path: str, body: bytes) -> dict[str, Any]:
+def _respond(versions: Versions, method: str, path: str, body: bytes) -> dict[str, Any]:
     match = _PATH.fullmatch(path.partition("?")[0])
     if not match or match[3] not in _BY_METHOD[method]:
         raise Refused(f"malformed request: {method} {path}")

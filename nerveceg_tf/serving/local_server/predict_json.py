@@ -1,4 +1,4 @@
-"""The row and column form of a prediction in JSON, from the server's side."""
+"""The server side of predictions in JSON, in row and column format."""
 
 import json
 from typing import Any
@@ -11,22 +11,22 @@ from nerveceg_tf.serving.tensor_json import from_json, is_binary, to_json
 
 
 def predict_json(version: Version, body: bytes) -> dict[str, Any]:
-    """Answers a request in the form in which it came.
+    """Runs the request of a client, and responds in the format of the request.
 
     Args:
         version: to run.
-        body: JSON with `instances` or `inputs`, and perhaps `signature_name`.
+        body: JSON with `instances` (rows) or `inputs` (columns), and optionally `signature_name`.
 
     Returns:
         `predictions` or `outputs`.
 
     Raises:
-        Refused: it is no such JSON, or the model cannot use it.
+        Refused: the body is not such JSON, or the model cannot use it.
     """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"the request is no JSON ({error})") from None
+        raise Refused(f"the request is not JSON ({error})") from None
     if not isinstance(document, dict) or ("instances" in document) == ("inputs" in document):
         raise Refused("the request must be an object with either 'instances' or 'inputs'")
     name = document.get("signature_name", "")
@@ -45,7 +45,7 @@ def predict_json(version: Version, body: bytes) -> dict[str, Any]:
             inputs[key] = from_json(value, tf.as_dtype(signature.inputs[key].dtype).name)
         except ValueError as error:
             raise Refused(f"input {key!r}: {error}") from None
-    return _answer(version.run(name, inputs), as_rows)
+    return _response(version.run(name, inputs), as_rows)
 
 
 def _from_rows(rows: Any, names: list[str]) -> dict[str, Any]:
@@ -70,16 +70,16 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not is_binary(value)
 
 
-def _answer(outputs: dict[str, np.ndarray], as_rows: bool) -> dict[str, Any]:
+def _response(outputs: dict[str, np.ndarray], as_rows: bool) -> dict[str, Any]:
     try:
         values = {key: to_json(array, key.endswith("_bytes")) for key, array in outputs.items()}
     except UnicodeDecodeError:
-        raise Refused("an output whose name does not end in _bytes is no text") from None
+        raise Refused("an output whose name does not end in _bytes is not text") from None
     if len(values) == 1:
         return {"predictions" if as_rows else "outputs": next(iter(values.values()))}
     if not as_rows:
         return {"outputs": values}
     if len({array.shape[:1] for array in outputs.values()}) > 1:
-        raise Refused("outputs differ in length, which rows cannot; use 'inputs'")
+        raise Refused("outputs differ in length, which rows cannot have; use 'inputs'")
     rows = zip(*values.values(), strict=True)
     return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}

@@ -1,4 +1,4 @@
-"""The versions of a served model, and what they check before they run."""
+"""The versions of a served model, and the checks of their inputs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +19,15 @@ _DEFAULT = "serving_default"
 
 
 class Refused(Exception):
-    """A request that cannot be answered; the client is told why.
+    """The error of a request that cannot be used. The client receives its message.
 
     Args:
-        why: one line.
-        missing: whether it names a model or version that is not served.
+        reason: one line.
+        missing: whether the request names a model or version that is not served.
     """
 
-    def __init__(self, why: str, missing: bool = False):
-        super().__init__(why)
+    def __init__(self, reason: str, missing: bool = False):
+        super().__init__(reason)
         self.missing = missing
 
 
@@ -35,7 +35,7 @@ class Version:
     """One loaded version.
 
     Args:
-        folder: which holds `saved_model.pb`, and whose name is the version's number.
+        folder: it contains `saved_model.pb`, and its name is the number of the version.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -48,15 +48,21 @@ class Version:
             self._loaded = tf.saved_model.load(str(folder))
             signatures = content.meta_graphs[0].signature_def
         except (OSError, ValueError, LookupError, DecodeError, tf.errors.OpError) as error:
-            why = str(error).partition("\n")[0]
-            raise ModelError(f"{folder}: cannot be loaded ({why}); export it again") from None
+            reason = str(error).partition("\n")[0]
+            raise ModelError(f"{folder}: cannot be loaded ({reason}); export it again") from None
         self.metadata = SignatureDefMap(signature_def=signatures)
 
     def signature(self, name: str) -> tuple[str, SignatureDef]:
-        """A signature and its name, which is the default's if empty.
+        """Finds a signature.
+
+        Args:
+            name: of the signature; empty for the default one.
+
+        Returns:
+            The name of the signature, and its inputs and outputs.
 
         Raises:
-            Refused: there is none of that name.
+            Refused: there is no signature of that name.
         """
         name, known = name or _DEFAULT, self._loaded.signatures
         if name not in known:
@@ -68,13 +74,13 @@ class Version:
 
         Args:
             name: of the signature.
-            inputs: tensors by name; strings as object arrays of bytes.
+            inputs: arrays by name; strings are object arrays of bytes.
 
         Returns:
             The outputs in the same form.
 
         Raises:
-            Refused: the inputs are not the signature's, or its graph cannot use their values.
+            Refused: the inputs do not match the signature, or the graph cannot use their values.
         """
         name, signature = self.signature(name)
         check_names(signature, inputs)
@@ -83,10 +89,10 @@ class Version:
         try:
             outputs = self._loaded.signatures[name](**{k: tf.constant(inputs[k]) for k in inputs})
         except tf.errors.OpError as error:
-            # Around the cause stand a heading, a stack trace and the name of the node.
+            # The message also has a heading, a stack trace and the name of the node.
             cause = error.message.partition("\n\t [[")[0].strip().rpartition("\n")[2]
             raise Refused(cause) from None
-        # NumPy has a text dtype of its own, which would cut zero bytes off.
+        # NumPy's own text dtype would remove zero bytes at the end.
         return {
             key: np.asarray(value.numpy(), object if value.dtype == tf.string else None)
             for key, value in outputs.items()
@@ -97,23 +103,29 @@ class Versions:
     """All versions of one model.
 
     Args:
-        folder: whose folders with a number for a name are versions; others are passed over.
-        name: of the model.
+        folder: of the model. Folders in it that have a number as name are versions.
+        name: of the model, for clients.
 
     Raises:
-        ModelError: there are none, or one cannot be loaded.
+        ModelError: there is no version, or one cannot be loaded.
     """
 
     def __init__(self, folder: Path, name: str):
         self.name = name
-        found = [p.parent for p in folder.glob(f"*/{_GRAPH}") if p.parent.name.isdecimal()]
-        if not found:
-            raise ModelError(f"{folder}: holds no VERSION/{_GRAPH}; name the folder above versions")
-        loaded = sorted(map(Version, found), key=lambda version: version.number)
+        folders = [p.parent for p in folder.glob(f"*/{_GRAPH}") if p.parent.name.isdecimal()]
+        if not folders:
+            raise ModelError(
+                f"{folder}: contains no VERSION/{_GRAPH}; name the folder above the versions"
+            )
+        loaded = sorted(map(Version, folders), key=lambda version: version.number)
         self._versions = {version.number: version for version in loaded}
 
     def find(self, name: str, number: int | None) -> Version:
-        """A version, or the highest.
+        """Finds a version.
+
+        Args:
+            name: of the model.
+            number: of the version; `None` for the highest.
 
         Raises:
             Refused: it is not served.
@@ -122,7 +134,11 @@ class Versions:
         return self._versions[max(self._versions) if number is None else number]
 
     def status(self, name: str, number: int | None) -> GetModelStatusResponse:
-        """The state of a version, or of all.
+        """Describes the state of a version, or of all.
+
+        Args:
+            name: of the model.
+            number: of the version; `None` for all.
 
         Raises:
             Refused: it is not served.
@@ -138,20 +154,24 @@ class Versions:
     def _check_served(self, name: str, number: int | None) -> None:
         if name != self.name or number not in (None, *self._versions):
             numbers = ", ".join(map(str, self._versions))
-            asked = f"no model {name!r}" if number is None else f"no version {number} of {name!r}"
-            raise Refused(f"{asked}; there is {self.name!r}, version {numbers}", missing=True)
+            lacking = f"no model {name!r}" if number is None else f"no version {number} of {name!r}"
+            raise Refused(f"{lacking}; there is {self.name!r}, version {numbers}", missing=True)
 
 
 def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
-    """Checks that a request has the signature's inputs and no others.
+    """Checks that a request has all inputs of the signature, and no others.
+
+    Args:
+        signature: with its inputs.
+        given: names of the request's inputs.
 
     Raises:
-        Refused: it does not.
+        Refused: an input is missing or unknown.
     """
-    wanted, given = set(signature.inputs), set(given)
-    if wanted != given:
-        lacking = ", ".join(sorted(wanted - given)) or "none"
-        extra = ", ".join(sorted(given - wanted)) or "none"
+    expected, given = set(signature.inputs), set(given)
+    if expected != given:
+        lacking = ", ".join(sorted(expected - given)) or "none"
+        extra = ", ".join(sorted(given - expected)) or "none"
         raise Refused(f"inputs do not match the signature; missing: {lacking}; unknown: {extra}")
 
 
