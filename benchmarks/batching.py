@@ -1,7 +1,7 @@
-"""Which batch size and how many batches at once serve the most frames: for deploy/batching.config.
+"""Finds the best batch size and number of batches at once, for deploy/batching.config.
 
-Runs a SavedModel as TensorFlow Serving does when it batches: frames of several requests joined into
-one batch, and so many batches at once.
+It runs a SavedModel as TensorFlow Serving does with batching: the frames of several requests are
+joined into one batch, and several batches run at once.
 
     python benchmarks/batching.py EXPORT DATA
 """
@@ -26,21 +26,21 @@ BATCHES, THREADS = (1, 2, 4, 8, 16), (1, 2, 4)
 
 
 def main() -> None:
-    """Prints frames a second, and how long a batch takes, for each setting."""
+    """Prints frames per second, and the time of a batch, for each setting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("export", type=Path, help="folder of a SavedModel export")
     parser.add_argument("data", type=Path, help="folder of frames, all of one size")
-    parser.add_argument("--frames", type=int, default=192)
+    parser.add_argument("--frames", type=int, default=192, help="number of frames")
     arguments = parser.parse_args()
     model = tf.saved_model.load(str(version_folder(arguments.export)))
     serve = model.signatures["serving_default"]
-    found = find_images(arguments.data)[: arguments.frames]
-    read = list(map_frames(lambda _, image: image(), found))
-    frames = np.stack(list(islice(cycle(read), arguments.frames)))[..., None].astype(np.float32)
+    files = find_images(arguments.data)[: arguments.frames]
+    images = list(map_frames(lambda _, read: read(), files))
+    frames = np.stack(list(islice(cycle(images), arguments.frames)))[..., None].astype(np.float32)
     passing = float(np.mean([serve(image=f[None])["mask"].numpy().any() for f in frames]))
     title = f"{passing:.0%} of {len(frames)} frames pass; {os.cpu_count()} cores"
     table = Table("batch", "batches at once", title=title, title_justify="left")
-    for column in ("frames a second", "ms a batch, median", "95%"):
+    for column in ("frames per second", "ms per batch, median", "95%"):
         table.add_column(column, justify="right")
     for size, threads in product(BATCHES, THREADS):
         batches = [tf.constant(frames[i : i + size]) for i in range(0, len(frames), size)]
@@ -51,13 +51,13 @@ def main() -> None:
             return time.perf_counter() - start
 
         timed(batches[0])
-        rates, took = [], []
+        rates, seconds = [], []
         for _ in range(3):
             start = time.perf_counter()
             with ThreadPoolExecutor(threads) as pool:
-                took += pool.map(timed, batches)
+                seconds += pool.map(timed, batches)
             rates.append(len(frames) / (time.perf_counter() - start))
-        median, high = np.percentile(np.array(took) * 1e3, (50, 95))
+        median, high = np.percentile(np.array(seconds) * 1e3, (50, 95))
         row = (f"{np.median(rates):.1f}", f"{median:.0f}", f"{high:.0f}")
         table.add_row(str(size), str(threads), *row)
     Console().print(table)

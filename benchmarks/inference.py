@@ -1,8 +1,9 @@
-"""Frames a second from a decoded frame to a mask in its size, for every way to run the two stages.
+"""Measures frames per second, from a decoded frame to a mask of its size, for each contender.
 
-Every contender runs in a process of its own on the same frames, with two threads, and all of them
-once before any of them runs again. The weights are chance: what a frame costs does not depend on
-them, but on how many frames pass the gate, and that is set by how bright a frame is.
+A contender is one way to run the two stages. Each runs in its own process on the same frames, with
+two threads. The contenders take turns, so that all are measured once before any is measured again.
+The weights are random, because the time depends only on how many frames pass the gate. The
+brightness of a frame decides whether it passes.
 
     python benchmarks/inference.py --pair full --json full.json
 """
@@ -30,14 +31,14 @@ BASE, ORIGINAL = "SavedModel, gated", "PyTorch, eager, gated"
 
 
 def main() -> None:
-    """Measures, prints a table, and with `--json` writes every figure."""
+    """Measures, prints a table, and writes all numbers with `--json`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pair", choices=PAIRS, default="full")
-    parser.add_argument("--frames", type=int, help="frames a pass")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pair", choices=PAIRS, default="full", help="gate and segmenter")
+    parser.add_argument("--frames", type=int, help="number of frames")
+    parser.add_argument("--repeats", type=int, default=3, help="number of passes")
     parser.add_argument("--only", help="names of contenders, separated by ;")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--of", nargs=4, help=argparse.SUPPRESS)  # how it calls itself
+    parser.add_argument("--json", type=Path, help="file of all numbers to write")
+    parser.add_argument("--of", nargs=4, help=argparse.SUPPRESS)  # used by _call
     arguments = parser.parse_args()
     frames = arguments.frames or FRAMES[arguments.pair]
     if arguments.of:
@@ -51,10 +52,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _call(arguments.pair, frames, "build", POSITIVE, 1, folder)
         for repeat, row in product(range(arguments.repeats), rows):
-            found = _call(arguments.pair, frames, *row, folder)
-            rates[row] += [found["rate"]] if found else []
-            said = f"{found['rate']:.2f}" if found else "failed"
-            print(f"{repeat + 1}  {row}  {said}", file=sys.stderr, flush=True)
+            result = _call(arguments.pair, frames, *row, folder)
+            rates[row] += [result["rate"]] if result else []
+            text = f"{result['rate']:.2f}" if result else "failed"
+            print(f"{repeat + 1}  {row}  {text}", file=sys.stderr, flush=True)
     medians = {row: statistics.median(values) for row, values in rates.items() if values}
     _print(medians, arguments.pair, frames)
     if arguments.json:
@@ -84,9 +85,9 @@ def _call(
     environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     if done.returncode and name == "build":
-        raise SystemExit("the artefacts could not be built, see above")
+        raise SystemExit("the models could not be written, see above")
     if done.returncode:
-        return None  # the others are still worth knowing
+        return None  # the other contenders are still measured
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,7 +1,7 @@
-"""Frames a second from TIFFs to batches, beside PyTorch's DataLoader and a naive pipeline.
+"""Measures frames per second from TIFFs to batches, next to a DataLoader and a naive pipeline.
 
-Every contender runs in a process of its own, one after the other, on the same files: the frames of
-a folder in Kaggle's layout, repeated until there are enough. Files are in the page cache.
+Each contender runs in its own process, one after the other, on the same files: the frames of a
+folder in Kaggle's layout, copied until there are enough. The files are in the page cache.
 
     python benchmarks/pipeline.py ../shared/data/kaggle-uns-tiff
 """
@@ -34,7 +34,7 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 
 def ours(folder: Path) -> dict[str, float]:
-    """This package: read once, then epochs out of memory."""
+    """Measures this package: frames are read once, and epochs come from memory."""
     from nerveceg_tf.data.datasets import make_dataset, read_frames
 
     listed = find_frames(folder)
@@ -46,7 +46,7 @@ def ours(folder: Path) -> dict[str, float]:
 
 
 def again(folder: Path) -> dict[str, float]:
-    """This package, reading a second time from its cache on disk."""
+    """Measures this package when it reads the frames again, from its cache on disk."""
     from nerveceg_tf.data.datasets import read_frames
 
     with tempfile.TemporaryDirectory() as cache:
@@ -58,7 +58,7 @@ def again(folder: Path) -> dict[str, float]:
 
 
 def dataloader(folder: Path) -> dict[str, float]:
-    """PyTorch's DataLoader with OpenCV and two workers, which decodes anew in every epoch."""
+    """Measures PyTorch's DataLoader with OpenCV and two workers. It decodes in every epoch."""
     import torch
 
     cv2.setNumThreads(1)
@@ -97,7 +97,7 @@ def dataloader(folder: Path) -> dict[str, float]:
             gained = (image - mean) * (1 + 0.2 * gain) + mean + 25.5 * offset
             return np.clip(gained, 0, 255), mask
 
-    found = {}
+    results = {}
     for key, augment in (("cold", False), ("epoch", True)):
         loader = torch.utils.data.DataLoader(
             Frames(augment), BATCH, shuffle=augment, num_workers=WORKERS, persistent_workers=True
@@ -108,13 +108,13 @@ def dataloader(folder: Path) -> dict[str, float]:
             for _batch in loader:
                 pass
             rates.append(len(names) / (time.perf_counter() - started))
-        # The first pass starts the workers; for the later epochs that must not count.
-        found[key] = rates[0] if key == "cold" else rates[1]
-    return found
+        # The first pass starts the workers. This must not count for the later epochs.
+        results[key] = rates[0] if key == "cold" else rates[1]
+    return results
 
 
 def naive(folder: Path) -> dict[str, float]:
-    """What a first notebook has: a generator, Pillow, scikit-image, and one frame at a time."""
+    """Measures a simple generator with Pillow and scikit-image, one frame at a time."""
     import tensorflow as tf
     from PIL import Image
     from skimage.transform import resize
@@ -139,7 +139,7 @@ def naive(folder: Path) -> dict[str, float]:
 
 
 def unet(folder: Path) -> dict[str, float]:
-    """How fast the width-16 U-Net trains on what it is given."""
+    """Measures the training of a U-Net with 16 base filters, on data in memory."""
     import tensorflow as tf
 
     from nerveceg_tf import BCEDice, UNet
@@ -156,7 +156,7 @@ def unet(folder: Path) -> dict[str, float]:
 
 
 def decode_only(folder: Path) -> dict[str, float]:
-    """LZW decoding of the frames alone, on one core: what nothing can be faster than twice."""
+    """Measures only LZW decoding, on one core. Two cores cannot be faster than twice this rate."""
     names = sorted(path for path in folder.iterdir() if not path.stem.endswith("_mask"))[:NAIVE]
     contents = [np.fromfile(name, np.uint8) for name in names]
     cv2.setNumThreads(1)
@@ -170,11 +170,11 @@ CONTENDERS = {f.__name__: f for f in (decode_only, ours, again, dataloader, naiv
 
 
 ROUNDS = ("ours", "dataloader")
-"""Run three times in turn, and their medians taken: one run varies by a tenth, and more."""
+"""These run three times in turn, and the median counts: single runs vary by a tenth or more."""
 
 
 def _epochs(dataset, count: int) -> float:
-    """Frames a second of the second epoch."""
+    """Measures frames per second of the second epoch."""
     for _ in range(2):
         started = time.perf_counter()
         for _batch in dataset:
@@ -183,7 +183,7 @@ def _epochs(dataset, count: int) -> float:
 
 
 def _alone(name: str, folder: Path) -> dict[str, float]:
-    """Runs one contender in a process of its own; its rates, and peak memory in megabytes."""
+    """Runs one contender in its own process. Returns its rates, and peak memory in megabytes."""
     command = [sys.executable, __file__, str(folder), "--only", name]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -192,37 +192,39 @@ def _alone(name: str, folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder in Kaggle's layout, of TIFFs")
-    parser.add_argument("--count", type=int, default=5000, help="frames to repeat it to")
+    parser.add_argument("--count", type=int, default=5000, help="number of frames to copy them to")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         rates = CONTENDERS[options.only](options.data)
-        # Itself and the largest child, which is one worker.
+        # This process and its largest child, which is one worker.
         peaks = [resource.getrusage(who).ru_maxrss for who in (-1, 0)]
         print(json.dumps({**rates, "megabytes": sum(peaks) / 1000}))
         return
     with tempfile.TemporaryDirectory() as folder:
         repeat(options.data, Path(folder), options.count)
-        found = {name: _alone(name, Path(folder)) for name in CONTENDERS if name not in ROUNDS}
+        results = {name: _alone(name, Path(folder)) for name in CONTENDERS if name not in ROUNDS}
         rounds = [{name: _alone(name, Path(folder)) for name in ROUNDS} for _ in range(3)]
     for name in ROUNDS:
-        found[name] = {
+        results[name] = {
             key: float(np.median([r[name][key] for r in rounds])) for key in rounds[0][name]
         }
     print(f"{'':12} {'frames/s cold':>14} {'frames/s epoch':>15} {'peak MB':>8}")
-    for name, rates in found.items():
+    for name, rates in results.items():
         cold, epoch = (f"{rates[k]:.0f}" if k in rates else "-" for k in ("cold", "epoch"))
         print(f"{name:12} {cold:>14} {epoch:>15} {rates['megabytes']:>8.0f}")
     ratios = {
-        "cold, ours to DataLoader (at least 1)": found["ours"]["cold"]
-        / found["dataloader"]["cold"],
-        "cold, ours to naive (at least 3)": found["ours"]["cold"] / found["naive"]["cold"],
-        "cold, ours to LZW on two cores": found["ours"]["cold"] / found["decode_only"]["cold"] / 2,
-        "read again from --cache, to cold": found["again"]["cold"] / found["ours"]["cold"],
-        "later epochs, ours to DataLoader (at least 5)": found["ours"]["epoch"]
-        / found["dataloader"]["epoch"],
-        "later epochs, ours to U-Net training (at least 5)": found["ours"]["epoch"]
-        / found["unet"]["epoch"],
+        "cold, ours to DataLoader (at least 1)": results["ours"]["cold"]
+        / results["dataloader"]["cold"],
+        "cold, ours to naive (at least 3)": results["ours"]["cold"] / results["naive"]["cold"],
+        "cold, ours to LZW on two cores": results["ours"]["cold"]
+        / results["decode_only"]["cold"]
+        / 2,
+        "read again from --cache, to cold": results["again"]["cold"] / results["ours"]["cold"],
+        "later epochs, ours to DataLoader (at least 5)": results["ours"]["epoch"]
+        / results["dataloader"]["epoch"],
+        "later epochs, ours to U-Net training (at least 5)": results["ours"]["epoch"]
+        / results["unet"]["epoch"],
     }
     for name, ratio in ratios.items():
         print(f"{name:50} {ratio:6.2f}")

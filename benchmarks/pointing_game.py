@@ -1,8 +1,10 @@
-"""Does the gate look at the nerve? Maps of held-out frames against the boxes around their masks.
+"""Measures whether the gate looks at the nerve: maps of held-out frames, and boxes around masks.
 
-`python benchmarks/pointing_game.py RUN DATA` prints, for each method, the share of the map's energy
-within the box, the box's share of the frame (what an even map reaches), their ratio, and how often
-the largest value lies in the box; and the same of the same gate with random weights.
+    python benchmarks/pointing_game.py RUN DATA
+
+For each method it prints the share of the map's energy in the box, the box's share of the frame
+(the energy of an even map), the ratio of the two, and how often the largest value is in the box. It
+prints the same for a gate with random weights.
 """
 
 import argparse
@@ -23,40 +25,42 @@ from nerveceg_tf.utils.progress import output, track
 
 
 def randomised(model: keras.Model) -> keras.Model:
-    """The same layers with the weights that they began with, before ImageNet or anything else."""
+    """Makes a copy of a model with new random weights."""
     return keras.models.clone_model(model)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="a run with a gate")
-    parser.add_argument("data", type=Path, help="frames with masks")
+    parser.add_argument("data", type=Path, help="folder of frames with masks")
     parser.add_argument("--methods", nargs="+", default=["grad-cam", "grad-cam++"])
-    parser.add_argument("--layer", help="of Grad-CAM; the last by default")
-    parser.add_argument("--max-frames", type=int, help="an even sample of this many frames")
+    parser.add_argument("--layer", help="layer of Grad-CAM; the last by default")
+    parser.add_argument(
+        "--max-frames", type=int, help="number of frames in an even sample; all by default"
+    )
     args = parser.parse_args()
     run = Run(args.run)
-    frames, part = frames_of_subset(run, find_frames(args.data), None)
+    frames, subset = frames_of_subset(run, find_frames(args.data), None)
     loaded = [(image, mask) for image, mask in map_frames(_read, frames) if mask.any()]
-    if args.most:
-        at = np.linspace(0, len(loaded) - 1, min(args.most, len(loaded))).round().astype(int)
+    if args.max_frames:
+        at = np.linspace(0, len(loaded) - 1, min(args.max_frames, len(loaded))).round().astype(int)
         loaded = [loaded[i] for i in at]
     keras.utils.set_random_seed(0)
     gate = run.load("gate")
     table = Table("method", "weights", "frames", "energy in box", "area of box", "ratio", "hits")
     for name in args.methods:
         for weights, model in (("trained", gate), ("random", randomised(gate))):
-            found = play(name, model, loaded, args.layer)
+            result = play(name, model, loaded, args.layer)
             table.add_row(
                 METHODS[name].title,
                 weights,
-                str(len(found.energy)),
-                f"{found.energy.mean():.3f}",
-                f"{found.area.mean():.3f}",
-                f"{found.ratio:.2f}",
-                f"{found.hit.mean():.3f}",
+                str(len(result.energy)),
+                f"{result.energy.mean():.3f}",
+                f"{result.area.mean():.3f}",
+                f"{result.ratio:.2f}",
+                f"{result.hit.mean():.3f}",
             )
-    output.print(f"{len(loaded)} {part} frames with a nerve of {args.data}")
+    output.print(f"{len(loaded)} {subset} frames with a nerve of {args.data}")
     output.print(table)
 
 
@@ -66,7 +70,7 @@ def play(
     loaded: list[tuple[np.ndarray, np.ndarray]],
     layer: str | None,
 ) -> Pointing:
-    """The pointing game of one method over frames of any sizes."""
+    """Plays the pointing game with one method, on frames of any sizes."""
     explainer, maps, masks = Explainer(gate, None, [name], layer), [], []
     for image, mask in track(loaded, METHODS[name].title, len(loaded)):
         maps.append(explainer(image[None, ..., None].astype(np.float32))[name][0])

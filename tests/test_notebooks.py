@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 SMALL = 'segmenter="unet", base_filters=4, '
-"""What a notebook trains in place of a pretrained encoder of 49 layers, which takes long to trace."""
+"""What is trained in place of a pretrained encoder, which takes long to trace."""
 
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 

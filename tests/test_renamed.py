@@ -1,4 +1,7 @@
-"""Options of earlier versions still work, say their new name, and are in no help."""
+"""Options of earlier versions still work, print their new name, and no help lists them. The help
+shows every name of today in full."""
+
+import re
 
 import pytest
 import typer
@@ -24,6 +27,19 @@ def test_other_commands_and_values_stay():
     given = ["predict", "--out", "plan", "--fix", "--width=3"]
     assert with_current_options(given) == given
     assert with_current_options([]) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_option_in_full_in_80_columns(command, nerveceg, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, help_text, _ = nerveceg(command, "--help")
+    assert code == 0
+    assert max(map(len, help_text.splitlines())) <= 80
+    options = [p for p in COMMANDS[command].params if p.param_type_name == "option"]
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    # A required option has a star before its name. The name that turns a switch off follows.
+    rows = re.findall(r"^│ (?:[* ]  )?(--\S+)(?: +(--no-\S+))?", help_text, re.MULTILINE)
+    assert names <= {name for row in rows for name in row}
 
 
 def test_the_command_takes_an_old_option(nerveceg, tmp_path):

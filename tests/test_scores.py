@@ -258,7 +258,7 @@ def test_tune_writes_what_evaluate_and_predict_apply(run, nerveceg, tmp_path):
     assert scores["kaggle_dice"] == pytest.approx(content["score"])
     assert scores["ungated_tuned_dice"] == pytest.approx(content["ungated_tuned"]["score"])
     assert scores["thresholds"] == {**vars(chosen), "postprocessing": []}
-    assert "the segmenter alone, tuned" in out
+    assert "segmenter alone, tuned" in out
     assert "gate helps" in " ".join(out.split())
 
 

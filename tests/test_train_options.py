@@ -49,6 +49,20 @@ def test_subjects_may_be_spans(text, subjects):
     assert parse_subjects(text) == subjects
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--epochs", 0, "at least 1"),
+        ("--label-smoothing", 0.7, "from 0 to 0.5"),
+        ("--clip-norm", "nan", "at least 1e-06"),
+    ],
+)
+def test_values_out_of_range_are_refused(nerveceg, tmp_path, option, value, wanted):
+    code, _, err = nerveceg("train", tmp_path, "--out", tmp_path / "run", option, value)
+    assert code == 2
+    assert f"'{option}': {value}: must be {wanted}" in " ".join(err.split())
+
+
 @pytest.mark.slow
 def test_unet_plus_plus_is_trained_at_every_depth_and_cut(run_command, tmp_path, subjects):
     common = ("--only", "segmenter", "--segmenter", "unet_plus_plus", "--base-filters", "2")

@@ -76,7 +76,7 @@ class OriginalSegmenter(nn.Module):
         recurrent: bool = False,
         attention: bool = False,
         channels: int = 3,
-        width: int = 64,
+        base_filters: int = 64,
         recurrences: int = 2,
     ):
         super().__init__()
@@ -90,16 +90,16 @@ class OriginalSegmenter(nn.Module):
         self._merge = "Up_RRCNN" if recurrent else "Up_conv"
         self._attention = attention
         for level in range(1, 6):
-            filters = width * 2 ** (level - 1)
+            filters = base_filters * 2 ** (level - 1)
             self.add_module(f"{self._side}{level}", block(channels, filters))
             channels = filters
         for level in range(5, 1, -1):
-            filters = width * 2 ** (level - 2)
+            filters = base_filters * 2 ** (level - 2)
             self.add_module(f"Up{level}", Up(2 * filters, filters))
             if attention:
                 self.add_module(f"Att{level}", Attention(filters))
             self.add_module(f"{self._merge}{level}", block(2 * filters, filters))
-        self.Conv_1x1 = nn.Conv2d(width, 1, 1)
+        self.Conv_1x1 = nn.Conv2d(base_filters, 1, 1)
 
     def forward(self, x):
         skips = []

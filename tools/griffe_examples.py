@@ -1,6 +1,6 @@
-"""Griffe extension: shows the `Example:` of a docstring as code, as Griffe shows `Examples:`.
+"""Griffe extension: renders the section `Example:` of a docstring as code, like `Examples:`.
 
-`mkdocs.yml` names it; `make docs` runs it.
+`mkdocs.yml` names the extension, and `make docs` runs it.
 """
 
 import re

@@ -1,12 +1,16 @@
-"""Puts a trained run into `weights/`, as the model that comes with the package.
+"""Writes a trained run to `weights/`, as the bundled model.
 
-`python tools/make_box.py RUN SOURCE weights` after `nerveceg train VIEWS --out RUN`, `nerveceg tune
-RUN` and `nerveceg evaluate RUN VIEWS --json RUN/metrics.json`; `nerveceg export weights --format
-tflite --precision int8 --on VIEWS --out weights/int8.tflite` after it. VIEWS are those of
-`make_views.py SOURCE`. The card, `README.md`, is written by hand and left as it is.
+    python tools/make_views.py SOURCE VIEWS
+    nerveceg train VIEWS --out RUN
+    nerveceg tune RUN
+    nerveceg evaluate RUN VIEWS --json RUN/metrics.json
+    python tools/make_bundled_model.py RUN SOURCE weights
+    nerveceg export weights --format tflite --precision int8 --on VIEWS --out weights/int8.tflite
 
-The bundled frames are cut from the same scans. So that nobody scores the model on what it knows,
-each of them is entered into `split.json` where its scan's group is.
+`weights/README.md` gives the options of the training. This script does not change that file.
+
+The sample frames are parts of the same scans. The script adds each sample frame to the subset of
+its scan in `split.json`, so that the model is never scored on its own training frames.
 """
 
 import argparse
@@ -30,22 +34,22 @@ from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.utils.files import replacing, write_json
 
-KEPT = "metrics.json", "history.csv"
-SHRINK = 4  # of scans, to look for frames in them
-LEAST = 0.95  # correlation of a frame with the place that it was cut from
+COPIED = "metrics.json", "history.csv"
+SHRINK = 4  # factor by which scans are shrunk before the search, for speed
+MIN_CORRELATION = 0.95  # of a sample frame with the part of the scan that it was cut from
 
 
 def origin(frame: np.ndarray, scans: dict[str, np.ndarray]) -> str:
-    """The scan that a bundled frame was cut from."""
+    """Finds the scan that a sample frame was cut from."""
     scale = np.sqrt(AREA / np.prod(FRAME)) / SHRINK
     small = cv2.resize(frame, None, None, scale, scale, cv2.INTER_AREA)
-    found = {
+    correlations = {
         name: cv2.matchTemplate(scan, small, cv2.TM_CCOEFF_NORMED).max()
         for name, scan in scans.items()
     }
-    best = max(found, key=found.get)
-    if found[best] < LEAST:
-        raise SystemExit(f"no scan holds a bundled frame; the nearest, {best}, {found[best]:.2f}")
+    best = max(correlations, key=correlations.get)
+    if (correlation := correlations[best]) < MIN_CORRELATION:
+        raise SystemExit(f"a sample frame is in no scan; the closest is {best}: {correlation:.2f}")
     return best
 
 
@@ -54,13 +58,13 @@ def shrunk(scan: Scan) -> np.ndarray:
 
 
 def rounded(weights: np.ndarray) -> np.ndarray:
-    """float32 of float16's precision but its own range: the last 13 bits are 0."""
+    """Rounds float32 weights to the precision of float16, in float32's range: 13 bits become 0."""
     bits = np.ascontiguousarray(weights, np.float32).view(np.uint32)
     return ((bits + 0x1000) & 0xFFFFE000).view(np.float32)
 
 
 def repack(model: keras.Model, out: Path) -> None:
-    """Saves a model in half the room: rounded, and packed, which Keras leaves be."""
+    """Saves a model in half the size: weights are rounded and compressed. Keras does neither."""
     model.set_weights([rounded(weights) for weights in model.get_weights()])
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / out.name
@@ -72,7 +76,7 @@ def repack(model: keras.Model, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="run folder, tuned")
+    parser.add_argument("run", type=Path, help="run folder, tuned and evaluated")
     parser.add_argument("source", type=Path, help="usgra-seg: folder with images/ and masks/")
     parser.add_argument("out", type=Path, help="folder to write into")
     args = parser.parse_args()
@@ -81,32 +85,34 @@ def main() -> None:
     if {**scored_with, "postprocessing": tuple(scored_with["postprocessing"])} != asdict(
         run.thresholds
     ):
-        raise SystemExit(f"{run.path}: its metrics.json is older than its thresholds; evaluate it")
+        raise SystemExit(f"{run.path}: metrics.json is older than the thresholds; evaluate the run")
     split = run.read("split.json", *SUBSETS)
-    part_of_scan = {f["name"].partition("_")[0]: (part, f) for part in SUBSETS for f in split[part]}
+    subset_of_scan = {
+        f["name"].partition("_")[0]: (subset, f) for subset in SUBSETS for f in split[subset]
+    }
     scans = {scan.name: shrunk(scan) for scan in read_scans(args.source)}
     fingerprints = dict(run.fingerprints)
     for folder in ("train", "test"):
         for frame in find_images(SAMPLES / folder):
             image = read_image(frame.image)
-            part, view = part_of_scan[origin(image, scans)]
-            known = {"name": f"{folder}/{frame.name}", "subject": view["subject"]}
-            split[part].append({**known, "digest": digest(image)})
-            if part != "held_out":
+            subset, view = subset_of_scan[origin(image, scans)]
+            entry = {"name": f"{folder}/{frame.name}", "subject": view["subject"]}
+            split[subset].append({**entry, "digest": digest(image)})
+            if subset != "held_out":
                 fingerprints[digest(image)] = fingerprint(image)
     args.out.mkdir(exist_ok=True)
     save_fingerprints(args.out, fingerprints)
-    for name in KEPT:
+    for name in COPIED:
         with replacing(args.out / name) as temporary:
             shutil.copyfile(run.path / name, temporary)
     write_json(args.out / "thresholds.json", run.read("thresholds.json"))
-    # Its many numbers, each on a line of its own, would take twice the room.
+    # `write_json` puts each number on its own line, which doubles the size of these files.
     with replacing(args.out / "threshold_search.json") as temporary:
         temporary.write_text(json.dumps(run.threshold_search), "utf-8")
-    (args.out / "int8.tflite").unlink(missing_ok=True)  # of the model before
+    (args.out / "int8.tflite").unlink(missing_ok=True)  # belongs to the previous model
     with replacing(args.out / "shared.keras") as temporary:
         repack(run.load("shared"), temporary)
-    # Where the frames lay on the machine of the training says nothing to others.
+    # The folder on the machine of the training means nothing to other users.
     description = run.description
     description["data"]["folder"] = "views of usgra-seg"
     write_json(args.out / "run.json", description)

@@ -1,9 +1,10 @@
-"""Draws docs/overview.png: the idea of two stages on two of the bundled frames.
+"""Makes docs/overview.png: the idea of the two stages, on two sample frames.
 
     python tools/make_overview.py
 
-Both frames are of scan groups that the bundled model was not trained on. The first has a nerve: the
-gate lets it pass and the segmenter outlines the nerve. The second has none: the gate stops it.
+Both frames are from scan groups that were held out of the training of the bundled model. The first
+frame has a nerve: it passes the gate, and the segmenter outlines the nerve. The second frame has no
+nerve: the gate stops it.
 """
 
 import argparse
@@ -18,8 +19,8 @@ BLUE, YELLOW, GREEN, GRAY = "#1f5f8b", "#ffd54a", "#5ae678", "#8a8a8a"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/overview.png"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("docs/overview.png"), help="PNG to write")
     args = parser.parse_args()
     run = nc.bundled_run()
     frames, _ = nc.frames_of_subset(run, nc.find_frames(nc.SAMPLES), "unseen")
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def draw_gate(axis, presence: float, threshold: float, passes: bool) -> None:
-    """A bar from 0 to 1 with the threshold, and an arrow that goes on or is stopped."""
+    """Draws a bar from 0 to 1 with the threshold, and an arrow that continues or stops."""
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.axis("off")
     colour = BLUE if passes else GRAY

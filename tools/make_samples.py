@@ -1,13 +1,16 @@
-"""Cuts the bundled sample frames out of the openly licensed `usgra-seg` scans.
+"""Cuts the sample frames out of the openly licensed `usgra-seg` scans.
 
-`python tools/make_samples.py SOURCE OUT` takes some minutes. SOURCE holds `images/*.png` and
-`masks/*.png` (0/255). OUT gets `train/` and unlabelled `test/`, in Kaggle's "Ultrasound Nerve
-Segmentation" layout. The same SOURCE gives the same files.
+    python tools/make_samples.py SOURCE OUT
 
-1. Scans that match each other, also mirrored or at another depth setting, form a group. Nobody
-   knows who was scanned, so a group stands for a subject.
-2. A scan gives two views of one size: one with a nerve at a random place, and the nerve-free one
-   most like it in depth and brightness. A few scans per group are kept; other groups give the test.
+This takes some minutes. SOURCE contains `images/*.png` and `masks/*.png` (0/255). The script writes
+`train/` and the unlabelled `test/` to OUT, in the layout of Kaggle's "Ultrasound Nerve
+Segmentation". The same SOURCE gives the same files.
+
+1. Scans that match each other, also mirrored or at another depth setting, form a group. It is not
+   known who was scanned, so a group takes the place of a subject.
+2. Two views of one size are cut from each scan: one with a nerve at a random position, and the
+   nerve-free view that is most similar to it in depth and brightness. A few scans of each group
+   are used. The test frames come from other groups.
 """
 
 import argparse
@@ -20,15 +23,15 @@ import cv2
 import numpy as np
 from scipy import fft
 
-VIEW, FRAME = (168, 216), (112, 144)  # height and width cut out of a scan, and of the file
+VIEW, FRAME = (168, 216), (112, 144)  # height and width of a view in the scan, and of its file
 AREA = VIEW[0] * VIEW[1]
-MIN_MEAN, BLACK, MAX_BLACK = 25.5, 8, 0.09  # gray values, and the share of pixels below BLACK
-MIN_NERVE, MIN_INSIDE = 0.025, 0.97  # of a view, and of each outline that it touches
+MIN_MEAN, BLACK, MAX_BLACK = 25.5, 8, 0.09  # two gray values; largest share of darker pixels
+MIN_NERVE, MIN_INSIDE = 0.025, 0.97  # share of a view; share of each nerve that it touches
 MARGIN = 10  # pixels between a nerve-free view and the next outline
-STRIDE, TRIES = 4, 8  # pixels between views, and nerve views to choose from
-SAME, COPY = 27.5, 60  # `similarity` above which scans share a group, or are one picture
+STRIDE, TRIES = 4, 8  # pixels between views; number of views with a nerve to choose from
+SAME, COPY = 27.5, 60  # `similarity` above which scans share a group, or are the same picture
 SCALES = (0.8, 0.9, 1, 1.11, 1.25)
-# Scans too far apart for `similarity`, but alike to the eye:
+# Pairs that `similarity` does not match, but that look alike to the eye.
 ALIKE = """0011-0039 0015-0091 0018-0019 0021-0034 0026-0150 0040-0127 0053-0079 0062-0112 0063-0110
     0069-0076 0171-0181 0187-0217 0201-0243 0213-0219 0227-0243"""
 PER_GROUP, TESTS, MAX_COST = 3, 8, 100
@@ -44,12 +47,12 @@ class Scan(NamedTuple):
 class Pair(NamedTuple):
     scan: Scan
     nerve: tuple[int, int]  # upper left corner of the view with a nerve
-    free: tuple[int, int]  # and of the other one
-    cost: float  # how unlike they are
+    free: tuple[int, int]  # upper left corner of the nerve-free view
+    cost: float  # how different the two views are
 
 
 def read_scans(source: Path) -> list[Scan]:
-    """Reads the scans, without the black around them."""
+    """Reads the scans, without the black border."""
     scans = []
     for path in sorted((source / "images").glob("*.png")):
         files = path, source / "masks" / path.name
@@ -62,7 +65,7 @@ def read_scans(source: Path) -> list[Scan]:
 
 
 def texture(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
-    """A scan, small and evened out, and where it means something."""
+    """Shrinks a scan, normalises its local brightness and contrast, and marks its valid pixels."""
     scale = 0.19 * min(1, 512 / scan.full_height)
     small = np.float32(cv2.resize(scan.image, None, None, scale, scale, cv2.INTER_AREA))
     flat = np.log(small + 4)
@@ -79,7 +82,7 @@ def spectra(flat: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def similarity(a: np.ndarray, b: np.ndarray, least: float) -> float:
-    """Masked correlation at the best shift, times the root of the overlap's area."""
+    """Computes the masked correlation at the best shift, times the root of the overlap's area."""
     products = np.stack([a[0] * b[0], a[2] * b[1], a[1] * b[2], a[1] * b[1]])
     cross, energy_a, energy_b, area = fft.irfft2(products, (256, 256))
     score = cross / np.sqrt(np.maximum(energy_a, 1e-3) * np.maximum(energy_b, 1e-3))
@@ -87,7 +90,7 @@ def similarity(a: np.ndarray, b: np.ndarray, least: float) -> float:
 
 
 def similarities(scans: list[Scan]) -> np.ndarray:
-    """How well every two scans match at the best scale, mirrored or not."""
+    """Computes how well each pair of scans matches at the best scale, mirrored or not."""
     textures = [texture(scan) for scan in scans]
     plain = [spectra(*t) for t in textures]
     table = np.zeros((len(scans), len(scans)))
@@ -103,7 +106,7 @@ def similarities(scans: list[Scan]) -> np.ndarray:
 
 
 def group(scans: list[Scan], table: np.ndarray) -> list[int]:
-    """For each scan the first scan that it is connected with."""
+    """Finds for each scan the first scan of its group, as an index."""
     index = {scan.name: k for k, scan in enumerate(scans)}
     by_eye = [[index[name] for name in pair.split("-")] for pair in ALIKE.split()]
     label = list(range(len(table)))
@@ -114,7 +117,7 @@ def group(scans: list[Scan], table: np.ndarray) -> list[int]:
 
 
 def window_sums(pixels: np.ndarray) -> np.ndarray:
-    """The sum of every view, by the view's corner."""
+    """Sums the pixels of every view, by the view's upper left corner."""
     h, w = VIEW
     s = cv2.integral(pixels.astype(np.float64))
     return (s[h:, w:] - s[:-h, w:] - s[h:, :-w] + s[:-h, :-w])[::STRIDE, ::STRIDE]
@@ -126,13 +129,13 @@ def view(pixels: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
 
 
 def features(image: np.ndarray) -> np.ndarray:
-    """Mean, contrast, black share and brightness from top to bottom: no shape at all."""
+    """Computes mean, contrast, black share and brightness by depth: nothing about shapes."""
     rows = [rows.mean() for rows in np.array_split(image, 8)]
     return np.array([image.mean(), image.std(), (image < BLACK).mean() * 100, *rows])
 
 
 def find_pair(scan: Scan, rng: np.random.Generator) -> Pair | None:
-    """The most alike of some random nerve views and all nerve-free views of a scan."""
+    """Finds the most similar pair of some views with a nerve and all nerve-free views."""
     lit = window_sums(scan.image) > MIN_MEAN * AREA
     lit &= window_sums(scan.image < BLACK) <= MAX_BLACK * AREA
     near = window_sums(cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2)))
@@ -153,12 +156,12 @@ def find_pair(scan: Scan, rng: np.random.Generator) -> Pair | None:
 
 
 def choose(scans: list[Scan]) -> tuple[list[list[Pair]], list[Pair]]:
-    """The pairs of each group to label, and one pair from each of some other groups."""
+    """Chooses the labelled pairs of each group, and one pair from each of some other groups."""
     table = similarities(scans)
-    groups, kept = defaultdict(list), []
+    groups, distinct = defaultdict(list), []
     for index, (scan, label) in enumerate(zip(scans, group(scans, table), strict=True)):
-        if not (table[index, kept] > COPY).any():
-            kept.append(index)
+        if not (table[index, distinct] > COPY).any():
+            distinct.append(index)
             if pair := find_pair(scan, np.random.default_rng(index)):
                 groups[label].append(pair)
     best = {k: sorted(pairs, key=lambda p: p.cost)[:PER_GROUP] for k, pairs in groups.items()}
@@ -168,18 +171,18 @@ def choose(scans: list[Scan]) -> tuple[list[list[Pair]], list[Pair]]:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Saves a TIFF as Kaggle does: LZW (tag 259) with no predictor (317), in one strip (278)."""
+    """Saves a TIFF as Kaggle does: LZW (tag 259), without predictor (317), in one strip (278)."""
     cv2.imwrite(str(path), pixels, [259, 5, 317, 1, 278, len(pixels)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder with images/ and masks/")
-    parser.add_argument("out", type=Path, help="folder to write train/ and test/ into")
+    parser.add_argument("out", type=Path, help="folder to write train/ and test/ to")
     args = parser.parse_args()
-    for part in ("train", "test"):
-        (args.out / part).mkdir(parents=True, exist_ok=True)
-        for old in (args.out / part).glob("*.tif"):
+    for subset in ("train", "test"):
+        (args.out / subset).mkdir(parents=True, exist_ok=True)
+        for old in (args.out / subset).glob("*.tif"):
             old.unlink()
     labelled, others = choose(read_scans(args.source))
     rng = np.random.default_rng(0)

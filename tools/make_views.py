@@ -1,14 +1,17 @@
-"""Cuts frames to train a nerve model on out of the openly licensed `usgra-seg` scans.
+"""Cuts training frames for the bundled model out of the openly licensed `usgra-seg` scans.
 
-`python tools/make_views.py SOURCE OUT` takes some minutes. SOURCE holds `images/*.png` and
-`masks/*.png` (0/255). OUT gets `images/`, `masks/` and `frames.csv`, whose subjects are groups of
-scans that match each other. The same SOURCE gives the same files.
+    python tools/make_views.py SOURCE OUT
 
-Every scan holds a nerve, so nerve-free frames are parts of scans. For a gate to learn the nerve and
-not the cut, each nerve-free part has a part with a nerve of the same height and width, and half of
-all are put in the middle of black squares. The whole scans are there too. `--wide N` adds N parts
-of each that are most of it, for a segmenter to learn the nerve among all that is around it; what
-else is written stays the same.
+This takes some minutes. SOURCE contains `images/*.png` and `masks/*.png` (0/255). The script writes
+`images/`, `masks/` and `frames.csv` to OUT. The subjects in `frames.csv` are groups of scans that
+match each other. The same SOURCE gives the same files.
+
+Every scan has a nerve, so nerve-free frames must be parts of scans. The gate must learn the nerve
+and not the cut. So for each nerve-free part there is a part with a nerve, of the same height and
+width, and half of all parts are padded to black squares. The whole scans are written too.
+
+`--wide N` adds N large parts of each scan, so that the segmenter learns the nerve among the tissue
+around it. It does not change the other frames.
 """
 
 import argparse
@@ -21,17 +24,17 @@ import cv2
 import numpy as np
 from make_samples import BLACK, Scan, group, read_scans, similarities
 
-PAIRS = 3  # of each scan: a view without a nerve, and one of its size with a nerve
-SIDE, ASPECT = (0.3, 0.9), 1.3  # of a view: the share of the scan's side, and at most how oblong
-WIDE_SIDE = 0.75, 1.0  # of a wide view, likewise
-LEAST_LIT, LEAST_NERVE, MARGIN = 0.5, 0.6, 6  # shares of a view and of the nerve, and pixels
+PAIRS = 3  # per scan: a part without a nerve, and a part of the same size with a nerve
+SIDE, ASPECT = (0.3, 0.9), 1.3  # share of the scan's shorter side; largest aspect ratio
+WIDE_SIDE = 0.75, 1.0  # of a wide part: share of each side of the scan
+MIN_LIT, MIN_NERVE, MARGIN = 0.5, 0.6, 6  # share of a part; share of a nerve; pixels
 TRIES = 400
 
 Part = tuple[slice, slice]
 
 
 def random_size(scan: Scan, rng: np.random.Generator) -> np.ndarray:
-    """Height and width of a view; not oblong, since a model sees every frame as its square."""
+    """Chooses height and width of a part; nearly square, as models resize frames to squares."""
     side = rng.uniform(*SIDE) * min(scan.image.shape)
     aspect = ASPECT ** rng.uniform(-0.5, 0.5)
     return np.minimum((side * aspect, side / aspect), scan.image.shape).astype(int)
@@ -40,27 +43,27 @@ def random_size(scan: Scan, rng: np.random.Generator) -> np.ndarray:
 def place(
     scan: Scan, size: np.ndarray, fits: Callable[[Part], bool], rng: np.random.Generator
 ) -> Part | None:
-    """A random part of a scan, if it is lit and fits."""
+    """Chooses a random part of a scan, if it is bright enough and `fits` accepts it."""
     top, left = (int(rng.integers(0, n)) for n in np.array(scan.image.shape) - size + 1)
     part = slice(top, top + size[0]), slice(left, left + size[1])
-    return part if (scan.image[part] > BLACK).mean() >= LEAST_LIT and fits(part) else None
+    return part if (scan.image[part] > BLACK).mean() >= MIN_LIT and fits(part) else None
 
 
-def holds_nerve(scan: Scan) -> Callable[[Part], bool]:
-    """Whether a part shows most of one of the scan's nerves."""
+def nerve_test(scan: Scan) -> Callable[[Part], bool]:
+    """Returns a function that tells whether a part contains most of one of the scan's nerves."""
     count, nerves = cv2.connectedComponents(scan.mask)
     areas = np.bincount(nerves.ravel(), minlength=count)
 
-    def holds(part: Part) -> bool:
-        return (np.bincount(nerves[part].ravel(), minlength=count) / areas)[1:].max() >= LEAST_NERVE
+    def has_enough_nerve(part: Part) -> bool:
+        return (np.bincount(nerves[part].ravel(), minlength=count) / areas)[1:].max() >= MIN_NERVE
 
-    return holds
+    return has_enough_nerve
 
 
 def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
-    """Parts, two by two of one size: without a nerve, and with most of one."""
+    """Yields pairs of parts of one size: one without a nerve, and one with most of a nerve."""
     near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
-    has_nerve = holds_nerve(scan)
+    has_nerve = nerve_test(scan)
 
     def is_free(part: Part) -> bool:
         return not near[part].any()
@@ -77,8 +80,8 @@ def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
 
 
 def wide(scan: Scan, count: int, rng: np.random.Generator) -> Iterator[Part]:
-    """Parts that are most of the scan, with most of a nerve."""
-    has_nerve = holds_nerve(scan)
+    """Yields large parts of the scan that contain most of a nerve."""
+    has_nerve = nerve_test(scan)
     for _ in range(count):
         for _ in range(TRIES):
             size = (rng.uniform(*WIDE_SIDE, 2) * scan.image.shape).astype(int)
@@ -90,7 +93,7 @@ def wide(scan: Scan, count: int, rng: np.random.Generator) -> Iterator[Part]:
 def framed(
     image: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every other view in the middle of a black square, as scans of small depth are stored."""
+    """Pads half of the views to black squares, as scans of small depth are stored."""
     if rng.random() < 0.5:
         return image, mask
     height, width = image.shape
@@ -103,8 +106,8 @@ def framed(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder with images/ and masks/")
-    parser.add_argument("out", type=Path, help="folder to write into")
-    parser.add_argument("--wide", type=int, default=0, help="wide parts of each scan")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--wide", type=int, default=0, help="number of large parts of each scan")
     args = parser.parse_args()
     for part in ("images", "masks"):
         (args.out / part).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""Prints the scores of outlines that MONAI computes, for `tests/test_outlines.py`.
+"""Prints the outline scores that MONAI computes, for `tests/test_outlines.py`.
 
-`python tools/outlines_by_monai.py` where `monai==1.6.1`, `torch==2.13.0`, `scipy` and
-`opencv-python-headless` are installed; nothing of this package is needed.
+    python tools/outlines_by_monai.py
+
+It needs `monai==1.6.1`, `torch==2.13.0`, `scipy` and `opencv-python-headless`, but not this
+package.
 """
 
 import sys
@@ -19,10 +21,12 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from mask_pairs import mask_pairs
 
 
-def scores(truth: np.ndarray, drawn: np.ndarray) -> list[float]:
-    """Hausdorff-95, average surface distance, and surface Dice within 2 and 5 pixels."""
-    # One class, for batch and channel; MONAI reads float32.
-    y, y_pred = (torch.from_numpy(mask.astype(np.float32))[None, None] for mask in (truth, drawn))
+def scores(truth: np.ndarray, predicted: np.ndarray) -> list[float]:
+    """Computes Hausdorff-95, average surface distance, and surface Dice within 2 and 5 pixels."""
+    # MONAI needs float32 with batch and channel axes.
+    y, y_pred = (
+        torch.from_numpy(mask.astype(np.float32))[None, None] for mask in (truth, predicted)
+    )
     return [
         float(score)
         for score in (

@@ -17,17 +17,20 @@ app = typer.Typer()
 def explain_command(
     run: RunFolder,
     frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
-    out: Annotated[Path, typer.Option(help="Folder for a picture of each frame, and maps.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and the maps.")],
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be repeated; {', '.join(METHOD_NAMES)}; grad-cam by default."),
+        typer.Option(
+            help=f"One of {', '.join(METHOD_NAMES)}. May be repeated.", show_default="grad-cam"
+        ),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="Grad-CAM: name of the layer; the last by default.")
+        str | None,
+        typer.Option(help="For Grad-CAM: name of the layer.", show_default="the last one"),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Show which parts of a frame the prediction of gate or segmenter depends on."""
+    """Show which parts of a frame drive the gate or the segmenter."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.explain.explainer import Explainer
     from nerveceg_tf.explain.pictures import MARKER, write_explanations

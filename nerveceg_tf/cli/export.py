@@ -16,38 +16,48 @@ from nerveceg_tf.utils.progress import console
 app = typer.Typer()
 
 MaxDiceDrop = Annotated[
-    float, typer.Option(min=0, max=1, help="Largest fall of the Dice on frames with a nerve.")
+    float, typer.Option(min=0, max=1, help="Allow this drop of the Dice on frames with a nerve.")
 ]
-MaxAucDrop = Annotated[float, typer.Option(min=0, max=1, help="Largest fall of the gate's AUC.")]
+MaxAucDrop = Annotated[
+    float, typer.Option(min=0, max=1, help="Allow this drop of the gate's ROC AUC.")
+]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="For TFLite and ONNX; all cores by default.")
+    int | None, typer.Option(min=1, help="Threads for TFLite and ONNX.", show_default="all cores")
 ]
 
 
 @app.command("export")
 def export_command(
     run: RunFolder,
-    format: Annotated[ExportFormat, typer.Option(help="What to write.")],
-    out: Annotated[Path, typer.Option(help="File; for savedmodel and --split a folder.")],
+    format: Annotated[ExportFormat, typer.Option(help="Format of the export.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write. For savedmodel and with --split: a folder.")
+    ],
     precision: Annotated[
-        Precision, typer.Option(help="TFLite: of the weights; int8: also of activations.")
+        Precision,
+        typer.Option(help="For TFLite: precision of the weights (int8: also of the activations)."),
     ] = Precision.float32,
     split: Annotated[
-        bool, typer.Option("--split", help="TFLite: gate and segmenter as two files.")
+        bool, typer.Option("--split", help="For TFLite: write gate and segmenter to two files.")
     ] = False,
     frame_size: Annotated[
         str | None,
         typer.Option(
             callback=parse_size,
             metavar="HxW",
-            help="TFLite and ONNX: size of frames; by default the most frequent.",
+            help="For TFLite and ONNX: size of the frames.",
+            show_default="the most frequent size",
         ),
     ] = None,
-    model_version: Annotated[int, typer.Option(min=1, help="SavedModel: its folder.")] = 1,
+    model_version: Annotated[
+        int, typer.Option(min=1, help="For SavedModel: number of the version.")
+    ] = 1,
     name: Annotated[
-        str, typer.Option(help="SavedModel: model name for the server.")
+        str, typer.Option(help="For SavedModel: name of the model on the server.")
     ] = ExportConfig.name,
-    licence: Annotated[str, typer.Option(help="Of the weights; stored in the export.")] = "",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, to store in the export.")
+    ] = "",
     on: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="Folder of the training data, if it has moved."),
@@ -57,7 +67,7 @@ def export_command(
     max_auc_drop: MaxAucDrop = Limits.gate_auc,
     force: Force = False,
 ) -> None:
-    """Write a run as SavedModel, TFLite or ONNX, if the export agrees with the run."""
+    """Export as SavedModel, TFLite or ONNX; refuse if it differs from the run."""
     config = ExportConfig(
         format,
         precision,
@@ -84,12 +94,15 @@ def export_command(
 @app.command("verify")
 def verify_command(
     exports: Annotated[
-        list[Path], typer.Argument(metavar="EXPORT...", help="Files or folders of exports.")
+        list[Path],
+        typer.Argument(metavar="EXPORT...", help="One or more exports: files or folders."),
     ],
-    against: Annotated[Path, typer.Option(metavar="RUN", help="Run that they were made from.")],
+    against: Annotated[
+        Path, typer.Option(metavar="RUN", help="Run that the exports were made from.")
+    ],
     on: Annotated[Path, typer.Option(metavar="DATA", help="Folder of labelled frames.")],
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all numbers here.")
+        Path | None, typer.Option(metavar="FILE", help="Write all scores to this file.")
     ] = None,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
@@ -97,8 +110,7 @@ def verify_command(
     max_dice_drop: MaxDiceDrop = Limits.nerve_dice,
     max_auc_drop: MaxAucDrop = Limits.gate_auc,
 ) -> None:
-    """Compare exports with their run: agreement, Dice, AUC, latency, size. Exits with 1 if an
-    export differs more than allowed."""
+    """Compare exports with their run; exit with 1 if one differs too much."""
     check_outputs(json)
 
     from nerveceg_tf.cli.tables import print_export_reports
@@ -123,15 +135,21 @@ def verify_command(
 
 @app.command()
 def query(
-    url: Annotated[str, typer.Argument(help="http://HOST:8501 or grpc://HOST:8500")],
-    frame: Annotated[Path, typer.Argument(help="One frame.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Overlay to write.")],
-    model: Annotated[str, typer.Option(help="Model name on the server.")] = ExportConfig.name,
-    model_version: Annotated[int | None, typer.Option(help="The newest by default.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 30.0,
+    url: Annotated[
+        str, typer.Argument(help="Server address: http://HOST:8501 or grpc://HOST:8500.")
+    ],
+    frame: Annotated[Path, typer.Argument(help="File of one frame.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Write the overlay to this file.")],
+    model: Annotated[
+        str, typer.Option(help="Name of the model on the server.")
+    ] = ExportConfig.name,
+    model_version: Annotated[
+        int | None, typer.Option(help="Version of the model.", show_default="the newest")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = 30.0,
     force: ForceFile = False,
 ) -> None:
-    """Send a frame to a server, and write an overlay of the prediction."""
+    """Send a frame to a model server and save an overlay."""
     if out.suffix != ".png":
         raise FrameError(f"--out {out}: name a file that ends in .png")
     check_new_file(out, force)
@@ -146,12 +164,12 @@ def query(
 
 @app.command()
 def serve(
-    folder: Annotated[Path, typer.Argument(help="Folder of a SavedModel's versions.")],
-    name: Annotated[str, typer.Option(help="Model name for clients.")] = ExportConfig.name,
-    rest_port: Annotated[int, typer.Option(min=0, max=65535)] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 8500,
+    folder: Annotated[Path, typer.Argument(help="Folder that export --format savedmodel wrote.")],
+    name: Annotated[str, typer.Option(help="Name of the model for clients.")] = ExportConfig.name,
+    rest_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for gRPC.")] = 8500,
 ) -> None:
-    """Serve a SavedModel on this machine, to try it without TensorFlow Serving."""
+    """Serve a SavedModel locally, without TensorFlow Serving."""
     from nerveceg_tf.serving import LocalServer
 
     with LocalServer(folder, name, rest_port, grpc_port) as server:

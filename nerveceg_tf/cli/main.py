@@ -43,7 +43,7 @@ from nerveceg_tf.utils.files import (
 from nerveceg_tf.utils.progress import console, output, say
 
 app = typer.Typer(
-    help="Two-stage nerve segmentation for ultrasound.",
+    help="Train, score, export and serve two-stage nerve segmentation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -52,25 +52,32 @@ app = typer.Typer(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for scores, masks and overlays.")] = Path(
+        "demo"
+    ),
     train: Annotated[
-        bool, typer.Option("--train", help="Train a small model on these frames first (minutes).")
+        bool,
+        typer.Option(
+            "--train",
+            help="Train a small model first: on 78 of the 120 sample frames. Then score it on the"
+            " other 42. This takes minutes.",
+        ),
     ] = False,
 ) -> None:
-    """Predict and score sample frames that were held out of the bundled model's training."""
+    """Run the bundled model on sample frames that it was not trained on."""
     from nerveceg_tf.cli.tables import print_scores
     from nerveceg_tf.demo import demo as run_demo
     from nerveceg_tf.demo import train_demo
 
     scores = (train_demo if train else run_demo)(out)
-    print_scores(scores, "Bundled frames of subjects never trained on")
+    print_scores(scores, "Sample frames that the model was not trained on")
     console.print(f"overlays: {out / 'predictions' / 'overlays'}", soft_wrap=True)
     console.print("          the model's outline in yellow, the true one in green")
 
 
 @app.command()
 def weights() -> None:
-    """Print the folder of the bundled model: a RUN for every command, an int8 export, a card."""
+    """Print the bundled model's folder (a RUN, an int8 export, a model card)."""
     output.print(bundled_folder(), soft_wrap=True, highlight=False)
 
 
@@ -78,23 +85,23 @@ def weights() -> None:
 def audit_command(
     data: Data,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Page with pictures to write.")
+        Path | None, typer.Option(metavar="FILE.html", help="Write an HTML page with pictures.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="File of all findings to write.")
+        Path | None, typer.Option(metavar="FILE.json", help="Write all findings to this file.")
     ] = None,
     fixes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FIXES.csv", help="Table of suggested fixes to write, for train --fixes."
+            metavar="FIXES.csv", help="Write suggested fixes to this file, for train --fixes."
         ),
     ] = None,
     min_dice: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Masks of one scan contradict each other below this Dice."),
+        typer.Option(min=0, max=1, help="Report masks of one scan whose Dice is below this."),
     ] = 0.5,
 ) -> None:
-    """Find unusable frames, duplicates, contradicting masks, and one scan under two subjects."""
+    """Find bad or repeated frames, conflicting masks, and scans under two subjects."""
     check_outputs(report, json, fixes)
 
     from nerveceg_tf.audit.audit import audit_frames
@@ -119,14 +126,16 @@ def audit_command(
 
 @app.command()
 def combine(
-    gate: Annotated[Path, typer.Option(metavar="RUN", help="Run or .keras file with the gate.")],
-    segmenter: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run or .keras file with the segmenter.")
+    gate: Annotated[
+        Path, typer.Option(metavar="RUN", help="Take the gate of this run or .keras file.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the combined run.")],
+    segmenter: Annotated[
+        Path, typer.Option(metavar="RUN", help="Take the segmenter of this run or .keras file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the new run.")],
     force: Force = False,
 ) -> None:
-    """Combine a gate and a segmenter that were trained on different data into one run."""
+    """Make one run from a separately trained gate and segmenter."""
     from nerveceg_tf.runs.combine import combine as combine_runs
 
     run = combine_runs(gate, segmenter, out, force)
@@ -136,23 +145,29 @@ def combine(
 @app.command()
 def import_torch(
     checkpoint: Annotated[
-        Path, typer.Argument(help="State dict of the PyTorch original, .pt or .pth.")
+        Path, typer.Argument(help="File of the PyTorch original's weights (.pt or .pth).")
     ],
-    out: Annotated[Path, typer.Option(metavar="MODEL.keras", help="File to write.")],
+    out: Annotated[
+        Path, typer.Option(metavar="MODEL.keras", help="Write the Keras model to this file.")
+    ],
     size: Annotated[
         str | None,
         typer.Option(
             callback=parse_size,
             metavar="HxW",
-            help="Input size. Default: 400x400 for a segmenter, the variant's own for a gate.",
+            help="Input size.",
+            show_default="400x400 for a segmenter; the size of its EfficientNet for a gate",
         ),
     ] = None,
     recurrences: Annotated[
-        int, typer.Option(min=1, help="Recurrences of an R2U-Net; its weights do not tell.")
+        int,
+        typer.Option(
+            min=1, help="Recurrences of an R2U-Net. The weights do not contain the number."
+        ),
     ] = 2,
     force: ForceFile = False,
 ) -> None:
-    """Convert a checkpoint of the PyTorch original into a Keras model with the same outputs."""
+    """Convert a checkpoint of the PyTorch original to a Keras model."""
     if out.suffix != ".keras":
         raise ModelError(f"--out {out}: name a file that ends in .keras")
     check_new_file(out, force)
@@ -178,7 +193,7 @@ def models(
         int, typer.Option(min=1, help="Channels of the segmenters' first level.")
     ] = SegmenterConfig.base_filters,
 ) -> None:
-    """List all gates and segmenters with their parameters, GMAC and pretrained weights."""
+    """List gates and segmenters: parameters, GMACs, pretrained weights."""
     from nerveceg_tf.cli.tables import print_models
 
     # The callbacks have made the sizes tuples.
@@ -193,7 +208,7 @@ def predict(
     tta: Tta = False,
     force: Force = False,
 ) -> None:
-    """Predict frames: write a mask for each in its own size, presence.csv, and overlays."""
+    """Write masks (in each frame's size), overlays and presence.csv."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.inference.predict import write_predictions
     from nerveceg_tf.runs.ensemble import open_runs
@@ -210,18 +225,18 @@ def tune(
     run: RunFolder,
     on: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Folder of the validation frames, if it has moved."),
+        typer.Option(metavar="DATA", help="Folder of the training data, if it has moved."),
     ] = None,
     fixes: Fixes = None,
     tune_postprocessing: Annotated[
         bool,
         typer.Option(
             "--tune-postprocessing",
-            help="Also choose the postprocessing steps that improve the score.",
+            help="Also choose the post-processing steps that improve the score.",
         ),
     ] = False,
 ) -> None:
-    """Choose the thresholds of presence and mask and the smallest area, on validation frames."""
+    """Choose presence and mask thresholds and the smallest area, and save them in the run."""
     from nerveceg_tf.cli.tables import print_tuned
     from nerveceg_tf.evaluation.tune import tune as tune_run
     from nerveceg_tf.runs.run import Run
@@ -233,11 +248,13 @@ def tune(
 def submit(
     runs: RunFolders,
     frames: Annotated[Path, typer.Argument(metavar="TEST_DIR", help="Folder of test frames.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="File to write.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.csv", help="Write the submission to this file.")
+    ],
     tta: Tta = False,
     force: ForceFile = False,
 ) -> None:
-    """Write a submission for Kaggle's competition, run-length encoded."""
+    """Write a run-length encoded submission for the Kaggle competition."""
     check_new_file(out, force)
 
     from nerveceg_tf.data.layouts import find_images
@@ -254,16 +271,17 @@ def evaluate(
     runs: RunFolders,
     data: Data,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File of all scores to write.")
+        Path | None, typer.Option(metavar="FILE", help="Write all scores to this file.")
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File of the scores per frame to write.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the scores of each frame to this file."),
     ] = None,
     tta: Tta = False,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
 ) -> None:
-    """Score a run on labelled frames, beside its baselines."""
+    """Score a run on labelled frames and compare it with baselines."""
     check_outputs(json, csv)
 
     from nerveceg_tf.cli.tables import print_scores
@@ -283,26 +301,28 @@ def evaluate(
 @app.command("report")
 def report_command(
     runs: RunFolders,
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Write the report to this file.")],
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Folder of labelled frames. Default: the training data."),
+        typer.Option(
+            metavar="DATA", help="Folder of labelled frames.", show_default="the training data"
+        ),
     ] = None,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
     tta: Tta = False,
     max_frames: Annotated[
-        int, typer.Option(min=1, help="Largest number of frames with a picture.")
+        int, typer.Option(min=1, help="Show pictures of at most this many frames.")
     ] = MAX_PICTURES,
     explain: Annotated[
         str | None,
         typer.Option(
-            metavar="METHOD", help="Also explain the predictions: a method of nerveceg explain."
+            metavar="METHOD", help="Also explain the predictions, by a method of nerveceg explain."
         ),
     ] = None,
     force: ForceFile = False,
 ) -> None:
-    """Write a page with scores, curves, and frames, with sliders for the thresholds."""
+    """Write an HTML report: scores, curves, frames, threshold sliders."""
     check_new_file(out, force)
     if not runs and not data:
         raise RunError("report: pass labelled frames (--data DATA), or a RUN that knows its data")

@@ -42,19 +42,23 @@ RunFolders = Annotated[
     typer.Argument(
         default_factory=list,
         metavar="[RUN...]",
-        show_default=False,
-        help="Run folder, or several to average. Default: the bundled model.",
+        show_default="the bundled model",
+        help="One run, or several to average.",
     ),
 ]
 Tta = Annotated[
     bool,
     typer.Option(
-        "--tta", help="Test-time augmentation: average the frame, its mirror image, and two shifts."
+        "--tta", help="Average predictions of the frame, its mirror image and two shifts."
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file at --out.")]
 ScoredSubset = Annotated[
     Subset | None,
-    typer.Option(help="Frames to score. Default: those that the run never saw, if there are any."),
+    typer.Option(
+        help="Frames to score. Thresholds were chosen on validation frames, so their scores may be"
+        " too good.",
+        show_default="unseen; validation if there are none",
+    ),
 ]

@@ -66,8 +66,8 @@ def print_scores(scores: dict, title: str) -> None:
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
         "all_empty_dice": "  baseline: every mask empty",
-        "ungated_dice": "  baseline: the segmenter alone, at .5",
-        "ungated_tuned_dice": "  baseline: the segmenter alone, tuned",
+        "ungated_dice": "  baseline: segmenter alone, at .5",
+        "ungated_tuned_dice": "  baseline: segmenter alone, tuned",
         "gain": "  gain over the best baseline",
         "nerve_dice": "Dice, frames with a nerve",
         "hausdorff_95": "Hausdorff-95, pixels",

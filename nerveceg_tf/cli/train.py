@@ -1,6 +1,7 @@
 """The commands that train."""
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +44,9 @@ _NOT_WITH_RESUME = (
     "skip_bad",
     "force",
 )
-_RECIPE_PANEL = "Recipe (each replaces the recipe's own value)"
+_RECIPE_PANEL = "Recipe options (each overrides the recipe)"
+# A separate panel, because the --no-… names make the columns of a panel narrow.
+_SWITCH_PANEL = "Recipe switches (each overrides the recipe)"
 
 
 def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -67,56 +70,102 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 def _annotation(option: Option) -> Any:
     """What Typer takes: the type of an option that may be left out, with its help and bounds."""
     is_size = option.kind == Size
+    # Typer's own `min` and `max` would show the range in the column of types. The column is then
+    # so wide that names of options are cut off in a terminal of 80 columns.
     info = typer.Option(
-        help=option.help,
-        rich_help_panel=_RECIPE_PANEL,
+        help=f"{option.help} {_describe_range(option)}".rstrip(),
+        rich_help_panel=_SWITCH_PANEL if option.kind is bool else _RECIPE_PANEL,
         show_default=False,
-        callback=parse_size if is_size else None,
+        callback=parse_size if is_size else _check_range(option),
         metavar="HxW" if is_size else None,
-        min=option.bounds.get("min"),
-        max=option.bounds.get("max"),
     )
     return Annotated[(str if is_size else option.kind) | None, info]
+
+
+def _describe_range(option: Option) -> str:
+    low, high = option.bounds.get("min"), option.bounds.get("max")
+    if low is None:
+        return ""
+    return f"At least {low}." if high is None else f"From {low} to {high}."
+
+
+def _check_range(option: Option) -> Callable[[Any], Any] | None:
+    """Makes the callback that refuses a value outside the option's bounds."""
+    if not option.bounds:
+        return None
+    low, high = option.bounds.get("min", -math.inf), option.bounds.get("max", math.inf)
+
+    def check(value: Any) -> Any:
+        if value is not None and not low <= value <= high:
+            wanted = _describe_range(option).rstrip(".").lower()
+            raise typer.BadParameter(f"{value}: must be {wanted}")
+        return value
+
+    return check
 
 
 @app.command()
 @with_recipe_options
 def train(
     data: Annotated[
-        Path | None, typer.Argument(help="Folder of frames with masks.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder of frames with masks. Needed unless --resume is given.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the run.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder for the run. Needed unless --resume is given.", show_default=False
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Continue a training that was interrupted."),
+        typer.Option(metavar="RUN", help="Continue this interrupted run."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(RECIPES)}; see nerveceg recipes.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(RECIPES)}. Their values: nerveceg recipes.",
+            show_default="none: the first column of nerveceg recipes",
+        ),
     ] = None,
-    only: Annotated[Stage | None, typer.Option(help="Train one stage.")] = None,
+    only: Annotated[
+        Stage | None, typer.Option(help="Train only this stage.", show_default="both")
+    ] = None,
     hold_out: Annotated[
         str,
         typer.Option(
             callback=parse_subjects,
             metavar="SUBJECTS",
-            help="Subjects to keep out of training and validation, such as 34-39,41.",
+            help="Keep these subjects out of training and validation, for example 34-39,41.",
         ),
     ] = "",
     cv: Annotated[
         int | None,
-        typer.Option(min=2, metavar="K", help="Train, tune and score K folds by subject."),
+        typer.Option(
+            min=2,
+            metavar="K",
+            help="Cross-validate: train, tune and score K folds, split by subject.",
+        ),
     ] = None,
     split: Annotated[
         Path | None,
-        typer.Option(metavar="split.json", help="Split the frames as an earlier run did."),
+        typer.Option(metavar="split.json", help="Reuse the split.json of an earlier run."),
     ] = None,
     fixes: Fixes = None,
     cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep decoded frames for the next training.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Store decoded frames here, so that later runs start faster."
+        ),
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad frames out.")] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Skip frames that cannot be used, instead of stopping."),
+    ] = False,
     force: Force = False,
     **options: Any,
 ) -> None:
@@ -150,7 +199,7 @@ def train(
         )
     if split and hold_out:
         raise SubjectError(
-            "--split and --hold-out: a split holds subjects out already; pass one of them"
+            "--split and --hold-out: a split already names the held-out subjects; pass one of them"
         )
     if cv and (split or hold_out):
         raise SubjectError("--cv: splits the subjects itself; leave --split and --hold-out out")
@@ -172,7 +221,7 @@ def train(
 
 @app.command()
 def recipes() -> None:
-    """List the recipes of train, with the value of every option."""
+    """List the training recipes and their option values."""
     from rich import box
     from rich.table import Column, Table
 

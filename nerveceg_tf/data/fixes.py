@@ -50,7 +50,7 @@ class Fix:
     reason: str = ""
 
 
-def write_fixes(path: Path, steps: Sequence[Fix]) -> None:
+def write_fixes(path: Path | str, steps: Sequence[Fix]) -> None:
     """Writes a table of fixes. If writing fails, an existing file is unchanged.
 
     Args:
@@ -70,6 +70,7 @@ def write_fixes(path: Path, steps: Sequence[Fix]) -> None:
         1_2,drop,,0,0,duplicate of 1_1
         <BLANKLINE>
     """
+    path = Path(path)
     with (
         replacing(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -79,7 +80,7 @@ def write_fixes(path: Path, steps: Sequence[Fix]) -> None:
         rows.writerows(astuple(step) for step in steps)
 
 
-def read_fixes(path: Path) -> list[Fix]:
+def read_fixes(path: Path | str) -> list[Fix]:
     """Reads a table of fixes.
 
     Args:
@@ -100,6 +101,7 @@ def read_fixes(path: Path) -> list[Fix]:
         ...     read_fixes(path)
         [Fix(name='1_2', action='copy_mask', source='1_1', down=3, right=0, reason='')]
     """
+    path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -112,7 +114,7 @@ def read_fixes(path: Path) -> list[Fix]:
 
 
 def find_fixed_frames(
-    folder: Path | str, fixes: Path | None = None
+    folder: Path | str, fixes: Path | str | None = None
 ) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
     """Lists the labelled frames of a folder and applies fixes to them.
 

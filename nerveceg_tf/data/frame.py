@@ -113,7 +113,7 @@ class PixelMemory:
         return replace(frame, known=replace(frame.read_results, image=None, mask=None))
 
 
-def read_image(path: Path, index: int | None = None) -> np.ndarray:
+def read_image(path: Path | str, index: int | None = None) -> np.ndarray:
     """Reads a TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
@@ -136,6 +136,7 @@ def read_image(path: Path, index: int | None = None) -> np.ndarray:
         >>> image.shape, image.dtype
         ((112, 144), dtype('uint8'))
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix in VIDEO:
         return open_cine(path).read(index or 0)

@@ -51,8 +51,8 @@ def cross_validate(
     only: str | None = None,
     skip_bad: bool = False,
     force: bool = False,
-    fixes: Path | None = None,
-    cache: Path | None = None,
+    fixes: Path | str | None = None,
+    cache: Path | str | None = None,
 ) -> tuple[dict, list[FrameError]]:
     """Trains, tunes and scores one run for each of `k` folds by subject.
 

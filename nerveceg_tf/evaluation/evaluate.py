@@ -165,7 +165,8 @@ class FrameScorer:
         if ungated_tuned:  # a fair baseline has everything except the gate
             ungated_tuned = replace(ungated_tuned, postprocessing=run.thresholds.postprocessing)
         baselines = Thresholds(presence=0.0), ungated_tuned
-        self._baselines = [t and MaskPostprocessor(t, self._postprocess.shapes) for t in baselines]
+        shapes = self._postprocess.shapes
+        self._baselines = [MaskPostprocessor(t, shapes) if t else None for t in baselines]
         self._rows: list[tuple] = []
 
     def score_stream(
@@ -185,12 +186,14 @@ class FrameScorer:
 
     def _add(self, prediction: FramePrediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
-        dice, outlines = [np.nan] * 3, [np.nan] * 4
+        dice: Sequence[float] = [np.nan] * 3
+        outlines: Sequence[float] = [np.nan] * 4
         if "segmenter" in self._stages:
+            assert probability is not None  # `with_ground_truth` adds a missing mask
             predicted_mask = self._postprocess(presence, probability)
             masks = [
                 predicted_mask,
-                *(baseline and baseline(1.0, probability) for baseline in self._baselines),
+                *(baseline(1.0, probability) if baseline else None for baseline in self._baselines),
             ]
             dice = [np.nan if mask is None else dice_score(truth, mask) for mask in masks]
             outlines = outline_distances(truth, predicted_mask)

@@ -114,14 +114,15 @@ def frames_by_subset(run: TrainedRun, frames: Sequence[Frame]) -> dict[str, list
     identified = track(map_frames(_identify, frames), "recognising frames", len(frames))
     memory = PixelMemory()
     frames = [memory.keep(frame) for frame in identified]
-    own_subsets = [known_subsets.get(frame.known.digest) for frame in frames]
+    own_subsets = [known_subsets.get(frame.read_results.digest) for frame in frames]
     near_subsets = _near_subsets(run, known_subsets, frames, own_subsets)
     training_subjects = {
         frame.subject
         for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True)
         if "train" in (own, near)
     }
-    by_subset = {name: [] for name in ("unseen", "validation", "train", *REASONS)}
+    subsets = ("unseen", "validation", "train", *REASONS)
+    by_subset: dict[str, list[Frame]] = {subset: [] for subset in subsets}
     for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True):
         if own in ("train", "validation", EXCLUDED):
             by_subset[own].append(frame)
@@ -179,7 +180,7 @@ def _near_subsets(
             f"{run.path}: has no fingerprints, because it is of an earlier version: only identical"
             " frames are recognised, and changed copies count as unseen"
         )
-    fingerprints = [frames[i].known.fingerprint for i in candidates]
+    fingerprints = [frames[i].read_results.fingerprint for i in candidates]
     for subset in ("validation", "train"):
         of_subset = [known[d] for d in used if d in known and known_subsets[d] == subset]
         if of_subset:

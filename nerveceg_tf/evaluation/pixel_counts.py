@@ -97,6 +97,7 @@ def count_pixels(labelled: Iterable[tuple[FramePrediction, np.ndarray]]) -> Fram
     """
     rows = []
     for (frame, _, presence, probability), truth in labelled:
+        assert probability is not None  # `with_ground_truth` adds a missing mask
         predicted, overlap = count_levels(probability, truth)
         row = (frame.subject or "", presence, int(truth.sum()), predicted, overlap, truth.size)
         rows.append(row)

@@ -41,8 +41,9 @@ class CompressedPrediction:
             prediction: a prediction of `predict_ungated`, with a mask.
             truth: uint8 `(height, width)`, the true mask, 0 or 1.
         """
-        packed = (zlib.compress(x.tobytes(), 1) for x in (levels(prediction.mask), truth))
-        return cls(prediction.presence, *packed, truth.shape)
+        assert prediction.mask is not None  # `with_ground_truth` adds a missing mask
+        level = zlib.compress(levels(prediction.mask).tobytes(), 1)
+        return cls(prediction.presence, level, zlib.compress(truth.tobytes(), 1), truth.shape)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray]:
         """Decompresses the arrays.
@@ -128,7 +129,8 @@ def choose_postprocessing(
         )
 
     without = dice_with(())
-    best, chosen, gains = without.mean(), (), []
+    best, gains = without.mean(), []
+    chosen: tuple[str, ...] = ()
     for name in STEPS:
         gain = dice_with((name,)) - without
         score = dice_with((*chosen, name)).mean()

@@ -1,6 +1,6 @@
 """Summarises the scores of frames: means, baselines, confidence intervals, subjects."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -28,7 +28,7 @@ def summarise(scores: FrameScores) -> dict:
     """
     present, stages = scores.present, scores.stages
     per_frame = {"all_empty_dice": (~present).astype(float)}
-    means: dict[str, partial] = {}
+    means: dict[str, Callable[[np.ndarray], float | None]] = {}
     if "segmenter" in stages:
         per_frame |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
         if not np.isnan(scores.ungated_tuned_dice).any():

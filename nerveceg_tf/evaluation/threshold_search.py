@@ -39,7 +39,8 @@ class ThresholdGrid:
         """
         near = self.score >= self.score.max() - _CLOSE
         chosen = np.where(near, _smoothed(self.score), -1.0)
-        return tuple(int(i) for i in np.unravel_index(chosen.argmax(), chosen.shape))
+        g, t, a = (int(i) for i in np.unravel_index(chosen.argmax(), chosen.shape))
+        return g, t, a
 
     @property
     def best_thresholds(self) -> Thresholds:
@@ -53,9 +54,9 @@ class ThresholdGrid:
         best, ranges = self.best_index, {}
         floor = self.score[best] - _CLOSE
         for axis, name in enumerate(("presence", "mask", "area")):
-            along = np.moveaxis(self.score, axis, 0)
+            along = np.moveaxis(self.score, axis, -1)
             rest = tuple(best[i] for i in range(3) if i != axis)
-            good = along[(slice(None), *rest)] >= floor
+            good = along[rest] >= floor
             low = high = best[axis]
             while low > 0 and good[low - 1]:
                 low -= 1

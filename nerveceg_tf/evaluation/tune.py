@@ -50,7 +50,10 @@ class TuningResult:
 
 
 def tune(
-    run: Run, data: Path | None = None, fixes: Path | None = None, tune_postprocessing: bool = False
+    run: Run,
+    data: Path | str | None = None,
+    fixes: Path | str | None = None,
+    tune_postprocessing: bool = False,
 ) -> TuningResult:
     """Chooses a run's thresholds on its validation frames, and writes them to the run folder.
 
@@ -110,7 +113,9 @@ def tune_on(
     calibration = None
     if "gate" in run.stages:
         calibration = calibrate(counts.presence, counts.present)
-    thresholds, steps, postprocessing = grid.best_thresholds, [], ()
+    thresholds = grid.best_thresholds
+    steps: list[StepGain] = []
+    postprocessing: tuple[str, ...] = ()
     score = float(grid.score[grid.best_index])
     shapes = ShapeModel.fit(_nerve_masks(training)) if training else None
     if shapes:

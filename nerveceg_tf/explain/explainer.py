@@ -58,8 +58,8 @@ class Explainer:
         # The gate is always loaded, because pictures show its presence below the frame.
         needed = {"gate", *(METHODS[name].stage for name in methods if name in METHODS)}
         stages = ("gate", "segmenter")
-        models = (run.load(s) if s in needed and s in run.stages else None for s in stages)
-        return cls(*models, methods, layer)
+        gate, segmenter = (run.load(s) if s in needed and s in run.stages else None for s in stages)
+        return cls(gate, segmenter, methods, layer)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Computes the maps of frames.

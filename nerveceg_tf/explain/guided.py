@@ -22,7 +22,7 @@ def _guided_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
         )
     copy = type(layer).from_config(layer.get_config())
     activation = getattr(layer, "activation", None)
-    if getattr(activation, "__name__", None) in _GUIDED:
+    if activation is not None and getattr(activation, "__name__", None) in _GUIDED:
         copy.activation = _guided(activation)
     return copy
 

@@ -79,7 +79,7 @@ def get_logit(model: keras.Model, name: str):
     layer = _layer_of(model, get_output(model, name))
     while isinstance(layer, keras.layers.Activation) and _activation(layer) == "linear":
         layer = _layer_of(model, layer.input)
-    if _activation(layer) != "sigmoid":
+    if layer is None or _activation(layer) != "sigmoid":
         raise ModelError(f"{model.name}: does not end in a sigmoid, so {name} cannot be explained")
     return _Logit(layer)(layer.input)
 

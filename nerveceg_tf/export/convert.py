@@ -48,8 +48,8 @@ def write_tflite(
     gate, segmenter = _split(model, size)
     inputs = ({"image": f} for f in frames)
     (path / GATE).write_bytes(_tflite(gate, precision, inputs))
-    inputs = _segmenter_inputs(gate, segmenter, frames)
-    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, inputs))
+    features = _segmenter_inputs(gate, segmenter, frames)
+    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, features))
 
 
 def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:

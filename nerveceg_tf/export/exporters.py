@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Exporter(ABC):
         config: what to write.
     """
 
-    suffix: ClassVar[str] = ""
+    suffix: str = ""
     """How the name of an export's file ends; empty if an export is a folder."""
 
     def __init__(self, config: ExportConfig):

@@ -49,9 +49,8 @@ class Runner:
         split = path.is_dir()
         self.metadata = read_metadata(path / GATE if split else path)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
-        self._both = None if split else _signature(path, threads)
-        self._gate = _signature(path / GATE, threads) if split else None
-        self._segmenter = _signature(path / SEGMENTER, threads) if split else None
+        files = (path / GATE, path / SEGMENTER) if split else (path,)
+        self._signatures = [_signature(file, threads) for file in files]
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -68,18 +67,21 @@ class Runner:
         """
         frame = check_frame(frame)
         image = resize_to_input(frame, self.size)
-        outputs = self._both(image=image) if self._both else self._run_split(image)
+        outputs = self._run(image)
         return postprocess_output(
             outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds
         )
 
-    def _run_split(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = self._gate(image=image)
+    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        first, *segmenters = self._signatures
+        outputs = first(image=image)
+        if not segmenters:
+            return outputs  # one file with both stages
         presence = outputs.pop("presence")
         if presence[0, 0] < self.thresholds.presence:
             return {"presence": presence, "mask": np.zeros_like(image)}
         # Other outputs of the gate are the features of an encoder that both stages share.
-        return {"presence": presence, **self._segmenter(**(outputs or {"image": image}))}
+        return {"presence": presence, **segmenters[0](**(outputs or {"image": image}))}
 
 
 def _signature(path: Path, threads: int):

@@ -76,6 +76,7 @@ class ExportComparison:
         """What was measured of the run, in its last comparison."""
         if self._run is None:
             self.verify_all([])
+        assert self._run is not None  # `verify_all` sets it
         return self._run
 
     def verify(
@@ -178,7 +179,8 @@ class TimedPredict:
     """
 
     def __init__(self, predict: PredictFn):
-        self._predict, self._warm = predict, set()
+        self._predict = predict
+        self._warm: set[tuple[tuple[int, ...], bool]] = set()
         self.seconds: list[float] = []
 
     def __call__(self, image: np.ndarray) -> Prediction:

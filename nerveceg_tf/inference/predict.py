@@ -107,7 +107,7 @@ def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FrameP
 
 
 def write_predictions(
-    run: TrainedRun, frames: Sequence[Frame], folder: Path, *, truth: bool = False
+    run: TrainedRun, frames: Sequence[Frame], folder: Path | str, *, truth: bool = False
 ) -> None:
     """Predicts frames, and writes masks, overlays and a table of presences into a folder.
 
@@ -134,6 +134,7 @@ def write_predictions(
     Example:
         >>> write_predictions(run, frames, Path("predictions"))  # doctest: +SKIP
     """
+    folder = Path(folder)
     model, postprocess = run.model(), MaskPostprocessor.from_run(run)
     for name in ("masks", "overlays") if "segmenter" in run.stages else ():
         (folder / name).mkdir()

@@ -19,7 +19,7 @@ SIZE: Size = (420, 580)
 _HEADER = ["img", "pixels"]
 
 
-def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path) -> int:
+def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path | str) -> int:
     """Predicts test frames, and writes `img,pixels` rows in the order of their numbers.
 
     The file is written under a temporary name, read back and decoded. Only a correct file gets its
@@ -40,6 +40,7 @@ def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path) -> int
     Example:
         >>> write_submission(run, frames, Path("submission.csv"))  # doctest: +SKIP
     """
+    out = Path(out)
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; a submission needs masks")
     for frame in frames:

@@ -1,5 +1,6 @@
 """Imports models of the PyTorch original, with their weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -88,15 +89,16 @@ def _segmenter(
             f"{source}: {key} has shape {state[key].shape}; a segmenter begins with a convolution"
             " of 1 or 3 channels"
         )
-    build = {
+    builders: dict[tuple[bool, bool], Callable[..., keras.Model]] = {
         (False, False): UNet,
         (False, True): AttentionUNet,
         (True, False): R2UNet,
         (True, True): R2AttentionUNet,
-    }[recurrent, attention]
-    options = {"recurrences": recurrences} if recurrent else {}
+    }
+    options: dict[str, int | str] = {"recurrences": recurrences} if recurrent else {}
     if name is not None:
         options["name"] = name
+    build = builders[recurrent, attention]
     model = build((*size, channels), width, gray_range=(0.0, 1.0), **options)
     return model, _segmenter_names(recurrent, attention)
 

@@ -40,11 +40,13 @@ def gate_charts(scores: FrameScores) -> GateCharts | None:
     Returns:
         The curves; `None` without a gate, or if all frames have a nerve, or none has.
     """
-    if "gate" not in scores.stages or len(set(scores.present.tolist())) < 2:
+    if "gate" not in scores.stages:
+        return None
+    calibration = calibrate(scores.presence, scores.present)
+    if calibration is None:
         return None
     false_alarms, hits, _ = roc_curve(scores.present, scores.presence)
     precision, recall, _ = precision_recall_curve(scores.present, scores.presence)
-    calibration = calibrate(scores.presence, scores.present)
     return GateCharts(
         path(false_alarms, hits),
         path(recall, precision),

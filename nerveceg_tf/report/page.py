@@ -17,7 +17,7 @@ from nerveceg_tf.evaluation.evaluate import FrameScorer, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import REASONS, select_subset
 from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, with_ground_truth
-from nerveceg_tf.evaluation.postprocessing_search import collect_compressed
+from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction, collect_compressed
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
 from nerveceg_tf.inference.predict import predict_ungated
@@ -30,7 +30,7 @@ from nerveceg_tf.utils.files import replacing
 def write_report(
     run: TrainedRun,
     frames: Sequence[Frame],
-    out: Path,
+    out: Path | str,
     subset: Subset | None = None,
     max_frames: int = MAX_PICTURES,
     explain: str | None = None,
@@ -56,9 +56,11 @@ def write_report(
         ModelError: the method is unknown, or explains a stage that the run does not have.
         FrameError: a frame or mask is bad.
     """
+    out = Path(out)
     explainer = _explainer(run, explain) if explain else None
     frames, subset, excluded = select_subset(run, frames, subset)
-    scorer, compressed = FrameScorer(run), []
+    scorer = FrameScorer(run)
+    compressed: list[CompressedPrediction] = []
     predictions = with_ground_truth(predict_ungated(run, frames))
     counts = count_pixels(collect_compressed(scorer.score_stream(predictions), compressed))
     scores = scorer.scores

@@ -125,8 +125,8 @@ class RunEnsemble:
     @property
     def ungated_tuned(self) -> Thresholds | None:
         """The means of the best thresholds without a gate; `None` if a run was not tuned."""
-        tuned = [run.ungated_tuned for run in self.runs]
-        return None if None in tuned else _mean(tuned)
+        tuned = [best for run in self.runs if (best := run.ungated_tuned) is not None]
+        return _mean(tuned) if len(tuned) == len(self.runs) else None
 
     @property
     def subsets(self) -> dict[str, str]:

@@ -5,9 +5,12 @@ from typing import Literal, NotRequired, TypedDict
 from nerveceg_tf.utils.checked_json import Share
 
 
-class _Data(TypedDict, total=False):
+class _Folder(TypedDict, total=False):
     folder: str | None
     frames: int
+
+
+class _Data(_Folder, total=False):
     fingerprint: str
 
 
@@ -24,7 +27,7 @@ class _Description(TypedDict, total=False):
     versions: dict
 
 
-class _DataOfTraining(_Data):
+class _DataOfTraining(_Folder):
     fingerprint: str
 
 

@@ -68,7 +68,7 @@ class Run:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._parsed: dict[str, tuple[tuple, Any]] = {}
+        self._parsed: dict[str, tuple[tuple[int, int, int] | None, Any]] = {}
         if (self.path / "cv.json").is_file():
             raise RunError(f"{self.path}: contains folds; name one fold: {self.path / 'fold_1'}")
         if not self.path.exists():
@@ -397,8 +397,12 @@ def _both_thresholds(content: dict) -> tuple[Thresholds, Thresholds | None]:
 
 
 def _thresholds(content: dict) -> Thresholds:
-    numbers = content["presence"], content["mask"], content.get("area", 0.0)
-    return Thresholds(*map(float, numbers), tuple(content.get("postprocessing", ())))
+    return Thresholds(
+        float(content["presence"]),
+        float(content["mask"]),
+        float(content.get("area", 0.0)),
+        tuple(content.get("postprocessing", ())),
+    )
 
 
 def stage_model(model: keras.Model, stage: str) -> keras.Model:

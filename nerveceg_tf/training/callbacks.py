@@ -160,7 +160,7 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for name, value in (logs or {}).items():
-            row = (self.stage, epoch + 1, name, f"{value:.6g}")
+            row = (self.stage, str(epoch + 1), name, f"{value:.6g}")
             self.rows.append(dict(zip(_COLUMNS, row, strict=True)))
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")

@@ -32,8 +32,10 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, path: Path):
         super().__init__()
         self.path, self.epoch = path, 0
-        self.patience, self.start_from_epoch = None, 0
-        self.best_epoch, self.best_score, self.best = -1, -np.inf, []
+        self.patience: int | None = None
+        self.start_from_epoch = 0
+        self.best_epoch, self.best_score = -1, -np.inf
+        self.best: list[np.ndarray] = []
         self._arrays = self._read() if path.is_file() else None
 
     def _read(self) -> dict[str, np.ndarray]:
@@ -102,7 +104,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays |= {f"best_{i}": weight for i, weight in enumerate(self.best)}
         numbers = {name: getattr(self, name) for name in ("epoch", "best_epoch", "best_score")}
         with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays, **numbers)
+            np.savez(file, **arrays, **numbers)  # type: ignore[arg-type]  # no array is `allow_pickle`
 
 
 def _state(model: keras.Model) -> dict[str, list[keras.Variable]]:
@@ -110,7 +112,7 @@ def _state(model: keras.Model) -> dict[str, list[keras.Variable]]:
 
 
 def _series(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    series = []
+    series: list[np.ndarray] = []
     while f"{name}_{len(series)}" in arrays:
         series.append(arrays[f"{name}_{len(series)}"])
     return series

@@ -32,7 +32,7 @@ class TrainingData:
     bad: list[FrameError]
     dropped: list[Frame]
     linked_pairs: list[tuple[int, int]]
-    fixes: Path | None
+    fixes: Path | str | None
 
     @property
     def fingerprint(self) -> str:
@@ -44,8 +44,8 @@ def read_data(
     folder: Path | str,
     models: dict[str, keras.Model],
     skip_bad: bool = False,
-    fixes: Path | None = None,
-    cache: Path | None = None,
+    fixes: Path | str | None = None,
+    cache: Path | str | None = None,
 ) -> TrainingData:
     """Reads a folder of frames at the input sizes of models.
 
@@ -63,6 +63,7 @@ def read_data(
         FrameError: a frame cannot be read, and `skip_bad` is off.
         RunError: `cache` cannot be used.
     """
+    cache = Path(cache) if cache else None
     if cache:
         check_writable(cache)
         if cache.is_file():

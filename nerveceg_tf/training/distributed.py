@@ -159,32 +159,32 @@ def fit_on_replicas(
     def scores(prefix: str = "") -> dict[str, float]:
         return {f"{prefix}{name}": float(value) for name, value in sorted(results().items())}
 
-    callbacks = keras.callbacks.CallbackList(
+    callback_list = keras.callbacks.CallbackList(
         list(callbacks), add_history=True, model=model, epochs=last, steps=steps
     )
     model.stop_training = False
     with _synchronized_batch_norm(model):
-        callbacks.on_train_begin()
+        callback_list.on_train_begin()
         for epoch in range(first, last):
             model.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
+            callback_list.on_epoch_begin(epoch)
             for step in range(steps):
-                callbacks.on_train_batch_begin(step)
+                callback_list.on_train_batch_begin(step)
                 loss = float(train(next(training_shares)))
-                callbacks.on_train_batch_end(step, {"loss": loss})
+                callback_list.on_train_batch_end(step, {"loss": loss})
             logs = scores()
             if validation:
                 model.reset_metrics()
-                callbacks.on_test_begin()
+                callback_list.on_test_begin()
                 for _ in range(len(validation)):
                     test(next(validation_shares))
                 logs |= scores("val_")
-                callbacks.on_test_end()
-            callbacks.on_epoch_end(epoch, logs)
+                callback_list.on_test_end()
+            callback_list.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        callbacks.on_train_end(logs)
+        callback_list.on_train_end(logs)
 
 
 @contextmanager

@@ -62,7 +62,9 @@ class EMABatchNorm(keras.callbacks.Callback):
     def __init__(self, batches: tf.data.Dataset):
         super().__init__()
         self.batches = batches
-        self._layers, self._current_statistics, self._ema_statistics = [], None, None
+        self._layers: list[keras.layers.BatchNormalization] = []
+        self._current_statistics: list[np.ndarray] | None = None
+        self._ema_statistics: list[np.ndarray] | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._layers = [
@@ -87,9 +89,9 @@ class EMABatchNorm(keras.callbacks.Callback):
         self._swap_out()
 
     def _swap_in(self) -> None:
-        self._current_statistics = self._values()
+        current = self._current_statistics = self._values()
         if self._ema_statistics is None:
-            self._ema_statistics = self._estimate()
+            self._ema_statistics = self._estimate(current)
         self._assign(self._ema_statistics)
 
     def _swap_out(self) -> None:
@@ -97,7 +99,7 @@ class EMABatchNorm(keras.callbacks.Callback):
             self._assign(self._current_statistics)
             self._current_statistics = None
 
-    def _estimate(self) -> list[np.ndarray]:
+    def _estimate(self, current: list[np.ndarray]) -> list[np.ndarray]:
         """A moving average of the statistics of all batches, which starts from the current ones.
 
         The current statistics have the weight `_OLD_SHARE` in the result. To get the statistics of
@@ -106,8 +108,8 @@ class EMABatchNorm(keras.callbacks.Callback):
         """
         share = _OLD_SHARE ** (1 / len(self.batches))
         batch_weights = [1 - layer.momentum for layer in self._layers for _ in range(2)]
-        zeros = [np.zeros_like(value) for value in self._current_statistics]
-        statistics = self._current_statistics
+        zeros = [np.zeros_like(value) for value in current]
+        statistics = current
         for images, *_ in self.batches:
             self._assign(zeros)
             self._forward(images)

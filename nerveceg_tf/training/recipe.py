@@ -15,8 +15,8 @@ from nerveceg_tf.utils.checked_json import check
 
 
 def _option(default: Any, help: str, name: str | None = None, **bounds: float) -> Any:
-    """A field with the help of its option, the option's name where it is another, and its bounds
-    (`min`, `max`)."""
+    """A field with the help of its option, the option's name if it differs from the field's, and
+    its bounds (`min`, `max`)."""
     return field(default=default, metadata={"help": help, "option": name, "bounds": bounds})
 
 
@@ -33,17 +33,17 @@ class GateConfig:
         label_smoothing: how far the labels of presence move from 0 and 1 towards .5, 0..1.
     """
 
-    name: str = _option("b4", f"One of {', '.join([*GATE_NAMES, SHARED])}.", "gate")
+    name: str = _option("b4", f"Gate: one of {', '.join([*GATE_NAMES, SHARED])}.", "gate")
     size: Size = _option((380, 380), "Input size of the gate.", "gate_size")
     weights: str = _option(
         "auto",
-        "imagenet, noisy-student, none, a file, or auto: imagenet if available.",
+        "auto (imagenet if available), imagenet, noisy-student, none, or a file.",
         "gate_weights",
     )
     learning_rate: float = _option(
         5e-4, "Peak learning rate of the gate.", "gate_learning_rate", min=0
     )
-    label_smoothing: float = _option(0.0, "Smoothing of the gate's labels.", min=0, max=0.5)
+    label_smoothing: float = _option(0.0, "Label smoothing for the gate.", min=0, max=0.5)
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,24 @@ class SegmenterConfig:
         frames: train it on the frames with a `"nerve"`, or on `"all"`.
     """
 
-    name: str = _option("unet", f"One of {', '.join(SEGMENTER_NAMES)}.", "segmenter")
+    name: str = _option("unet", f"Segmenter: one of {', '.join(SEGMENTER_NAMES)}.", "segmenter")
     size: Size = _option((192, 256), "Input size of the segmenter.", "segmenter_size")
     base_filters: int = _option(64, "Channels of the segmenter's first level.", min=1)
     encoder: str | None = _option(
-        None, "Encoder of a pretrained_… segmenter: lite0 to lite2, or one of segmentation_models."
+        None,
+        "Encoder of a pretrained_… segmenter: lite0, lite1, lite2, or one of segmentation_models.",
     )
-    encoder_weights: str = _option("auto", "imagenet, none, or auto: imagenet if available.")
-    deep_supervision: bool = _option(False, "Train unet_plus_plus at all its depths.")
+    encoder_weights: str = _option("auto", "auto (imagenet if available), imagenet or none.")
+    deep_supervision: bool = _option(False, "Train unet_plus_plus with a loss at every depth.")
     prune: int | None = _option(
-        None, "Keep a deeply supervised unet_plus_plus to this depth.", min=1, max=4
+        None, "Cut a deeply supervised unet_plus_plus to this depth.", min=1, max=4
     )
-    loss: str = _option("bce-dice", f"Loss of the mask: {', '.join(LOSS_NAMES)}.")
+    loss: str = _option("bce-dice", f"Mask loss: {', '.join(LOSS_NAMES)}.")
     learning_rate: float = _option(
         1e-3, "Peak learning rate of the segmenter.", "segmenter_learning_rate", min=0
     )
     frames: Literal["nerve", "all"] = _option(
-        "nerve", "Frames to train the segmenter on: nerve or all.", "segmenter_frames"
+        "nerve", "Train the segmenter on frames with a nerve, or on all frames.", "segmenter_frames"
     )
 
 
@@ -103,56 +104,59 @@ class OptimizerConfig:
     """
 
     epochs: int = _option(20, "Epochs of each stage.", min=1)
-    freeze_epochs: int = _option(0, "How many of them leave a pretrained encoder unchanged.", min=0)
+    freeze_epochs: int = _option(
+        0, "Epochs at the start with the pretrained encoder frozen.", min=0
+    )
     patience: int | None = _option(
-        None, "Epochs without a better score after which a stage ends.", min=1
+        None, "Stop a stage after this many epochs without a better score.", min=1
     )
     batch_size: int = _option(8, "Frames per step.", min=1)
     warmup_fraction: float = _option(
-        0.05, "Part of the steps in which the learning rate rises.", min=0, max=1
+        0.05, "Fraction of steps used for learning-rate warm-up.", min=0, max=1
     )
     weight_decay: float = _option(1e-4, "Weight decay of AdamW.", min=0)
-    clip_norm: float | None = _option(None, "Largest norm of the gradient.", min=1e-6)
+    clip_norm: float | None = _option(None, "Clip the gradient to this norm.", min=1e-6)
     ema_fraction: float = _option(
-        0.05, "Part of the steps over which weights are averaged.", min=0, max=1
+        0.05, "EMA window of the weights, as a fraction of all steps.", min=0, max=1
     )
     mixed_precision: Literal["on", "off", "auto"] = _option(
-        "auto", "Compute in bfloat16: on, off, or auto: on a GPU that has it."
+        "auto", "Use bfloat16. auto: only on a GPU that supports it."
     )
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How frames are augmented, drawn and split.
+    """How frames are augmented, sampled and split.
 
     Attributes:
         augment_strength: scales how far frames are moved and their gain is changed; 1 is the
             default, 0 is off (except for mirroring).
-        balance: draw frames so that classes, and subjects within each class, are equally frequent.
+        balance: sample frames so that classes, and subjects within each class, are equally
+            frequent.
         validation_fraction: part of the frames, in whole subjects, on which the best epoch is
             chosen, above 0 and below 1.
         seed: seed of weights, shuffling, augmentation and the choice of validation subjects.
     """
 
-    augment_strength: float = _option(
-        1.0, "How far frames are moved, relative to the default.", min=0, max=4
-    )
-    balance: bool = _option(False, "Draw classes and subjects equally often.")
+    augment_strength: float = _option(1.0, "Augmentation strength; 1 is the default.", min=0, max=4)
+    balance: bool = _option(False, "Sample classes and subjects equally often.")
     validation_fraction: float = _option(
-        0.2, "Part of the frames on which epochs are chosen.", min=0.01, max=0.9
+        0.2, "Fraction of frames for validation (picks the best epoch).", min=0.01, max=0.9
     )
-    seed: int = _option(0, "Seed of weights, order and split.", min=0, max=2**32 - 1)
+    seed: int = _option(
+        0, "Random seed of weights, order, augmentation and split.", min=0, max=2**32 - 1
+    )
 
 
 class Option(NamedTuple):
     """One option of a recipe.
 
     Attributes:
-        part: the field of `Recipe` that holds it.
+        part: the field of `Recipe` that contains it.
         field: the field of that part.
         kind: type of its value.
         help: one line for the command line.
-        bounds: `min` and `max`, where it has them.
+        bounds: `min` and `max`, if it has them.
     """
 
     part: str

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import keras
@@ -210,20 +211,23 @@ def _dataset(
     """
     size, names = model.input_shape[1:3], list(model.output)
     training = epochs is not None
-    options = {
-        "batch_size": recipe.optimizer.batch_size,
-        "training": training,
-        "seed": recipe.data.seed,
-        "balanced": recipe.data.balance,
-        "epochs": epochs,
-        "augmentation": AUGMENTATION.times(recipe.data.augment_strength),
-    }
+    make = partial(
+        make_dataset,
+        frames,
+        size,
+        batch_size=recipe.optimizer.batch_size,
+        training=training,
+        seed=recipe.data.seed,
+        balanced=recipe.data.balance,
+        epochs=epochs,
+        augmentation=AUGMENTATION.times(recipe.data.augment_strength),
+    )
     if names == ["presence"]:
-        dataset = make_dataset(frames, size, "presence", **options)
+        dataset = make("presence")
         return dataset.map(lambda x, y: (x, {"presence": y}))
     if "presence" not in names:
         # `train_stage` has chosen the training frames.
-        dataset = make_dataset(frames, size, "mask", nerve_only=not training, **options)
+        dataset = make("mask", nerve_only=not training)
         return dataset.map(lambda x, y: (x, dict.fromkeys(names, y)))
 
     def prepare(image: tf.Tensor, target: dict) -> tuple[tf.Tensor, dict, dict]:
@@ -236,7 +240,7 @@ def _dataset(
             {name: ones if _is_gate(name) else mask_weight for name in names},
         )
 
-    return make_dataset(frames, size, "both", **options).map(prepare)
+    return make("both").map(prepare)
 
 
 def _build_metrics(model: keras.Model, batch: tuple) -> None:

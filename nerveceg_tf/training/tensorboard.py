@@ -27,7 +27,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, validation: FrameSet):
         super().__init__()
-        self.folder, self.writer = folder, None
+        self.folder = folder
+        self.writer: tf.summary.SummaryWriter | None = None
         nerve = np.flatnonzero(validation.present)
         chosen = nerve[np.linspace(0, len(nerve) - 1, min(_MAX_EXAMPLES, len(nerve))).astype(int)]
         self.examples = validation.select(chosen)

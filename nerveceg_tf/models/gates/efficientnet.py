@@ -76,8 +76,8 @@ def EfficientNetGate(
         if isinstance(layer, keras.layers.BatchNormalization):
             # With this momentum, a short training replaces the statistics of ImageNet.
             layer.momentum = 0.9
-    applications_file = weights is not None and str(weights).endswith("_notop.h5")
-    if applications_file:
+    applications_file = str(weights).endswith("_notop.h5")
+    if weights is not None and applications_file:
         load_weights(backbone, weights)
         _restore_imagenet_scaling(backbone)
     gate = keras.Model(

@@ -54,10 +54,12 @@ def load_torch_weights(
 
 def _parts(layer: keras.layers.Layer) -> list[tuple[str, tuple[int, ...], keras.Variable]]:
     """For each variable of a layer: its name in PyTorch, its axes in Keras' order, and itself."""
+    names: tuple[str, ...] = ("weight", "bias")
+    axes: tuple[int, ...] = (0,)
     if isinstance(layer, keras.layers.BatchNormalization):
-        names, axes = _STATISTICS, (0,)
+        names = _STATISTICS
     else:
-        names, axes = ("weight", "bias"), _KERNEL_AXES[type(layer)]
+        axes = _KERNEL_AXES[type(layer)]
     # A layer without a bias ends the pairing early.
     pairs = zip(names, layer.weights, strict=False)
     return [(name, axes if len(v.shape) == len(axes) else (0,), v) for name, v in pairs]

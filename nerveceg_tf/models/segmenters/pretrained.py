@@ -66,7 +66,7 @@ def PretrainedUNet(
         raise ModelError(f'encoder weights {weights}: pass weights="imagenet" or weights=None')
     if encoder is None and decoder == "unet":
         encoder = "lite0"
-    if decoder != "unet" and encoder in (None, *LITE_SIZES):
+    if encoder is None or (decoder != "unet" and encoder in LITE_SIZES):
         raise ModelError(
             f"decoder {decoder}: needs an encoder of segmentation_models; pass"
             ' another, such as encoder="resnet34"'
@@ -111,17 +111,17 @@ def _segmentation_models_unet(
     if encoder not in known:
         raise ModelError(f"encoder {encoder}: choose one of {', '.join([*LITE_SIZES, *known])}")
     image, x = blocks.frame_input(input_shape, 48 if decoder == "pspnet" else 32, (0.0, 255.0))
-    channels = {
+    channels: dict[str, dict[str, object]] = {
         "unet": {"decoder_filters": tuple(base_filters << level for level in reversed(range(5)))},
         "linknet": {"decoder_filters": (None, None, None, None, base_filters)},
         "fpn": {"pyramid_block_filters": base_filters << 4},
         "pspnet": {"psp_conv_filters": base_filters << 5},
-    }[decoder]
+    }
     build = getattr(library, DECODERS[decoder])
     shape = (*input_shape[:2], 3)
     try:
         with download_guard(weights, f"encoder {encoder}", "weights=None"):
-            net = build(encoder, shape, 1, "sigmoid", encoder_weights=weights, **channels)
+            net = build(encoder, shape, 1, "sigmoid", encoder_weights=weights, **channels[decoder])
     except WeightsUnavailableError:
         raise
     except ValueError as error:
