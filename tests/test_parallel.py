@@ -43,7 +43,6 @@ def test_no_more_is_taken_from_the_source_than_the_bound(cores):
     for consumed in range(200):
         assert next(results) == consumed
         assert taken <= consumed + bound
-    results.close()
 
 
 def test_results_come_in_order_and_errors_where_they_belong(cores):

@@ -113,9 +113,11 @@ def read_fixes(path: Path | str) -> list[Fix]:
         raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
 
 
-def find_fixed_frames(
-    folder: Path | str, fixes: Path | str | None = None
-) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
+FixedFrames = tuple[list[Frame], list[Frame], list[tuple[str, str]]]
+"""Frames after fixes, frames that were dropped, and names of frames that must be on one side."""
+
+
+def find_fixed_frames(folder: Path | str, fixes: Path | str | None = None) -> FixedFrames:
     """Lists the labelled frames of a folder and applies fixes to them.
 
     Args:
@@ -138,9 +140,7 @@ def find_fixed_frames(
     return apply_fixes(find_frames(folder), read_fixes(fixes) if fixes else [])
 
 
-def apply_fixes(
-    frames: Sequence[Frame], steps: Sequence[Fix]
-) -> tuple[list[Frame], list[Frame], list[tuple[str, str]]]:
+def apply_fixes(frames: Sequence[Frame], steps: Sequence[Fix]) -> FixedFrames:
     """Applies fixes to frames.
 
     Args:

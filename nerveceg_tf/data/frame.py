@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -178,11 +178,14 @@ def map_frames(
     def cine_to_read(frame: Frame) -> Path | None:
         return None if frame.index is None or frame.is_read else frame.image
 
-    for cine, group in groupby(frames, key=cine_to_read):
-        if cine is None:
-            yield from parallel_map(lambda f: function(f, partial(_pixels, f)), group)
-        else:
-            yield from parallel_map(lambda pair: function(*pair), _read_group(cine, group))
+    def results() -> Iterator[Iterator[Result]]:
+        for cine, group in groupby(frames, key=cine_to_read):
+            if cine is None:
+                yield parallel_map(lambda f: function(f, partial(_pixels, f)), group)
+            else:
+                yield parallel_map(lambda pair: function(*pair), _read_group(cine, group))
+
+    return chain.from_iterable(results())
 
 
 def _pixels(frame: Frame) -> np.ndarray:

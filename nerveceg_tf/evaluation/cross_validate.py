@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.fixes import find_fixed_frames
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
@@ -102,9 +102,9 @@ def cross_validate(
     check_new(out, _MARKER, force, _HOW_TO_RESUME)
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
-    find_frames(data)  # fails early, before weights are downloaded
+    listed = find_fixed_frames(data, fixes)  # fails early, before weights are downloaded
     models, used = build_seeded(recipe, only)
-    training_data = read_data(data, models, skip_bad, fixes, cache)
+    training_data = read_data(data, listed, models, skip_bad, fixes, cache)
     frames = training_data.frames
     splits = k_folds_by_subject(
         frames.frames,

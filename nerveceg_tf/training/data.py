@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.data.datasets import FrameSet, read_frames
-from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.fixes import FixedFrames
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.utils.files import check_writable
@@ -42,6 +42,7 @@ class TrainingData:
 
 def read_data(
     folder: Path | str,
+    listed: FixedFrames,
     models: dict[str, keras.Model],
     skip_bad: bool = False,
     fixes: Path | str | None = None,
@@ -51,6 +52,7 @@ def read_data(
 
     Args:
         folder: a folder that `find_frames` understands.
+        listed: its frames, as `find_fixed_frames` lists them.
         models: the models by stage.
         skip_bad: as for `train`.
         fixes: as for `train`.
@@ -69,7 +71,7 @@ def read_data(
         if cache.is_file():
             raise RunError(f"cache={cache}: is a file; name a folder")
     sizes = {model.input_shape[1:3] for model in models.values()}
-    on_disk, dropped, linked_pairs = find_fixed_frames(folder, fixes)
+    on_disk, dropped, linked_pairs = listed
     frames, bad = read_frames(on_disk, sizes, skip_bad, cache)
     return TrainingData(Path(folder), frames, bad, dropped, _positions(linked_pairs, frames), fixes)
 

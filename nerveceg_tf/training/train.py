@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.fixes import find_fixed_frames
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import (
     FrameError,
@@ -96,11 +96,11 @@ def train(
     out = worker_output_dir(out)
     # Waits for the other workers. If this one failed earlier, they would wait without end.
     strategy()
-    find_frames(data)  # fails early, before weights are downloaded
+    listed = find_fixed_frames(data, fixes)  # fails early, before weights are downloaded
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
-    training_data = read_data(data, models, skip_bad, fixes, cache)
+    training_data = read_data(data, listed, models, skip_bad, fixes, cache)
     frames = training_data.frames
     if split:
         subsets = load_split(split, frames)
@@ -267,7 +267,9 @@ def resume(
     models, recipe = build_seeded(recipe, description["only"])
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
-    training_data = read_data(data or run.data, models, skip_bad, fixes, cache)
+    folder = data or run.data
+    listed = find_fixed_frames(folder, fixes)
+    training_data = read_data(folder, listed, models, skip_bad, fixes, cache)
     if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
             f"{path}: {training_data.folder} contains other frames than the run was started with;"

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import cv2
@@ -50,6 +50,11 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         >>> list(parallel_map(abs, [-1, 2, -3]))
         [1, 2, 3]
     """
+    # A chain hands out the results of a batch without a call for each.
+    return chain.from_iterable(_batches(function, items))
+
+
+def _batches(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[list[Result]]:
     remaining, max_batches = iter(items), read_ahead() // _BATCH
 
     def next_batch() -> list[Item]:
@@ -66,7 +71,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
                 results = ahead.popleft().result()
                 if batch := next_batch():
                     ahead.append(pool.submit(_all, function, batch))
-                yield from results
+                yield results
     finally:
         cv2.setNumThreads(opencv_threads)
 
