@@ -65,7 +65,7 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
 
     trained_at = models()
     code, _, err = nerveceg("train", "--resume", out)
-    assert (code, "give the command that began them again" in err) == (2, True)
+    assert (code, "to resume it, repeat the same command" in err) == (2, True)
 
     code, printed, err = call(out)
     assert code == 0, err
