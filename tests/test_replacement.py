@@ -112,7 +112,7 @@ def test_a_kill_leaves_one_of_them_and_the_next_call_goes_on(step, tmp_path, mon
 def test_what_cannot_be_removed_is_named(tmp_path, monkeypatch):
     out = folder(tmp_path / "out", "old")
     monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
-    with pytest.warns(NervecegWarning, match=f"{aside_path(out)}: is the replaced folder and coul"):
+    with pytest.warns(NervecegWarning, match=f"{aside_path(out)}: is the replaced folder and "):
         replace(out)
     assert content(out) == "new"
 

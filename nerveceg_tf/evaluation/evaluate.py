@@ -42,21 +42,21 @@ def evaluate(
         - `frames`, `nerve_frames`: int, number of frames, and of frames with a nerve.
         - `subjects`: int, number of subjects; `None` if they are unknown.
         - `excluded`: dict of int, number of frames that were left out, for each reason in
-          `nerveceg_tf.evaluation.frame_selection.REASONS`.
+            `nerveceg_tf.evaluation.frame_selection.REASONS`.
         - `thresholds`: dict, the fields of `Thresholds`.
 
         Masks:
 
         - `kaggle_dice`: float 0..1, mean Dice over all frames. If the true and the predicted mask
-          are both empty, the Dice of the frame is 1.
+            are both empty, the Dice of the frame is 1.
         - `nerve_dice`: float 0..1, mean Dice over the frames with a nerve.
         - `hausdorff_95`, `surface_distance`: float, distances between the outlines in pixels,
-          averaged over the frames where neither mask is empty. See
-          `nerveceg_tf.evaluation.mask_metrics.Outlines`.
+            averaged over the frames where neither mask is empty. See
+            `nerveceg_tf.evaluation.mask_metrics.Outlines`.
         - `distance_frames`: int, number of these frames.
-        - `surface_dice_2`, `surface_dice_5`: float 0..1, share of both outlines that is within 2
-          or 5 pixels of the other outline, averaged over the frames where at least one mask is not
-          empty. The value of a frame is 0 if one mask is empty.
+        - `surface_dice_2`, `surface_dice_5`: float 0..1, share of both outlines that is within 2 or
+            5 pixels of the other outline, averaged over the frames where at least one mask is not
+            empty. The value of a frame is 0 if one mask is empty.
         - `surface_dice_frames`: int, number of these frames.
 
         Gate:
@@ -68,22 +68,22 @@ def evaluate(
 
         - `all_empty_dice`: an empty mask for each frame.
         - `ungated_dice`: the segmenter without the gate, at a mask threshold of .5.
-        - `ungated_tuned_dice`: the segmenter without the gate, with its own best mask threshold
-          and smallest area on the validation frames, and the run's post-processing. `None` before
-          `tune`.
+        - `ungated_tuned_dice`: the segmenter without the gate, with its own best mask threshold and
+            smallest area on the validation frames, and the run's post-processing. `None` before
+            `tune`.
         - `strongest_baseline`: str, the key of the best of these.
         - `gain`: float, `kaggle_dice` minus the strongest baseline. Only for a run with both
-          stages.
+            stages.
         - `gate_helps`: bool, `True` if the interval of `gain` is above 0, `False` if it is below 0;
-          `None` if it contains 0 or is not known.
+            `None` if it contains 0 or is not known.
 
         Uncertainty and details:
 
         - `intervals`: dict, for each score and the gain a 95% confidence interval as a list of two
-          floats, by bootstrap over subjects; `None` for fewer than three subjects.
+            floats, by bootstrap over subjects; `None` for fewer than three subjects.
         - `by_subject`: list of dicts, one per subject, with `subject`, `frames`, `nerve_frames`,
-          `kaggle_dice`, `nerve_dice`, `hausdorff_95`, `surface_distance`, `surface_dice_2` and
-          `surface_dice_5`.
+            `kaggle_dice`, `nerve_dice`, `hausdorff_95`, `surface_distance`, `surface_dice_2` and
+            `surface_dice_5`.
 
     Raises:
         RunError: no frame belongs to `subset`, or the run cannot be loaded.
