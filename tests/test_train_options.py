@@ -8,9 +8,10 @@ import pytest
 
 from nerveceg_tf.cli.options import parse_subjects
 from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.errors import ModelError
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.build import build
-from nerveceg_tf.training.recipe import load_recipe
+from nerveceg_tf.training.recipe import Recipe, load_recipe
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -201,3 +202,23 @@ def test_an_option_that_changes_nothing_is_named(run_command, tmp_path, options)
     assert f"note: {options[-2]} has no effect" in printed
     code, printed = run_command("train", tmp_path, "--out", tmp_path / "run", *options[:2])
     assert "has no effect" not in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("segmenter_size", "32x32", "segmenter_size='32x32' is not a list of 2"),
+        ("gate_size", 32, "gate_size=32 is not a list of 2"),
+        ("epochs", 0, "epochs=0: must be at least 1"),
+        ("epochs", 1.5, "epochs=1.5 is not a whole number"),
+        ("prune", 5, "prune=5: must be at most 4"),
+        ("label_smoothing", -0.1, "label_smoothing=-0.1: must be at least 0"),
+        ("segmenter_frames", "some", "segmenter_frames='some' is not 'nerve' or 'all'"),
+        ("balance", "yes", "balance='yes' is not true or false"),
+    ],
+)
+def test_a_recipe_refuses_values_that_the_command_refuses(option, value, message):
+    with pytest.raises(ModelError) as caught:
+        Recipe.from_options(**{option: value})
+    assert message in str(caught.value)
+    Recipe.from_options(prune=None, patience=None, clip_norm=1, gate_size=(32, 48))

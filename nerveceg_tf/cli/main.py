@@ -377,7 +377,7 @@ def main() -> None:
     except typer.TyperException as error:  # a wrong option, for which Typer prints a box of 6 lines
         context = getattr(error, "ctx", None)
         where = f"{context.command_path}: " if context else ""
-        say(f"error: {where}{error.format_message()}")
+        say(f"error: {where}{error.format_message().replace('Value error, ', '')}")
         sys.exit(2)
     except NervecegError as error:
         for line in translate(str(error), running).splitlines():

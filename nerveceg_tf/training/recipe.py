@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
 from nerveceg_tf.choices import GATE_NAMES, LOSS_NAMES, SEGMENTER_NAMES, SHARED
+from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import check
 
@@ -200,11 +201,13 @@ class Recipe:
 
         Raises:
             TypeError: there is no such option.
+            ModelError: a value has another type, or is out of range.
         """
         changed: dict[str, dict[str, Any]] = {}
         for name, value in options.items():
             if name not in OPTIONS:
                 raise TypeError(f"no recipe option is named {name}; there are {', '.join(OPTIONS)}")
+            _check_value(name, value)
             changed.setdefault(OPTIONS[name].part, {})[OPTIONS[name].field] = value
         parts = {part: replace(getattr(self, part), **values) for part, values in changed.items()}
         return replace(self, **parts)
@@ -223,6 +226,19 @@ class Recipe:
             return self.gate.weights != "none"
         segmenter = self.segmenter
         return segmenter.name.startswith("pretrained_") and segmenter.encoder_weights != "none"
+
+
+def _check_value(name: str, value: Any) -> None:
+    option = OPTIONS[name]
+    try:
+        check(list(value) if isinstance(value, tuple) else value, option.kind, f"{name}={value!r}")
+    except ValueError as error:
+        raise ModelError(f"{error}; pass another value") from None
+    low, high = (option.bounds.get(bound) for bound in ("min", "max"))
+    if value is not None and low is not None and value < low:
+        raise ModelError(f"{name}={value!r}: must be at least {low:g}")
+    if value is not None and high is not None and value > high:
+        raise ModelError(f"{name}={value!r}: must be at most {high:g}")
 
 
 def _options_of(part: str, config: type) -> dict[str, Option]:
