@@ -91,8 +91,8 @@ def print_scores(scores: dict, title: str) -> None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
     if scores["kaggle_dice"] is not None and scores["ungated_tuned_dice"] is None:
         output.print(
-            "The thresholds were not tuned together. Tune them with nerveceg tune RUN; for a"
-            " combined run add --on DATA."
+            "The thresholds were not tuned together. Tune them with nerveceg tune RUN. If RUN"
+            " combines several runs, add --on DATA."
         )
 
 
