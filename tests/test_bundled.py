@@ -104,8 +104,8 @@ def test_the_int8_export_says_what_the_model_says(said):
         answer = runner(prediction.image)
         apart.append(abs(answer.presence - prediction.presence))
         if answer.presence >= model.presence:
-            drawn = model.binarize(prediction.mask)
-            overlap.append(dice_score(drawn, answer.mask_binary))
+            predicted_mask = model.binarize(prediction.mask)
+            overlap.append(dice_score(predicted_mask, answer.mask_binary))
         else:
             assert not answer.mask_binary.any()
     assert np.median(apart) < 0.05

@@ -120,15 +120,17 @@ def test_augmented_images_keep_their_range_and_masks_their_values(frame_set):
 
 @pytest.mark.parametrize("stage", ["segmenter", "both"])
 def test_augmentation_moves_image_and_mask_together(stage, frame_set):
-    twins = replace(frame_set, images={LARGE: frame_set.masks[LARGE] * 255})
-    twins = twins.select(np.flatnonzero(frame_set.present))
+    identical = replace(frame_set, images={LARGE: frame_set.masks[LARGE] * 255})
+    identical = identical.select(np.flatnonzero(frame_set.present))
     if stage == "segmenter":
-        images, masks = gather(make_dataset(twins, LARGE, "mask", nerve_only=True, training=True))
+        images, masks = gather(
+            make_dataset(identical, LARGE, "mask", nerve_only=True, training=True)
+        )
     else:
-        dataset = make_dataset(twins, LARGE, "both", training=True)
+        dataset = make_dataset(identical, LARGE, "both", training=True)
         images, masks = gather(dataset.map(lambda images, targets: (images, targets["mask"])))
     assert dice(images > 127, masks) > 0.9
-    for before in twins.masks[LARGE]:  # and it does move them
+    for before in identical.masks[LARGE]:  # and it does move them
         assert max(dice(before, after) for after in masks) < 1
 
 

@@ -41,10 +41,18 @@ def frame_input(
     return image, scale(image)
 
 
-def conv(filters: int, kernel: int, name: str, strides: int = 1) -> keras.layers.Conv2D:
-    """A convolution with `same` padding and a bias."""
+def conv(
+    filters: int, kernel: int, name: str, strides: int = 1, bias: bool = True
+) -> keras.layers.Conv2D:
+    """A convolution with `same` padding."""
     return keras.layers.Conv2D(
-        filters, kernel, strides, padding="same", kernel_initializer="he_normal", name=name
+        filters,
+        kernel,
+        strides,
+        padding="same",
+        use_bias=bias,
+        kernel_initializer="he_normal",
+        name=name,
     )
 
 

@@ -66,8 +66,8 @@ def write_report(
     scores = scorer.scores
     summary = summary_dict(scores, run.thresholds, subset, excluded)
     shown = choose(scores, max_frames)
-    drawn = pictures([frames[i] for i in shown], [compressed[i] for i in shown], explainer)
-    by_position = dict(zip(shown.tolist(), drawn, strict=True))
+    of_shown = pictures([frames[i] for i in shown], [compressed[i] for i in shown], explainer)
+    by_position = dict(zip(shown.tolist(), of_shown, strict=True))
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
         temporary.write_text(

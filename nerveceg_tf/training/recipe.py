@@ -175,7 +175,7 @@ class Recipe:
         gate: which gate, and how it is trained.
         segmenter: which segmenter, and how it is trained.
         optimizer: how both are optimized.
-        data: how frames are augmented, drawn and split.
+        data: how frames are augmented, sampled and split.
 
     Example:
         >>> recipe = Recipe.from_options(gate="lite0", segmenter_size=(96, 128), epochs=5)

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.errors import WeightsUnavailableError
+from nerveceg_tf.models.blocks import conv
 from nerveceg_tf.models.pytorch.layer_weights import load_torch_weights
 from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 
@@ -142,15 +143,7 @@ def _inverted_residual(x, kernel: int, strides: int, expansion: int, filters: in
 
 
 def _conv_bn(x, filters: int, kernel: int, name: str, strides: int = 1, relu: bool = True):
-    x = keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    x = conv(filters, kernel, f"{name}_conv", strides, bias=False)(x)
     return _bn_relu6(x, name) if relu else _batch_norm(name)(x)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from nerveceg_tf.errors import ModelError, WeightsUnavailableError
-from nerveceg_tf.models.blocks import batch_norm
+from nerveceg_tf.models.blocks import batch_norm, conv
 from nerveceg_tf.models.gates.common import gate_input, load_weights, presence_head
 from nerveceg_tf.size import Size
 
@@ -88,14 +88,6 @@ def _residual(x, filters: int, name: str, strides: int, bottleneck: bool):
 
 
 def _conv_bn(x, filters: int, kernel: int, name: str, strides: int = 1, relu: bool = True):
-    x = keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
+    x = conv(filters, kernel, f"{name}_conv", strides, bias=False)(x)
     x = batch_norm(f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
