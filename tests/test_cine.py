@@ -90,7 +90,7 @@ class TestCine:
         assert [frame.name for frame in frames][:2] == [f"{lossless.stem}_000{i}" for i in (0, 1)]
         opened, inner = [], cine.open_cine
         monkeypatch.setattr(
-            "nerveceg_tf.data.frame.open_cine", lambda p: opened.append(p) or inner(p)
+            "nerveceg_tf.data.frame.open_cine", lambda p, *a: opened.append(p) or inner(p, *a)
         )
         images = list(map_frames(lambda _, read: read(), frames))
         np.testing.assert_array_equal(images, sweep)

@@ -18,6 +18,7 @@ from nerveceg_tf.data.near_duplicates import (
     fingerprint,
     working_size,
 )
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.size import Size
@@ -122,7 +123,9 @@ class _Record:
     area: float
 
 
-def audit_frames(folder: Path | str, min_dice: float = 0.5) -> Audit:
+def audit_frames(
+    folder: Path | str, min_dice: float = 0.5, options: ReadOptions = AS_DECLARED
+) -> Audit:
     """Reads every frame of a folder once and lists all errors. No file is changed.
 
     Args:
@@ -130,6 +133,7 @@ def audit_frames(folder: Path | str, min_dice: float = 0.5) -> Audit:
             findings.
         min_dice: minimum Dice of the masks of two frames of one scan, 0..1. A lower overlap is a
             contradiction. A mask with a nerve always contradicts an empty mask.
+        options: how to read the files.
 
     Returns:
         The findings, the frames and the statistics of the subjects.
@@ -149,7 +153,7 @@ def audit_frames(folder: Path | str, min_dice: float = 0.5) -> Audit:
         kind = "unreadable" if isinstance(error, FrameError) else "unpaired"
         findings.append(Finding(kind, (), str(error)))
 
-    frames = find_frames(folder, unpaired)
+    frames = find_frames(folder, unpaired, options)
     if not frames and not findings:
         find_frames(folder)  # raises the error that describes the layouts
     outcomes = track(map_frames(_inspect, frames), "reading frames", len(frames))

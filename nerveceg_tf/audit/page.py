@@ -78,7 +78,7 @@ def _pictures(frames: list[Frame], finding: Finding) -> Iterator[tuple[str, str]
     images = []
     for frame in frames:
         try:
-            image = read_image(frame.image, frame.index)
+            image = read_image(frame.image, frame.index, frame.read_options)
             mask = read_mask(frame, image.shape)
         except FrameError:
             return  # the text of the finding describes the error

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from nerveceg_tf.choices import METHOD_NAMES
-from nerveceg_tf.cli.options import Force, RunFolder
+from nerveceg_tf.cli.options import Force, RunFolder, with_read_options
+from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.utils.files import replacing_folder
 from nerveceg_tf.utils.progress import console
 
@@ -14,6 +15,7 @@ app = typer.Typer()
 
 
 @app.command("explain")
+@with_read_options("bits", "region")
 def explain_command(
     run: RunFolder,
     frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
@@ -29,6 +31,7 @@ def explain_command(
         typer.Option(help="For Grad-CAM: name of the layer.", show_default="the last one"),
     ] = None,
     force: Force = False,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Show which parts of a frame drive the gate or the segmenter."""
     from nerveceg_tf.data.layouts import find_images
@@ -36,8 +39,9 @@ def explain_command(
     from nerveceg_tf.explain.pictures import MARKER, write_explanations
     from nerveceg_tf.runs.run import Run
 
-    images = find_images(frames)
-    explainer = Explainer.from_run(Run(run), method or ["grad-cam"], layer)
+    opened = Run(run)
+    images = find_images(frames, read_options or opened.read_options)
+    explainer = Explainer.from_run(opened, method or ["grad-cam"], layer)
     with replacing_folder(out, MARKER, force) as folder:
         write_explanations(explainer, images, folder)
     console.print(f"{len(images)} frames: {out}", soft_wrap=True)

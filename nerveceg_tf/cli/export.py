@@ -84,7 +84,7 @@ def export_command(
     from nerveceg_tf.runs.run import Run
 
     opened = Run(run)
-    frames, _, _ = find_fixed_frames(on or opened.data, fixes)
+    frames, _, _ = find_fixed_frames(on or opened.data, fixes, options=opened.read_options)
     limits = {"nerve_dice": max_dice_drop, "gate_auc": max_auc_drop}
     written, run_report, export_report = export_run(opened, out, config, frames, force, **limits)
     print_export_reports([run_report, export_report], f"{written} and its run")
@@ -120,7 +120,7 @@ def verify_command(
     from nerveceg_tf.runs.run import Run
 
     run = Run(against)
-    frames, _, _ = find_fixed_frames(on, fixes)
+    frames, _, _ = find_fixed_frames(on, fixes, options=run.read_options)
     frames, scored = frames_of_subset(run, frames, subset)
     run_report, *reports = verify(
         exports, run, frames, threads, nerve_dice=max_dice_drop, gate_auc=max_auc_drop

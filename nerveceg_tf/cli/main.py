@@ -22,9 +22,11 @@ from nerveceg_tf.cli.options import (
     ScoredSubset,
     Tta,
     parse_size,
+    with_read_options,
 )
 from nerveceg_tf.cli.renamed import with_current_options
 from nerveceg_tf.cli.train import app as train_app
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import (
     ModelError,
     NervecegError,
@@ -82,6 +84,7 @@ def weights() -> None:
 
 
 @app.command("audit")
+@with_read_options()
 def audit_command(
     data: Data,
     report: Annotated[
@@ -100,6 +103,7 @@ def audit_command(
         float,
         typer.Option(min=0, max=1, help="Report masks of one scan whose Dice is below this."),
     ] = 0.5,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Find bad or repeated frames, conflicting masks, and scans under two subjects."""
     check_outputs(report, json, fixes)
@@ -110,7 +114,7 @@ def audit_command(
     from nerveceg_tf.cli.tables import print_audit
     from nerveceg_tf.data.fixes import write_fixes
 
-    result = audit_frames(data, min_dice)
+    result = audit_frames(data, min_dice, read_options or AS_DECLARED)
     print_audit(result)
     if report:
         with replacing(report) as temporary:
@@ -201,26 +205,29 @@ def models(
 
 
 @app.command()
+@with_read_options("bits", "region")
 def predict(
     runs: RunFolders,
     frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
     tta: Tta = False,
     force: Force = False,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Write masks (in each frame's size), overlays and presence.csv."""
     from nerveceg_tf.data.layouts import find_images
     from nerveceg_tf.inference.predict import write_predictions
     from nerveceg_tf.runs.ensemble import open_runs
 
-    images = find_images(frames)
     opened = open_runs(runs, tta)
+    images = find_images(frames, read_options or opened.read_options)
     with replacing_folder(out, "presence.csv", force) as folder:
         write_predictions(opened, images, folder)
     console.print(f"{len(images)} frames: {out}")
 
 
 @app.command()
+@with_read_options()
 def tune(
     run: RunFolder,
     on: Annotated[
@@ -235,16 +242,18 @@ def tune(
             help="Also choose the post-processing steps that improve the score.",
         ),
     ] = False,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Choose presence and mask thresholds and the smallest area, and save them in the run."""
     from nerveceg_tf.cli.tables import print_tuned
     from nerveceg_tf.evaluation.tune import tune as tune_run
     from nerveceg_tf.runs.run import Run
 
-    print_tuned(str(run), tune_run(Run(run), on, fixes, tune_postprocessing))
+    print_tuned(str(run), tune_run(Run(run), on, fixes, tune_postprocessing, read_options))
 
 
 @app.command()
+@with_read_options("bits")
 def submit(
     runs: RunFolders,
     frames: Annotated[Path, typer.Argument(metavar="TEST_DIR", help="Folder of test frames.")],
@@ -253,6 +262,7 @@ def submit(
     ],
     tta: Tta = False,
     force: ForceFile = False,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Write a run-length encoded submission for the Kaggle competition."""
     check_new_file(out, force)
@@ -261,12 +271,14 @@ def submit(
     from nerveceg_tf.inference.submission import write_submission
     from nerveceg_tf.runs.ensemble import open_runs
 
-    images = find_images(frames)
-    masks = write_submission(open_runs(runs, tta), images, out)
+    opened = open_runs(runs, tta)
+    images = find_images(frames, read_options or opened.read_options)
+    masks = write_submission(opened, images, out)
     console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
 
 
 @app.command()
+@with_read_options()
 def evaluate(
     runs: RunFolders,
     data: Data,
@@ -280,6 +292,7 @@ def evaluate(
     tta: Tta = False,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Score a run on labelled frames and compare it with baselines."""
     check_outputs(json, csv)
@@ -289,8 +302,9 @@ def evaluate(
     from nerveceg_tf.evaluation.evaluate import evaluate as evaluate_run
     from nerveceg_tf.runs.ensemble import open_runs
 
-    frames, _, _ = find_fixed_frames(data, fixes)
-    scores, frame_scores = evaluate_run(open_runs(runs, tta), frames, subset)
+    run = open_runs(runs, tta)
+    frames, _, _ = find_fixed_frames(data, fixes, options=read_options or run.read_options)
+    scores, frame_scores = evaluate_run(run, frames, subset)
     if json:
         write_json(json, scores)
     if csv:
@@ -299,6 +313,7 @@ def evaluate(
 
 
 @app.command("report")
+@with_read_options()
 def report_command(
     runs: RunFolders,
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="Write the report to this file.")],
@@ -321,6 +336,7 @@ def report_command(
         ),
     ] = None,
     force: ForceFile = False,
+    read_options: ReadOptions | None = None,
 ) -> None:
     """Write an HTML report: scores, curves, frames, threshold sliders."""
     check_new_file(out, force)
@@ -332,7 +348,8 @@ def report_command(
     from nerveceg_tf.runs.ensemble import open_runs
 
     run = open_runs(runs, tta)
-    frames, _, _ = find_fixed_frames(data or run.data, fixes)
+    options = read_options or run.read_options
+    frames, _, _ = find_fixed_frames(data or run.data, fixes, options=options)
     write_report(run, frames, out, subset, max_frames, explain)
     console.print(f"page: {out}", soft_wrap=True)
 

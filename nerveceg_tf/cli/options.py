@@ -1,12 +1,15 @@
 """The options that several commands share, and how their text becomes a value."""
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nerveceg_tf.choices import Subset
+from nerveceg_tf.data.read_options import MAX_BITS, ReadOptions
 from nerveceg_tf.size import Size
 
 
@@ -30,6 +33,85 @@ def parse_subjects(text: str) -> list[str]:
         numbers = range(int(span[1]), int(span[2]) + 1) if span else ()
         subjects += [str(n) for n in numbers] if span else [word]
     return subjects
+
+
+def parse_mask_value(text: str | None) -> tuple[int, ...] | str | None:
+    """The values of a text such as `1,3`, or `any`."""
+    if text in (None, "any"):
+        return text
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", text or ""):
+        raise typer.BadParameter(f"{text}: write values such as 1,3, or any")
+    return tuple(map(int, text.split(",")))
+
+
+_READ_PANEL = "How files are read"
+_READ_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "bits": (
+        int | None,
+        typer.Option(
+            min=9,
+            max=MAX_BITS,
+            metavar="N",
+            help="Bits per gray value of frames in 16-bit files.",
+            show_default="as the file declares",
+            rich_help_panel=_READ_PANEL,
+        ),
+    ),
+    "mask_value": (
+        str | None,
+        typer.Option(
+            callback=parse_mask_value,
+            metavar="N[,M]|any",
+            help="Values of a mask that mean nerve.",
+            show_default="the only one beside 0",
+            rich_help_panel=_READ_PANEL,
+        ),
+    ),
+    "region": (
+        bool | None,
+        typer.Option(
+            "--region/--no-region",
+            help="Read only the scan area of a DICOM that declares it.",
+            show_default="region",
+            rich_help_panel=_READ_PANEL,
+        ),
+    ),
+}
+
+
+def with_read_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command that takes `read_options` the command-line options for reading files.
+
+    Args:
+        names: fields of `ReadOptions`; all if none is named.
+
+    Returns:
+        A decorator. The command gets `None` if its user gave none of the options.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in names or _READ_OPTIONS}
+            given = {name: value for name, value in given.items() if value is not None}
+            command(**arguments, read_options=ReadOptions(**given) if given else None)
+
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.name != "read_options"]
+        added = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
+            )
+            for name, (kind, info) in _READ_OPTIONS.items()
+            if not names or name in names
+        ]
+        variadic = [own.pop()] if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD else []
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *added, *variadic]
+        )
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        return run
+
+    return decorate
 
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]

@@ -14,7 +14,9 @@ from nerveceg_tf.cli.options import (
     Force,
     parse_size,
     parse_subjects,
+    with_read_options,
 )
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError, RunError, SubjectError
 from nerveceg_tf.size import Size
 from nerveceg_tf.training.recipe import (
@@ -43,6 +45,7 @@ _NOT_WITH_RESUME = (
     "fixes",
     "skip_bad",
     "force",
+    "read_options",
 )
 _RECIPE_PANEL = "Recipe options (each overrides the recipe)"
 # A separate panel, because the --no-… names make the columns of a panel narrow.
@@ -105,6 +108,7 @@ def _check_range(option: Option) -> Callable[[Any], Any] | None:
 
 
 @app.command()
+@with_read_options()
 @with_recipe_options
 def train(
     data: Annotated[
@@ -167,6 +171,7 @@ def train(
         typer.Option("--skip-bad", help="Skip frames that cannot be used, instead of stopping."),
     ] = False,
     force: Force = False,
+    read_options: ReadOptions | None = None,
     **options: Any,
 ) -> None:
     """Train a gate and a segmenter on frames with masks, split by subject."""
@@ -210,13 +215,16 @@ def train(
 
         if worker_rank()[1] > 1:
             raise RunError("--cv: trains in one process; unset TF_CONFIG")
-        scores, bad = cross_validate(data, out, chosen, cv, only, skip_bad, force, fixes, cache)
+        scores, bad = cross_validate(
+            data, out, chosen, cv, only, skip_bad, force, fixes, cache, read_options or AS_DECLARED
+        )
         _print_excluded(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
         return
     from nerveceg_tf.training.train import train as train_run
 
-    _score(*train_run(data, out, chosen, only, hold_out, skip_bad, force, fixes, split, cache))
+    files = fixes, split, cache, read_options or AS_DECLARED
+    _score(*train_run(data, out, chosen, only, hold_out, skip_bad, force, *files))
 
 
 @app.command()

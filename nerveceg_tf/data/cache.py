@@ -13,7 +13,7 @@ from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import replacing
 
 # Change this version when decoding changes. Otherwise the cache returns outdated pixels.
-_VERSION = b"nerveceg_tf frames 2"
+_VERSION = b"nerveceg_tf frames 3"
 _CHECK = 8
 _DIGEST, _FINGERPRINT = 20, 2 * FINGERPRINT
 
@@ -49,11 +49,12 @@ def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[],
 
 
 def _key(frame: Frame, sizes: Sequence[Size]) -> str:
-    """Hashes the content of the files, the frame numbers and the sizes, but not the file names."""
+    """Hashes the content of the files and how they are read, but not their names."""
     key = blake2b(_VERSION, digest_size=20)
     for source in (frame.image, frame.mask):
         key.update(_file_digest(source) if isinstance(source, Path) else str(source).encode())
-    key.update(repr((frame.index, frame.mask_index, frame.mask_shift, sizes)).encode())
+    numbers = frame.index, frame.mask_index, frame.mask_shift, frame.read_options, sizes
+    key.update(repr(numbers).encode())
     return key.hexdigest()
 
 

@@ -9,11 +9,9 @@ import numpy as np
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
+from nerveceg_tf.data.formats import file_format
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
-
-TIFF = (".tif", ".tiff")
-DICOM = (".dcm", ".dicom")
-VIDEO = (".mp4", ".avi", ".mov", ".mkv")
 
 
 class Cine(Protocol):
@@ -33,11 +31,12 @@ class Cine(Protocol):
         """
 
 
-def open_cine(path: Path) -> Cine:
+def open_cine(path: Path, options: ReadOptions = AS_DECLARED) -> Cine:
     """Opens a file to read its frames by number.
 
     Args:
         path: a multi-page TIFF, a DICOM or a video.
+        options: how to read it.
 
     Returns:
         The open file.
@@ -45,10 +44,10 @@ def open_cine(path: Path) -> Cine:
     Raises:
         FrameError: the file cannot be read.
     """
-    suffix = path.suffix.lower()
-    if suffix in VIDEO:
+    kind = file_format(path)
+    if kind == "VIDEO":
         return video.Video(path)
-    return Dicom(path) if suffix in DICOM else tiff.Pages(path)
+    return Dicom(path, options) if kind == "DICOM" else tiff.Pages(path, options)
 
 
 def count_frames(path: Path) -> int | None:
@@ -108,19 +107,20 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
 
 def frame_rate(path: Path) -> float:
     """Returns the frame rate of a cine in frames per second; 20 if the file does not state it."""
-    rate = 0.0
-    if path.suffix.lower() in VIDEO:
+    rate, kind = 0.0, file_format(path)
+    if kind == "VIDEO":
         rate = video.frame_rate(path)
-    elif path.suffix.lower() in DICOM:
+    elif kind == "DICOM":
         rate = Dicom(path).rate()
     return rate if 0 < rate < 1000 else 20.0
 
 
-def read_dicom(path: Path) -> np.ndarray:
+def read_dicom(path: Path, options: ReadOptions = AS_DECLARED) -> np.ndarray:
     """Reads a DICOM with one frame.
 
     Args:
         path: the file.
+        options: how to read it.
 
     Returns:
         uint8 gray `(height, width)`, 0..255.
@@ -128,13 +128,13 @@ def read_dicom(path: Path) -> np.ndarray:
     Raises:
         FrameError: the file cannot be read, or contains no image.
     """
-    return Dicom(path).read(0)
+    return Dicom(path, options).read(0)
 
 
 def _extent(path: Path) -> Extent:
-    suffix = path.suffix.lower()
-    if suffix in TIFF:
+    kind = file_format(path)
+    if kind == "TIFF":
         return tiff.extent(path)
-    if suffix in DICOM:
+    if kind == "DICOM":
         return Dicom(path).extent
-    return video.extent(path) if suffix in VIDEO else Extent(1, 1)
+    return video.extent(path) if kind == "VIDEO" else Extent(1, 1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from nerveceg_tf.data.decode import check_size, to_gray
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -31,14 +32,15 @@ class Dicom:
 
     Args:
         path: the file.
+        options: how to read it.
 
     Raises:
         FrameError: the file cannot be read, or declares more frames than are supported.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, options: ReadOptions = AS_DECLARED):
         check_readable(path)
-        self.path, self._pydicom = path, _pydicom(path)
+        self.path, self._options, self._pydicom = path, options, _pydicom(path)
         self._header = self._guarded(lambda: _read_header(path, self._pydicom))
         if self._header.frames > MAX_FRAMES:
             raise FrameError(

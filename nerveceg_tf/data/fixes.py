@@ -17,7 +17,8 @@ from pathlib import Path
 
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.rows import check_columns
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.rows import Report, check_columns
 from nerveceg_tf.errors import LayoutError
 from nerveceg_tf.utils.files import replacing
 
@@ -117,12 +118,19 @@ FixedFrames = tuple[list[Frame], list[Frame], list[tuple[str, str]]]
 """Frames after fixes, frames that were dropped, and names of frames that must be on one side."""
 
 
-def find_fixed_frames(folder: Path | str, fixes: Path | str | None = None) -> FixedFrames:
+def find_fixed_frames(
+    folder: Path | str,
+    fixes: Path | str | None = None,
+    report: Report | None = None,
+    options: ReadOptions = AS_DECLARED,
+) -> FixedFrames:
     """Lists the labelled frames of a folder and applies fixes to them.
 
     Args:
         folder: a folder that `find_frames` can read.
         fixes: a CSV file as from `write_fixes`; `None`: no fixes.
+        report: as for `find_frames`.
+        options: as for `find_frames`.
 
     Returns:
         The remaining frames, the dropped frames, and the linked pairs, as from `apply_fixes`.
@@ -137,7 +145,8 @@ def find_fixed_frames(folder: Path | str, fixes: Path | str | None = None) -> Fi
         >>> len(frames), dropped, linked_pairs
         (120, [], [])
     """
-    return apply_fixes(find_frames(folder), read_fixes(fixes) if fixes else [])
+    frames = find_frames(folder, report, options)
+    return apply_fixes(frames, read_fixes(fixes) if fixes else [])
 
 
 def apply_fixes(frames: Sequence[Frame], steps: Sequence[Fix]) -> FixedFrames:

@@ -1,7 +1,7 @@
 """One ultrasound frame: its files on disk, and how they are read."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import chain, groupby
@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.cine import DICOM, TIFF, VIDEO, Cine, open_cine, read_dicom
+from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import decode_still, format_size
+from nerveceg_tf.data.formats import HEAD, recognise
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
-
-SUFFIXES = (*TIFF, ".png", ".jpg", ".jpeg", ".bmp", *DICOM, *VIDEO)
 
 FINGERPRINT = 780
 """The length of a frame's fingerprint; see `near_duplicates.fingerprint`."""
@@ -64,6 +64,7 @@ class Frame:
         mask_index: number of the mask in its file, from 0; `None` for a still image.
         mask_shift: pixels (down, right) by which the mask is moved. Not 0 only if the mask was
             copied from a near-duplicate frame.
+        read_options: how its files are read.
         known: results of reading the file before; `None` if it was not read yet.
 
     Example:
@@ -81,6 +82,7 @@ class Frame:
     index: int | None = None
     mask_index: int | None = None
     mask_shift: tuple[int, int] = (0, 0)
+    read_options: ReadOptions = AS_DECLARED
     known: Known | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -113,7 +115,9 @@ class PixelMemory:
         return replace(frame, known=replace(frame.read_results, image=None, mask=None))
 
 
-def read_image(path: Path | str, index: int | None = None) -> np.ndarray:
+def read_image(
+    path: Path | str, index: int | None = None, options: ReadOptions = AS_DECLARED
+) -> np.ndarray:
     """Reads a TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
@@ -122,6 +126,7 @@ def read_image(path: Path | str, index: int | None = None) -> np.ndarray:
     Args:
         path: the file.
         index: number of the frame in a cine, from 0; `None` for a still image.
+        options: how to read the file.
 
     Returns:
         uint8 array `(height, width)`, gray 0..255.
@@ -137,25 +142,26 @@ def read_image(path: Path | str, index: int | None = None) -> np.ndarray:
         ((112, 144), dtype('uint8'))
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in VIDEO:
-        return open_cine(path).read(index or 0)
     try:
-        if index is not None and suffix in (*TIFF, *DICOM):
-            state = path.stat()
-            return _open_cached(path, state.st_mtime_ns, state.st_size).read(index)
-        if suffix in DICOM:
-            return read_dicom(path)
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            kind = recognise(head, path.suffix)
+            if kind not in ("VIDEO", "DICOM") and (index is None or kind != "TIFF"):
+                return decode_still(head + file.read(), path, index or 0)
+        if kind == "VIDEO":
+            return open_cine(path).read(index or 0)
+        if index is None:
+            return read_dicom(path, options)
+        state = path.stat()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
-    return decode_still(content, path, index or 0)
+    return _open_cached(path, options, state.st_mtime_ns, state.st_size).read(index)
 
 
 @lru_cache(maxsize=4)
-def _open_cached(path: Path, _modified: int, _size: int) -> Cine:
+def _open_cached(path: Path, options: ReadOptions, _modified: int, _size: int) -> Cine:
     """Opens a cine. The result is cached, because all masks of a cine may be in one file."""
-    return open_cine(path)
+    return open_cine(path, options)
 
 
 def map_frames(
@@ -183,21 +189,21 @@ def map_frames(
             if cine is None:
                 yield parallel_map(lambda f: function(f, partial(_pixels, f)), group)
             else:
-                yield parallel_map(lambda pair: function(*pair), _read_group(cine, group))
+                yield parallel_map(lambda pair: function(*pair), _read_group(cine, list(group)))
 
     return chain.from_iterable(results())
 
 
 def _pixels(frame: Frame) -> np.ndarray:
     image = frame.known.image if frame.known else None
-    return read_image(frame.image) if image is None else image
+    return read_image(frame.image, options=frame.read_options) if image is None else image
 
 
 def _read_group(
-    path: Path, frames: Iterable[Frame]
+    path: Path, frames: Sequence[Frame]
 ) -> Iterator[tuple[Frame, Callable[[], np.ndarray]]]:
     try:
-        read = open_cine(path).read
+        read = open_cine(path, frames[0].read_options).read
     except FrameError as error:
         read = partial(_fail, error)
     for frame in frames:
@@ -245,7 +251,7 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
             return _moved(rle.decode(frame.mask, size), frame.mask_shift)
         except ValueError as error:
             raise FrameError(f"{frame.image}: the row with its run-length mask {error}") from None
-    pixels = read_image(frame.mask, frame.mask_index)
+    pixels = read_image(frame.mask, frame.mask_index, frame.read_options)
     if pixels.shape != size:
         raise FrameError(
             f"{frame.mask}: the mask is {format_size(pixels.shape)}, the frame {frame.image.name}"

@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from nerveceg_tf.data.cine import count_frames, is_truncated
-from nerveceg_tf.data.frame import SUFFIXES, Frame
+from nerveceg_tf.data.formats import SUFFIXES
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.rows import Report, check_repeated, list_few, read_rows
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
 
@@ -16,7 +18,9 @@ _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
 _MASK_SUFFIX = "_mask"
 
 
-def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]:
+def find_frames(
+    folder: Path | str, report: Report | None = None, options: ReadOptions = AS_DECLARED
+) -> list[Frame]:
     """Lists the labelled frames of a folder, in the order of their names.
 
     Three layouts are supported:
@@ -38,6 +42,7 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
         folder: the data folder.
         report: function that is called with the error of each file that has no partner or cannot be
             opened. `None`: the first error is raised.
+        options: how to read the files.
 
     Returns:
         One `Frame` per image with a mask, in the order of their names (`1_2` before `1_10`).
@@ -61,6 +66,7 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
         frames = _original(folder, report)
     else:
         frames = _kaggle(folder, report)
+    frames = [replace(frame, read_options=options) for frame in frames]
     if not frames and report is _raise:
         raise LayoutError(
             f"{folder}: contains no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
@@ -79,7 +85,7 @@ def find_frames(folder: Path | str, report: Report | None = None) -> list[Frame]
     return list(unique.values())
 
 
-def find_images(path: Path | str) -> list[Frame]:
+def find_images(path: Path | str, options: ReadOptions = AS_DECLARED) -> list[Frame]:
     """Lists the frames of a folder or of one file. Masks are not needed.
 
     Files whose stem ends in `_mask` are skipped. If the folder has a layout of `find_frames`, the
@@ -87,6 +93,7 @@ def find_images(path: Path | str) -> list[Frame]:
 
     Args:
         path: a folder, an image or a cine.
+        options: how to read the files.
 
     Returns:
         One `Frame` without a mask per image, or per frame of a cine (multi-page TIFF, DICOM with
@@ -104,7 +111,7 @@ def find_images(path: Path | str) -> list[Frame]:
     """
     path = Path(path)
     if path.is_file():
-        return _frames_of(path)
+        return [replace(frame, read_options=options) for frame in _frames_of(path)]
     folder = _existing(path)
     subfolders = [folder / name for name in ("images", "train", "train/image", "test/image")]
     images = [image for parent in (folder, *subfolders) for image in _files(parent)]
@@ -112,7 +119,7 @@ def find_images(path: Path | str) -> list[Frame]:
     if not frames:
         raise LayoutError(f"{folder}: contains no frames ({', '.join(SUFFIXES)})")
     _refuse_repeated(frames, folder)
-    return frames
+    return [replace(frame, read_options=options) for frame in frames]
 
 
 def _kaggle(folder: Path, report: Report) -> list[Frame]:

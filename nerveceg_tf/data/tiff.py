@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from nerveceg_tf.data.decode import decode_still
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 
 # The tags with the offsets and lengths in bytes of a page's strips, and of its tiles.
@@ -36,14 +37,15 @@ class Pages:
 
     Args:
         path: the file.
+        options: how to read it.
 
     Raises:
         FrameError: the file cannot be read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, options: ReadOptions = AS_DECLARED):
         check_readable(path)
-        self.path, content = path, bytearray(path.read_bytes())
+        self.path, self._options, content = path, options, bytearray(path.read_bytes())
         file = io.BytesIO(content)
         self._walk = _walk(file)
         self.count = _extent(self._walk, file).frames

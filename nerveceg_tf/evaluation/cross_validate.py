@@ -11,6 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
@@ -53,6 +54,7 @@ def cross_validate(
     force: bool = False,
     fixes: Path | str | None = None,
     cache: Path | str | None = None,
+    read_options: ReadOptions = AS_DECLARED,
 ) -> tuple[dict, list[FrameError]]:
     """Trains, tunes and scores one run for each of `k` folds by subject.
 
@@ -75,6 +77,7 @@ def cross_validate(
             interrupted, they can be resumed under that name.
         fixes: file of corrections to the data, as `write_fixes` writes it.
         cache: folder for decoded frames. Later trainings read them from there.
+        read_options: how to read the files of `data`. Each fold records it.
 
     Returns:
         A tuple of `scores` and `errors`.
@@ -102,7 +105,8 @@ def cross_validate(
     check_new(out, _MARKER, force, _HOW_TO_RESUME)
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
-    listed = find_fixed_frames(data, fixes)  # fails early, before weights are downloaded
+    # Fails early, before weights are downloaded.
+    listed = find_fixed_frames(data, fixes, options=read_options)
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache)
     frames = training_data.frames

@@ -9,6 +9,7 @@ import numpy as np
 
 from nerveceg_tf.data.fixes import find_fixed_frames
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
+from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.calibration import Calibration, calibrate
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
@@ -54,6 +55,7 @@ def tune(
     data: Path | str | None = None,
     fixes: Path | str | None = None,
     tune_postprocessing: bool = False,
+    read_options: ReadOptions | None = None,
 ) -> TuningResult:
     """Chooses a run's thresholds on its validation frames, and writes them to the run folder.
 
@@ -66,6 +68,7 @@ def tune(
         fixes: file of corrections to the data, as for the training.
         tune_postprocessing: also measure the post-processing steps, and choose those that gain.
             The shape model is learned from the run's training frames in `data`.
+        read_options: how to read the files; `None`: as for the training.
 
     Returns:
         The chosen thresholds, and the scores of all others.
@@ -80,7 +83,8 @@ def tune(
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; only masks can be tuned")
-    frames, _, _ = find_fixed_frames(data or run.data, fixes)
+    options = read_options or run.read_options
+    frames, _, _ = find_fixed_frames(data or run.data, fixes, options=options)
     subsets = frames_by_subset(run, frames)
     for subset in ("validation", "train") if tune_postprocessing else ("validation",):
         if not subsets[subset]:

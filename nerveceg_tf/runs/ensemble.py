@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.ensemble import IDENTITY, TTA_TRANSFORMS, EnsembleModel
 from nerveceg_tf.runs.bundled import bundled_run
@@ -110,6 +111,12 @@ class RunEnsemble:
                 " frames (data=DATA)"
             )
         return folders[0]
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the files of the runs' training data were read; the defaults if they differ."""
+        options = {run.read_options for run in self.runs}
+        return options.pop() if len(options) == 1 else AS_DECLARED
 
     @property
     def stages(self) -> tuple[str, ...]:

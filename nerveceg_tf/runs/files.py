@@ -10,8 +10,15 @@ class _Folder(TypedDict, total=False):
     frames: int
 
 
+class _ReadOptions(TypedDict, total=False):
+    bits: int | None
+    mask_value: Literal["any"] | list[int] | None
+    region: bool
+
+
 class _Data(_Folder, total=False):
     fingerprint: str
+    read_options: _ReadOptions
 
 
 class _Description(TypedDict, total=False):
@@ -29,6 +36,7 @@ class _Description(TypedDict, total=False):
 
 class _DataOfTraining(_Folder):
     fingerprint: str
+    read_options: NotRequired[_ReadOptions]
 
 
 class Training(TypedDict):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
 
@@ -39,6 +40,10 @@ class TrainedRun(Protocol):
     @property
     def data(self) -> str:
         """The folder of the training data."""
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the files of the training data were read."""
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
 from nerveceg_tf.models.two_stage import strip_compile
@@ -155,6 +156,11 @@ class Run:
                 " labelled frames (data=DATA)"
             )
         return folder
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """How the files of the training data were read; the defaults for older runs."""
+        return ReadOptions.from_json(self.description.get("data", {}).get("read_options", {}))
 
     def update_metadata(self, **values: Any) -> None:
         """Adds keys to `run.json`, or replaces their values."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import (
     FrameError,
@@ -51,6 +52,7 @@ def train(
     fixes: Path | str | None = None,
     split: Path | str | None = None,
     cache: Path | str | None = None,
+    read_options: ReadOptions = AS_DECLARED,
 ) -> tuple[Run, FrameSet, list[FrameError]]:
     """Trains a gate, a segmenter or both, and writes a run folder.
 
@@ -70,6 +72,7 @@ def train(
         split: the `split.json` of an earlier run, to split the frames in the same way. `hold_out`
             and the recipe's validation fraction then have no effect.
         cache: folder for decoded frames. Later trainings read them from there.
+        read_options: how to read the files of `data`. The run records it.
 
     Returns:
         A tuple of `run`, `frames` and `errors`.
@@ -96,7 +99,8 @@ def train(
     out = worker_output_dir(out)
     # Waits for the other workers. If this one failed earlier, they would wait without end.
     strategy()
-    listed = find_fixed_frames(data, fixes)  # fails early, before weights are downloaded
+    # Fails early, before weights are downloaded.
+    listed = find_fixed_frames(data, fixes, options=read_options)
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
@@ -172,6 +176,7 @@ def train_on(
             "folder": str(data.folder),
             "frames": len(data.frames),
             "fingerprint": data.fingerprint,
+            "read_options": data.frames.frames[0].read_options.as_json(),
         },
         "fixes": str(data.fixes) if data.fixes else None,
         "bad_frames": [str(error) for error in data.bad],
@@ -268,7 +273,7 @@ def resume(
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
     folder = data or run.data
-    listed = find_fixed_frames(folder, fixes)
+    listed = find_fixed_frames(folder, fixes, options=run.read_options)
     training_data = read_data(folder, listed, models, skip_bad, fixes, cache)
     if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
