@@ -323,7 +323,7 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "lime"), "lime: not a method; choose one of grad-cam, grad-cam++"),
+        (("--method", "lime"), "--method lime: not a method; choose one of grad-cam, grad-cam++"),
         (("--layer", "nowhere"), "--layer nowhere: tiny_gate has no such layer"),
         (("--method", "gradients", "--layer", "x"), "--layer x: has no effect on gradients"),
         (("--method", "attention"), "tiny_segmenter: has no attention to show"),

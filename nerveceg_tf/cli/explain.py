@@ -9,7 +9,7 @@ from nerveceg_tf.choices import METHOD_NAMES
 from nerveceg_tf.cli.options import Force, RunFolder, with_read_options
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.utils.files import replacing_folder
-from nerveceg_tf.utils.progress import console
+from nerveceg_tf.utils.progress import console, count
 
 app = typer.Typer()
 
@@ -18,7 +18,9 @@ app = typer.Typer()
 @with_read_options("bits", "region")
 def explain_command(
     run: RunFolder,
-    frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
+    frames: Annotated[
+        Path, typer.Argument(metavar="FRAMES", help="Folder of frames, or one frame.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures and the maps.")],
     method: Annotated[
         list[str] | None,
@@ -44,4 +46,4 @@ def explain_command(
     explainer = Explainer.from_run(opened, method or ["grad-cam"], layer)
     with replacing_folder(out, MARKER, force) as folder:
         write_explanations(explainer, images, folder)
-    console.print(f"{len(images)} frames: {out}", soft_wrap=True)
+    console.print(f"{count(len(images), 'frame')}: {out}", soft_wrap=True)

@@ -136,9 +136,12 @@ def verify_command(
 @app.command()
 def query(
     url: Annotated[
-        str, typer.Argument(help="Server address: http://HOST:8501 or grpc://HOST:8500.")
+        str,
+        typer.Argument(
+            metavar="ADDRESS", help="Server address: http://HOST:8501 or grpc://HOST:8500."
+        ),
     ],
-    frame: Annotated[Path, typer.Argument(help="File of one frame.")],
+    frame: Annotated[Path, typer.Argument(metavar="FRAME", help="File of one frame.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Write the overlay to this file.")],
     model: Annotated[
         str, typer.Option(help="Name of the model on the server.")
@@ -164,7 +167,9 @@ def query(
 
 @app.command()
 def serve(
-    folder: Annotated[Path, typer.Argument(help="Folder that export --format savedmodel wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder that export --format savedmodel wrote.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the model for clients.")] = ExportConfig.name,
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for REST.")] = 8501,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for gRPC.")] = 8500,

@@ -42,7 +42,7 @@ from nerveceg_tf.utils.files import (
     replacing_folder,
     write_json,
 )
-from nerveceg_tf.utils.progress import console, output, say
+from nerveceg_tf.utils.progress import console, count, output, say
 
 app = typer.Typer(
     help="Train, score, export and serve two-stage nerve segmentation.",
@@ -125,7 +125,7 @@ def audit_command(
     if fixes:
         steps = suggest_fixes(result)
         write_fixes(fixes, steps)
-        console.print(f"{len(steps)} fixes, for train --fixes: {fixes}", soft_wrap=True)
+        console.print(f"{count(len(steps), 'fix')}, for train --fixes: {fixes}", soft_wrap=True)
 
 
 @app.command()
@@ -149,7 +149,10 @@ def combine(
 @app.command()
 def import_torch(
     checkpoint: Annotated[
-        Path, typer.Argument(help="File of the PyTorch original's weights (.pt or .pth).")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="File of the PyTorch original's weights (.pt or .pth)."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="MODEL.keras", help="Write the Keras model to this file.")
@@ -208,7 +211,9 @@ def models(
 @with_read_options("bits", "region")
 def predict(
     runs: RunFolders,
-    frames: Annotated[Path, typer.Argument(help="Folder of frames, or one frame.")],
+    frames: Annotated[
+        Path, typer.Argument(metavar="FRAMES", help="Folder of frames, or one frame.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
     tta: Tta = False,
     force: Force = False,
@@ -223,7 +228,7 @@ def predict(
     images = find_images(frames, read_options or opened.read_options)
     with replacing_folder(out, "presence.csv", force) as folder:
         write_predictions(opened, images, folder)
-    console.print(f"{len(images)} frames: {out}")
+    console.print(f"{count(len(images), 'frame')}: {out}")
 
 
 @app.command()
@@ -274,7 +279,9 @@ def submit(
     opened = open_runs(runs, tta)
     images = find_images(frames, read_options or opened.read_options)
     masks = write_submission(opened, images, out)
-    console.print(f"{len(images)} rows, {masks} of them with a mask: {out}", soft_wrap=True)
+    console.print(
+        f"{count(len(images), 'row')}, {masks} of them with a mask: {out}", soft_wrap=True
+    )
 
 
 @app.command()

@@ -115,7 +115,7 @@ def with_read_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
 
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]
-Data = Annotated[Path, typer.Argument(help="Folder of frames with masks.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of frames with masks.")]
 Fixes = Annotated[
     Path | None, typer.Option(metavar="FIXES.csv", help="Apply the fixes that audit --fixes wrote.")
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -87,7 +88,9 @@ def print_scores(scores: dict, title: str) -> None:
         interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
         table.add_row(name, "-" if value is None else f"{value:.4f}", interval)
     output.print(table)
-    if scores["gain"] is not None:
+    if scores["nerve_dice"] == 0:
+        output.print("No predicted mask meets a nerve: the model is not trained well enough.")
+    elif scores["gain"] is not None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
     if scores["kaggle_dice"] is not None and scores["ungated_tuned_dice"] is None:
         output.print(
@@ -122,7 +125,7 @@ def print_tuned(run: str, tuned: "TuningResult") -> None:
         table.add_row(name, *row, f"{score:.4f}")
     tolerance = grid.tolerance
     table.add_row(
-        "loses under .005",
+        "scores within .005",
         *(f"{tolerance[k][0]:.2f} to {tolerance[k][1]:.2f}" for k in ("presence", "mask")),
         f"{tolerance['area'][0] * 100:.1f} to {tolerance['area'][1] * 100:.1f}",
         "",
@@ -159,7 +162,11 @@ def print_export_reports(reports: "Sequence[ExportReport]", title: str) -> None:
         title: of the table.
     """
     table = Table("", title=title, title_justify="left")
+    names = [Path(report.name).name for report in reports]
+    if len(set(names)) < len(names):
+        names = [report.name for report in reports]
     table.columns[0].overflow = "fold"
+    table.columns[0].min_width = max(len(Path(name).name) for name in names)
     columns = ("MB", "presence", "mask", "Dice, nerve", "gate AUC", "median ms", "p95 ms")
     for column in columns:
         table.add_column(column, justify="right")
@@ -168,7 +175,7 @@ def print_export_reports(reports: "Sequence[ExportReport]", title: str) -> None:
         scores = ["-" if x is None else f"{x:.4f}" for x in (item.nerve_dice, item.gate_auc)]
         times = [f"{x:.1f}" for x in (item.median_ms, item.p95_ms)]
         differences = differences if number else ["", ""]
-        table.add_row(escape(item.name), f"{item.megabytes:.1f}", *differences, *scores, *times)
+        table.add_row(escape(names[number]), f"{item.megabytes:.1f}", *differences, *scores, *times)
     output.print(table)
     for item in reports:
         if item.disagreeing:

@@ -114,6 +114,7 @@ def train(
     data: Annotated[
         Path | None,
         typer.Argument(
+            metavar="DATA",
             help="Folder of frames with masks. Needed unless --resume is given.",
             show_default=False,
         ),

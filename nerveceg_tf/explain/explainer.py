@@ -35,7 +35,7 @@ class Explainer:
         self.methods, self.layer = tuple(dict.fromkeys(methods)), layer
         for name in self.methods:
             if name not in METHODS:
-                raise ModelError(f"{name}: not a method; choose one of {', '.join(METHODS)}")
+                raise ModelError(f"method={name}: not a method; choose one of {', '.join(METHODS)}")
             stage = METHODS[name].stage
             if self.models[stage] is None:
                 raise ModelError(f"{name}: explains a {stage}, and the run has none")

@@ -47,6 +47,17 @@ def say(line: str, style: str = "red") -> None:
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def count(number: int, noun: str) -> str:
+    """Formats a number of things.
+
+    Example:
+        >>> count(1, "frame"), count(2, "fix")
+        ('1 frame', '2 fixes')
+    """
+    ending = "es" if noun.endswith("x") else "s"
+    return f"{number} {noun}{'' if number == 1 else ending}"
+
+
 def bar() -> "Progress":
     """Returns a Rich progress bar on standard error, in the style of all commands."""
     from rich.progress import (
@@ -78,6 +89,9 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     Returns:
         An iterator over the items.
     """
+    if not total:
+        yield from items
+        return
     with bar() as progress:
         task = progress.add_task(description, total=total, note="")
         shown = time.monotonic()
