@@ -190,7 +190,7 @@ def test_a_command_keeps_tensorflows_notes_back(few, tmp_path):
     done = python(run, "predict", few[0].image, "--out", tmp_path / "out", COLUMNS="300")
     progress, end = done.stderr.splitlines()
     assert progress.startswith("predicting ")
-    assert end == f"1 frames: {tmp_path / 'out'}"
+    assert end == f"1 frame: {tmp_path / 'out'}"
 
 
 # How it is done, on a package that takes no time to import
