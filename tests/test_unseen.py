@@ -99,7 +99,7 @@ def test_frames_of_unknown_subject_are_not_taken_for_one(run, few):
 
 def test_what_is_left_out_is_counted_and_said(run, few):
     frames = [replace(few[6], name="new", subject=few[0].subject), *few[:6]]
-    with pytest.warns(NervecegWarning, match="1 frames are left out: new frames of subjects"):
+    with pytest.warns(NervecegWarning, match="left out: 1 frame: new frames of subjects"):
         selected, subset, excluded = select_subset(run, frames)
     assert subset == "unseen"
     assert {f.name for f in selected} == {f.name for f in few[4:6]}

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nerveceg_tf.size import Size
-from nerveceg_tf.utils.progress import output, track
+from nerveceg_tf.utils.progress import count, output, track
 
 if TYPE_CHECKING:
     from nerveceg_tf.audit.audit import Audit
@@ -35,7 +35,7 @@ def print_audit(audit: "Audit") -> None:
         if summary["counts"][kind] > 5:
             table.add_row("", f"  … and {summary['counts'][kind] - 5} more")
     output.print(table)
-    table = Table("subject", title=f"{summary['frames']} frames", title_justify="left")
+    table = Table("subject", title=count(summary["frames"], "frame"), title_justify="left")
     for column in ("frames", "without a nerve", "median nerve area, %"):
         table.add_column(column, justify="right")
     for subject in audit.subjects:
@@ -61,9 +61,9 @@ def print_scores(scores: dict, title: str) -> None:
     table.add_row("frames with a nerve", str(scores["nerve_frames"]), "")
     from nerveceg_tf.evaluation.frame_selection import REASONS
 
-    for reason, count in scores.get("excluded", {}).items():
-        if count:
-            table.add_row(f"left out: {REASONS[reason]}", str(count), "")
+    for reason, number in scores.get("excluded", {}).items():
+        if number:
+            table.add_row(f"left out: {REASONS[reason]}", str(number), "")
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
         "all_empty_dice": "  baseline: every mask empty",

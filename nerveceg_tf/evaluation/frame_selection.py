@@ -14,7 +14,7 @@ from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, neares
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED
-from nerveceg_tf.utils.progress import track
+from nerveceg_tf.utils.progress import count, track
 
 NEAR, SUBJECT = "near_duplicate", "same_subject"
 REASONS = {
@@ -84,7 +84,7 @@ def select_subset(
     excluded = {reason: len(by_subset[reason]) for reason in REASONS}
     for reason in (NEAR, SUBJECT):
         if excluded[reason]:
-            _warn(f"{run.path}: {excluded[reason]} frames are left out: {REASONS[reason]}")
+            _warn(f"{run.path}: left out: {count(excluded[reason], 'frame')}: {REASONS[reason]}")
     return Selection(by_subset[subset], subset, excluded)
 
 
