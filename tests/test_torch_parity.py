@@ -1,5 +1,6 @@
 """Imported checkpoints of the PyTorch original give the same outputs as the original."""
 
+import argparse
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -12,9 +13,14 @@ from bounds import IMPORTED
 from nerveceg_tf import NerveCeg, import_torch
 from nerveceg_tf.cli import main
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.pytorch.state_dict import read_state_dict
 
 torch = pytest.importorskip("torch")
-from torch_reference import OriginalSegmenter  # noqa: E402  (it needs PyTorch)
+from torch_reference import (  # noqa: E402  (it needs PyTorch)
+    OriginalR2Classifier,
+    OriginalResNet,
+    OriginalSegmenter,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -44,7 +50,7 @@ def trained(net, frames: np.ndarray, channels: int = 3):
         norm.running_mean += 0.3 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
         norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
     net.eval()
-    last = net.Conv_1x1 if isinstance(net, OriginalSegmenter) else net._fc
+    last = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))][-1]
     logits = net(original_input(frames, channels)).movedim(1, -1).flatten(0, -2)
     spread, middle = logits.std(0).max(), logits.mean(0)
     last.weight /= spread
@@ -154,6 +160,41 @@ def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, re
     assert largest_difference(presence, expected, record_property, label) < IMPORTED
 
 
+RESNETS = {"resnet18": ((2, 2, 2, 2), False), "resnet50": ((3, 4, 6, 3), True)}
+
+
+def classifier(name: str, outputs: int = 2):
+    if name == "Cls_R2U_Net":
+        return OriginalR2Classifier(base_filters=4, side=64)
+    return OriginalResNet(*RESNETS[name], outputs=outputs)
+
+
+@pytest.mark.parametrize("name", [*RESNETS, "Cls_R2U_Net"])
+def test_classifier_gives_the_originals_presence(name, tmp_path, record_property):
+    frames = noise(64, 64)
+    net = trained(classifier(name), frames)
+    gate = import_torch(saved(net, tmp_path / "final.pt"), size=(64, 64))
+    theirs = torch.softmax(net(original_input(frames)), 1)[:, 1]
+    difference = largest_difference(predict(gate, frames), theirs, record_property, name)
+    assert difference < IMPORTED
+
+
+def test_outputs_beyond_the_first_two_do_not_count(tmp_path):
+    net = classifier("resnet18", outputs=1000).eval()
+    state = net.state_dict()
+    thousand = import_torch(saved(state, tmp_path / "thousand.pt"), size=(32, 32))
+    two = {**state, "fc.weight": state["fc.weight"][:2], "fc.bias": state["fc.bias"][:2]}
+    same = import_torch(saved(two, tmp_path / "two.pt"), size=(32, 32))
+    for weights, others in zip(thousand.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, others)
+
+
+def test_the_first_dense_layer_fixes_the_size(tmp_path):
+    path = saved(classifier("Cls_R2U_Net"), tmp_path / "final.pt")
+    with pytest.raises(ModelError, match="needs 8 features, and an input of 400x400"):
+        import_torch(path)
+
+
 def test_imported_stages_make_one_model(tmp_path):
     efficientnet = pytest.importorskip("efficientnet_pytorch")
     gate = efficientnet.EfficientNet.from_name("efficientnet-b0", num_classes=2)
@@ -172,21 +213,43 @@ def test_imported_stages_make_one_model(tmp_path):
     np.testing.assert_array_equal(again(frames, training=False)["mask"].numpy(), mask)
 
 
-class Malice:
-    def __init__(self, trace: Path):
-        self.trace = trace
+@pytest.mark.parametrize("zipped", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["module", "data parallel"])
+def test_a_whole_module_is_read_as_its_state_dict(wrapped, zipped, tmp_path):
+    net = OriginalSegmenter(base_filters=2)
+    whole = torch.nn.DataParallel(net) if wrapped else net
+    read = read_state_dict(saved(whole, tmp_path / "final.pt", zipped))
+    assert list(read) == list(net.state_dict())
+    for name, values in net.state_dict().items():
+        if values.ndim:
+            np.testing.assert_array_equal(read[name], values.numpy())
 
-    def __reduce__(self):
-        return Path.touch, (self.trace,)
+
+def beside(net) -> dict:
+    """What training scripts save with the weights."""
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.zeros(1, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    return {
+        "epoch": 3,
+        "loss": np.float64(0.25),
+        "history": np.arange(3.0),
+        "args": argparse.Namespace(lr=1e-3, out=Path("runs")),
+        "optimizer": optimizer.state_dict(),
+        "whole_optimizer": optimizer,
+    }
 
 
 @pytest.mark.parametrize("zipped", FORMATS.values(), ids=FORMATS)
-def test_pickled_code_is_refused_and_not_run(zipped, tmp_path):
-    trace = tmp_path / "executed"
-    path = saved({"Conv1.conv.0.weight": Malice(trace)}, tmp_path / "net.pt", zipped)
-    with pytest.raises(ModelError, match="asks to run"):
-        import_torch(path)
-    assert not trace.exists()
+@pytest.mark.parametrize(
+    "key", ["state_dict", "model_state_dict", "model", "net", "network", "segmenter"]
+)
+def test_a_net_is_found_beside_other_values(key, zipped, tmp_path):
+    net = OriginalSegmenter(base_filters=2)
+    others = beside(net)
+    for content in ({**others, key: net.state_dict()}, {**others, key: net}):
+        state = read_state_dict(saved(content, tmp_path / "net.pt", zipped))
+        assert state.keys() == net.state_dict().keys()
 
 
 def test_a_net_trained_in_data_parallel_is_read(tmp_path):
@@ -196,16 +259,28 @@ def test_a_net_trained_in_data_parallel_is_read(tmp_path):
     assert model.name == "unet"
 
 
-def test_bfloat16_says_how_to_save_it(tmp_path):
-    path = saved(OriginalSegmenter(base_filters=2).bfloat16().state_dict(), tmp_path / "net.pt")
-    with pytest.raises(ModelError, match=r"contains bfloat16; .*model\.float\(\)"):
-        import_torch(path)
+def test_bfloat16_is_read(tmp_path):
+    net = OriginalSegmenter(base_filters=2).bfloat16()
+    half = import_torch(saved(net.state_dict(), tmp_path / "half.pt"), size=(16, 16))
+    whole = import_torch(saved(net.float().state_dict(), tmp_path / "net.pt"), size=(16, 16))
+    for weights, others in zip(half.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, others)
 
 
-def test_a_whole_pickled_module_is_refused_with_a_suggestion(tmp_path):
-    path = saved(OriginalSegmenter(base_filters=2), tmp_path / "net.pt")
-    with pytest.raises(ModelError, match=r"asks to run .*; save it again with torch\.save"):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"epoch": 3, "loss": 0.5}, "a dict with the keys epoch, loss, but no net"),
+        ([1, 2], "a value of type list, but no net"),
+        (argparse.Namespace(lr=1), "argparse.Namespace, but no net"),
+        ({"optimizer": {"lr": 1}}, "a dict with the keys optimizer, but no net"),
+    ],
+)
+def test_a_file_without_a_net_says_what_is_in_it(content, found, tmp_path):
+    path = saved(content, tmp_path / "net.pt")
+    with pytest.raises(ModelError, match=re.escape(found)) as caught:
         import_torch(path)
+    assert "\n" not in str(caught.value)
 
 
 def edited(key: str, value):
@@ -243,7 +318,7 @@ def test_segmenter_of_unknown_keys_or_shapes_is_refused(key, value, message, tmp
 
 
 REFUSED_GATES = {
-    "thousand classes": ("_fc.weight", (1000, 1280), "_fc.weight is (1000, 1280)"),
+    "one output": ("_fc.weight", (1, 1280), "_fc.weight is (1, 1280)"),
     "no bias": ("_fc.bias", None, "_fc.bias is missing"),
     "other top": ("_conv_head.weight", (1000, 320, 1, 1), "do not belong to any of efficient"),
     "more blocks": ("_blocks.16._bn0.weight", (4,), "17 blocks"),
@@ -269,6 +344,8 @@ def test_reference_has_the_originals_parameter_counts():
             name: sum(p.numel() for p in OriginalSegmenter(**options).parameters())
             for name, options in ORIGINALS.items()
         }
+    with torch.device("meta"):
+        assert sum(p.numel() for p in classifier("resnet18").parameters()) == 11_169_858
     assert counts == {
         "U_Net": 34_527_041,
         "AttU_Net": 34_878_573,

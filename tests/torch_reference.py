@@ -3,6 +3,8 @@
 Names and order of the submodules are the original's, so that the state dicts are alike.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -114,3 +116,77 @@ class OriginalSegmenter(nn.Module):
                 skip = self.get_submodule(f"Att{level}")(x, skip)
             x = self.get_submodule(f"{self._merge}{level}")(torch.cat((skip, x), 1))
         return self.Conv_1x1(x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, filters: int, stride: int, bottleneck: bool):
+        super().__init__()
+
+        def conv_bn(channels: int, filters: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            conv = nn.Conv2d(channels, filters, kernel, stride, kernel // 2, bias=False)
+            return [conv, nn.BatchNorm2d(filters)]
+
+        if bottleneck:
+            out = 4 * filters
+            layers = [*conv_bn(channels, filters, 1), nn.ReLU()]
+            layers += [*conv_bn(filters, filters, 3, stride), nn.ReLU(), *conv_bn(filters, out, 1)]
+        else:
+            out = filters
+            layers = [*conv_bn(channels, filters, 3, stride), nn.ReLU(), *conv_bn(filters, out, 3)]
+        self.residual_function = nn.Sequential(*layers)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or channels != out:
+            self.shortcut = nn.Sequential(*conv_bn(channels, out, 1, stride))
+
+    def forward(self, x):
+        return torch.relu(self.residual_function(x) + self.shortcut(x))
+
+
+class OriginalResNet(nn.Module):
+    """`resnet18` to `resnet152`: frames `(b, 3, h, w)` to two logits."""
+
+    def __init__(self, units: tuple[int, ...], bottleneck: bool, outputs: int = 2):
+        super().__init__()
+        conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(64), nn.ReLU())
+        channels = 64
+        for stage, count in enumerate(units):
+            blocks = []
+            for unit in range(count):
+                stride = 2 if stage and not unit else 1
+                blocks.append(_Residual(channels, 64 << stage, stride, bottleneck))
+                channels = (64 << stage) * (4 if bottleneck else 1)
+            self.add_module(f"conv{stage + 2}_x", nn.Sequential(*blocks))
+        self.avg_pool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(channels, outputs)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for stage in range(2, 6):
+            x = self.get_submodule(f"conv{stage}_x")(x)
+        return self.fc(self.avg_pool(x).flatten(1))
+
+
+class OriginalR2Classifier(nn.Module):
+    """`Cls_R2U_Net`: frames `(b, 3, h, w)` to two logits. The widths can be made smaller."""
+
+    def __init__(self, base_filters: int = 64, side: int = 400, recurrences: int = 2):
+        super().__init__()
+        channels = 3
+        for number, factor in enumerate((1, 2, 4, 8, 16, 8, 2), start=1):
+            filters = base_filters * factor
+            self.add_module(f"RRCNN{number}", RecurrentResidual(channels, filters, recurrences))
+            channels = filters
+        widths = [channels * (side // 64) ** 2, 1000, 250, 80, 20, 10, 2]
+        layers: list[nn.Module] = []
+        for number, (inner, outer) in enumerate(pairwise(widths)):
+            layers += [nn.Dropout()] if number < 3 else []
+            layers += [nn.Linear(inner, outer), nn.ReLU()]
+        self.classifier = nn.Sequential(*layers[:-1])
+
+    def forward(self, x):
+        for number in range(1, 8):
+            if number > 1:
+                x = nn.functional.max_pool2d(x, 2)
+            x = self.get_submodule(f"RRCNN{number}")(x)
+        return self.classifier(x.flatten(1))

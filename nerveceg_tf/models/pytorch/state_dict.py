@@ -1,176 +1,130 @@
-"""Reads PyTorch state dicts without PyTorch and without running code of the pickle."""
+"""Finds the tensors of a net in a PyTorch file: in a state dict, or in a whole module."""
 
-import io
-import math
-import pickle
-import zipfile
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.pytorch.inert_pickle import DamagedError, Stub, Tensor, load
 
-_DTYPES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
+"""Where training scripts put the net beside other values, the best known first."""
+
+_WRAPPER = "module"
+"""The name that `torch.nn.DataParallel` gives the net that it contains."""
+
+_MAX_DEPTH = 32
+_MAX_TENSORS = 10_000
 
 
 def read_state_dict(path: Path | str) -> dict[str, np.ndarray]:
-    """Reads the tensors of a state dict that `torch.save` wrote.
+    """Reads the tensors of a net that `torch.save` wrote, without PyTorch.
 
-    Both formats are read: the zip format, and the one before PyTorch 1.6.
+    Nothing in the file is run. It may be in the zip format, or in the one before PyTorch 1.6.
 
     Args:
-        path: a `.pt` or `.pth` file with a state dict, or with a dict that contains one under
-            `state_dict` or `model_state_dict`.
+        path: a `.pt` or `.pth` file. It contains a state dict, a whole module, or a dict with one
+            of these and other values, such as the epoch or the optimizer.
 
     Returns:
-        Arrays by name, each in the shape and dtype of the tensor.
+        Arrays by the names of `module.state_dict()`, each in the shape and dtype of the tensor.
+        The prefix of `torch.nn.DataParallel` is removed.
 
     Raises:
-        ModelError: the file is missing or damaged, is not a checkpoint, or contains other objects
-            than tensors.
+        ModelError: the file is missing or damaged, or no net is in it.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            content = _read_zip(file) if zipfile.is_zipfile(path) else _read_legacy(file)
+        content = load(path)
+        tensors = _net(content)
+        if tensors is None:
+            raise ModelError(
+                f"{path}: contains {_describe(content)}, but no net; save the net with"
+                " torch.save(model.state_dict(), path)"
+            )
+        state = {name: tensor.array() for name, tensor in tensors.items()}
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
-    except _Refused as error:
-        if str(error) == "torch.BFloat16Storage":
-            raise ModelError(
-                f"{path}: contains bfloat16; save it again with"
-                " torch.save(model.float().state_dict(), path)"
-            ) from None
+    except DamagedError:
         raise ModelError(
-            f"{path}: asks to run {error}, which a state dict does not need; save it again with"
-            " torch.save(model.state_dict(), path)"
+            f"{path}: damaged (a tensor does not fit its storage); copy or download it again"
         ) from None
     except Exception as error:  # a damaged pickle can raise anything
         raise ModelError(
-            f"{path}: not a PyTorch state dict ({type(error).__name__}); save it with"
+            f"{path}: not a file of torch.save ({type(error).__name__}); save the net with"
             " torch.save(model.state_dict(), path)"
         ) from None
-    for key in ("state_dict", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise ModelError(f"{path}: contains no state dict; save model.state_dict()")
-    others = [name for name, value in content.items() if not isinstance(value, _Tensor)]
-    if others:
-        raise ModelError(f"{path}: {others[0]} is not a tensor; save model.state_dict()")
-    try:
-        state = {str(name): tensor.array() for name, tensor in content.items()}
-    except _Damaged:
-        raise ModelError(
-            f"{path}: damaged (a tensor is longer than its storage); copy or download it again"
-        ) from None
-    prefix = "module."  # of a net that was trained in torch.nn.DataParallel
-    if all(name.startswith(prefix) for name in state):
-        return {name.removeprefix(prefix): values for name, values in state.items()}
+    prefix = f"{_WRAPPER}."
+    while state and all(name.startswith(prefix) for name in state):
+        state = {name.removeprefix(prefix): values for name, values in state.items()}
     return state
 
 
-class _Refused(Exception):
-    """The pickle names a class or function that a state dict does not need."""
+def _net(content: Any) -> dict[str, Tensor] | None:
+    """The tensors of the net in a file, by name; `None` if there is none, or more than one."""
+    if tensors := _as_tensors(content):
+        return tensors
+    if not isinstance(content, dict):
+        return None
+    for key in _KEYS:
+        if tensors := _as_tensors(content.get(key)):
+            return tensors
+    found = [tensors for value in content.values() if (tensors := _as_tensors(value))]
+    return found[0] if len(found) == 1 else None
 
 
-class _Damaged(Exception):
-    """A tensor is longer than its storage."""
+def _as_tensors(value: Any) -> dict[str, Tensor] | None:
+    if isinstance(value, Stub):
+        return dict(_tensors_of(value)) or None
+    if not isinstance(value, dict):
+        return None
+    # Training scripts add numbers, such as the epoch, to the tensors.
+    return {str(name): item for name, item in value.items() if isinstance(item, Tensor)} or None
 
 
-@dataclass
-class _Storage:
-    dtype: type
-    key: str
-    count: int
-    values: np.ndarray | None = None
+def _tensors_of(module: Stub) -> Iterator[tuple[str, Tensor]]:
+    """Yields the parameters and buffers of a pickled module, in the order of its state dict."""
+    # A hostile pickle can contain a module in itself, or one module in many places.
+    waiting, count = [("", module, 0)], 0
+    while waiting:
+        prefix, module, depth = waiting.pop()
+        state = module.state
+        hidden = _names(state.get("_non_persistent_buffers_set"))
+        for part in ("_parameters", "_buffers"):
+            for name, value in _items(state.get(part)):
+                if isinstance(value, Tensor) and name not in hidden:
+                    yield f"{prefix}{name}", value
+                    count += 1
+        children = [
+            (f"{prefix}{name}.", child, depth + 1)
+            for name, child in _items(state.get("_modules"))
+            if isinstance(child, Stub)
+        ]
+        count += len(children)
+        if depth > _MAX_DEPTH or count > _MAX_TENSORS:
+            raise DamagedError
+        waiting += reversed(children)
 
 
-@dataclass
-class _Tensor:
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def array(self) -> np.ndarray:
-        values = self.storage.values
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        count = math.prod(self.shape)  # with strides of 0, a shape could need any amount of memory
-        if (
-            values is None
-            or not 0 < count <= len(values)
-            or not 0 <= last < len(values)
-            or min((self.offset, *self.shape, *self.strides)) < 0
-        ):
-            raise _Damaged
-        item = values.itemsize
-        strides = [s * item for s in self.strides]
-        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
-        return np.ascontiguousarray(view).reshape(self.shape)
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return [(str(name), item) for name, item in value.items()] if isinstance(value, dict) else []
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads tensors and ordered dicts. It refuses every other name before importing it."""
-
-    def __init__(self, file: BinaryIO):
-        super().__init__(file, encoding="utf-8")
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        if module == "torch._utils" and name == "_rebuild_tensor_v2":
-            return lambda storage, offset, shape, strides, *_: _Tensor(
-                storage, offset, shape, strides
-            )
-        if module == "torch._utils" and name == "_rebuild_parameter":
-            return lambda tensor, *_: tensor
-        raise _Refused(f"{module}.{name}")
-
-    def persistent_load(self, pid: tuple) -> _Storage:
-        _, dtype, key, _, count = pid[:5]
-        return self.storages.setdefault(key, _Storage(dtype, key, count))
+def _names(value: Any) -> list[str]:
+    """The names in a set, which is a stub like any other object."""
+    content = next(iter(value.arguments), ()) if isinstance(value, Stub) else ()
+    return [name for name in content if isinstance(name, str)]
 
 
-def _read_zip(file: BinaryIO) -> Any:
-    with zipfile.ZipFile(file) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        folder = pickled.removesuffix("data.pkl")
-        unpickler = _Unpickler(io.BytesIO(archive.read(pickled)))
-        content = unpickler.load()
-        for storage in unpickler.storages.values():
-            values = archive.read(f"{folder}data/{storage.key}")
-            storage.values = np.frombuffer(values, storage.dtype)
-    return content
-
-
-def _read_legacy(file: BinaryIO) -> Any:
-    if _Unpickler(file).load() != _LEGACY_MAGIC:
-        raise ValueError("not a checkpoint")
-    for _ in ("protocol version", "system information"):
-        _Unpickler(file).load()
-    unpickler = _Unpickler(file)
-    content = unpickler.load()
-    for key in _Unpickler(file).load():
-        storage = unpickler.storages[key]
-        file.seek(8, io.SEEK_CUR)  # the count again
-        values = file.read(storage.count * np.dtype(storage.dtype).itemsize)
-        storage.values = np.frombuffer(values, storage.dtype)
-    return content
+def _describe(content: Any) -> str:
+    """Names what is in a file, for messages."""
+    if isinstance(content, Stub):
+        return content.origin[:80]
+    if isinstance(content, dict) and content:
+        names = [key[:40] if isinstance(key, str) else type(key).__name__ for key in content]
+        return f"a dict with the keys {', '.join(names[:5])}{', …' if names[5:] else ''}"
+    return f"no more than a value of type {type(content).__name__}"

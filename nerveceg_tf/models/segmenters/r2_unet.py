@@ -83,10 +83,10 @@ def R2AttentionUNet(
 def _recurrent_residuals(recurrences: int) -> partial:
     if recurrences < 1:
         raise ModelError(f"recurrences {recurrences}: pass 1 or more; the paper has 2")
-    return partial(_recurrent_residual, recurrences=recurrences)
+    return partial(recurrent_residual, recurrences=recurrences)
 
 
-def _recurrent_residual(x, filters: int, name: str, recurrences: int):
+def recurrent_residual(x, filters: int, name: str, recurrences: int):
     x = shortcut = blocks.conv(filters, 1, f"{name}_project")(x)
     for part in (f"{name}_1", f"{name}_2"):
         x = _recurrent(x, filters, part, recurrences)

@@ -1,0 +1,1 @@
+"""The nets of the PyTorch original, built from the names and shapes of a checkpoint."""
