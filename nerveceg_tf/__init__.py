@@ -67,8 +67,8 @@ if TYPE_CHECKING:
         write_predictions,
     )
     from nerveceg_tf.inference.submission import write_submission
-    from nerveceg_tf.losses import BCEDice, FocalTversky, Tversky
-    from nerveceg_tf.metrics import KaggleDice, NerveDice
+    from nerveceg_tf.losses import BCEDice, Dice, FocalTversky, Tversky
+    from nerveceg_tf.metrics import KaggleDice, NerveDice, TverskyIndex
     from nerveceg_tf.models import (
         GATES,
         SEGMENTERS,
@@ -166,12 +166,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "losses": (
         "BCEDice",
+        "Dice",
         "FocalTversky",
         "Tversky",
     ),
     "metrics": (
         "KaggleDice",
         "NerveDice",
+        "TverskyIndex",
     ),
     "training.recipe": (
         "RECIPES",
@@ -270,6 +272,7 @@ __all__ = [
     "BCEDice",
     "Client",
     "DataConfig",
+    "Dice",
     "EfficientNetGate",
     "EfficientNetLiteGate",
     "ExportConfig",
@@ -312,6 +315,7 @@ __all__ = [
     "Thresholds",
     "TrainingError",
     "Tversky",
+    "TverskyIndex",
     "UNet",
     "UNetPlusPlus",
     "WeightsUnavailableError",

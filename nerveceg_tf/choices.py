@@ -25,7 +25,7 @@ SEGMENTER_NAMES = (
     *("pretrained_unet", "pretrained_fpn", "pretrained_linknet", "pretrained_pspnet"),
 )
 
-LOSS_NAMES = ("bce-dice", "tversky", "focal-tversky")
+LOSS_NAMES = ("bce-dice", "dice", "tversky", "focal-tversky")
 
 METHOD_NAMES = (
     *("grad-cam", "grad-cam++", "gradients", "guided", "smooth-grad", "integrated"),

@@ -94,6 +94,37 @@ class Tversky(_OverlapLoss):
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
+class Dice(Tversky):
+    """The Dice loss of each frame: the Tversky loss with equal weights.
+
+    `1 - (2 * sum(t * p) + 2 * s) / (sum(t) + sum(p) + 2 * s)`
+
+    Args:
+        smooth: as in `Tversky`.
+        name: the loss's name.
+
+    Shape:
+        as in `Tversky`.
+
+    Example:
+        >>> empty = keras.ops.zeros((1, 4, 4, 1))
+        >>> float(Dice()(empty, empty))
+        0.0
+
+    Reference:
+        Milletari, Navab, Ahmadi: V-Net (3DV 2016), https://arxiv.org/abs/1606.04797
+    """
+
+    def __init__(self, smooth: float = 0.5, name: str = "dice", **kwargs):
+        super().__init__(alpha=0.5, smooth=smooth, name=name, **kwargs)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        del config["alpha"]
+        return config
+
+
+@keras.saving.register_keras_serializable(package="nerveceg_tf")
 class FocalTversky(Tversky):
     """The Tversky loss of each frame to the power of `gamma`.
 
@@ -133,6 +164,7 @@ class FocalTversky(Tversky):
 
 LOSSES: dict[str, type[keras.losses.Loss]] = {
     "bce-dice": BCEDice,
+    "dice": Dice,
     "tversky": Tversky,
     "focal-tversky": FocalTversky,
 }

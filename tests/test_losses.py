@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from bounds import FORMULA, assert_formula
 
-from nerveceg_tf import BCEDice, FocalTversky, Tversky
+from nerveceg_tf import BCEDice, Dice, FocalTversky, Tversky
 
 EMPTY = np.zeros((1, 4, 4, 1), np.float32)
 NERVE = EMPTY.copy()
 NERVE[0, 1:3, 1:3] = 1  # 4 pixels
-LOSSES = [BCEDice(), Tversky(), FocalTversky()]
+LOSSES = [BCEDice(), Dice(), Tversky(), FocalTversky()]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
@@ -40,6 +40,11 @@ def test_bce_dice_by_hand():
     assert_formula(BCEDice()(NERVE, predicted), expected)
 
 
+def test_dice_by_hand():
+    predicted = np.where(NERVE == 1, 0.8, 0.1).astype(np.float32)
+    assert_formula(Dice()(NERVE, predicted), 1 - (2 * 3.2 + 1) / (4 + 4.4 + 1))
+
+
 def test_tversky_by_hand_punishes_misses_more_than_false_alarms():
     missed, extra = NERVE.copy(), NERVE.copy()
     missed[0, 1] = 0  # 2 of 4 pixels missed
@@ -65,7 +70,7 @@ def test_each_frame_has_the_same_weight_for_any_nerve_area(loss):
 
 @pytest.mark.parametrize(
     "loss",
-    [BCEDice(0.3, 2.0), Tversky(0.6, 2.0), FocalTversky(0.6, 0.5, 2.0)],
+    [BCEDice(0.3, 2.0), Dice(2.0), Tversky(0.6, 2.0), FocalTversky(0.6, 0.5, 2.0)],
     ids=lambda x: x.name,
 )
 def test_losses_survive_saving(loss):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bounds import assert_formula
 
-from nerveceg_tf import KaggleDice, NerveDice
+from nerveceg_tf import KaggleDice, NerveDice, TverskyIndex
 
 
 def frame_dice(truth, predicted):
@@ -43,6 +43,20 @@ def test_metrics_over_uneven_batches_equal_the_mean_over_frames(frames, threshol
     assert_formula(nerve.result(), dice[present].mean())
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.7])
+def test_the_tversky_index_by_counting(frames, alpha):
+    truth, predicted = frames
+    metric = TverskyIndex(alpha)
+    for part in (slice(0, 5), slice(5, 7)):
+        metric.update_state(truth[part], predicted[part])
+    index = []
+    for t, p in zip(truth > 0.5, predicted >= 0.5, strict=True):
+        hits, missed, false = (t & p).sum(), (t & ~p).sum(), (~t & p).sum()
+        weighted = hits + alpha * missed + (1 - alpha) * false
+        index.append(hits / weighted if weighted else 1)
+    assert_formula(metric.result(), np.mean(index))
+
+
 def test_two_empty_masks_score_one_and_any_false_nerve_scores_zero():
     empty = np.zeros((1, 4, 4, 1), np.float32)
     predicted = empty.copy()
@@ -70,7 +84,9 @@ def test_sample_weights_weigh_frames(frames):
         assert_formula(nerve.result(), np.average(dice, weights=weights * present))
 
 
-@pytest.mark.parametrize("metric", [KaggleDice(0.3), NerveDice(0.3)], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric", [KaggleDice(0.3), NerveDice(0.3), TverskyIndex(0.6, 0.3)], ids=lambda m: m.name
+)
 def test_metrics_survive_saving(metric, frames):
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert (again.threshold, again.name) == (0.3, metric.name)
