@@ -104,10 +104,11 @@ def _pixel_file(path: Path, name: str) -> Path:
             " into the folder, and write the name in the line ElementDataFile"
         )
     try:
-        if not pixels.is_file():
-            raise FrameError(f"{path}: its pixels are missing: {name[:80]}; copy this file too")
-    except (OSError, ValueError):
-        raise FrameError(f"{path}: {_DAMAGED}") from None
+        is_there = pixels.is_file()
+    except OSError:  # of a name that is too long
+        is_there = False
+    if not is_there:
+        raise FrameError(f"{path}: its pixels are missing: {name[:80]}; copy this file too")
     return pixels
 
 

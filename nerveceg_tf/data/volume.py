@@ -140,15 +140,15 @@ class Volume:
                 f"{self.path}: has {length / 2**20:.0f} MB of compressed pixels, at most"
                 f" {_MAX_UNPACKED / 2**20:.0f} MB are supported; save it without compression"
             )
-        content, is_intact = _gather(_unpack(header), begin + length)
-        if not is_intact and len(content) >= begin + length:
+        content, is_wrong = _gather(_unpack(header), begin + length)
+        if is_wrong:
             raise FrameError(f"{self.path}: is damaged: its checksum is wrong; copy it again")
         return content[begin : begin + length]
 
     @cached_property
     def _white(self) -> int:
         """The value that is white. All frames are read for it, if their values are not 8-bit."""
-        low, high = np.inf, 0.0
+        low, high = np.inf, -np.inf
         for index in range(self.extent.frames):
             frame = self.read_raw(index)
             low, high = np.minimum(low, frame.min()), np.maximum(high, frame.max())  # or NaN
@@ -197,7 +197,7 @@ def _unpack(header: VolumeHeader) -> Iterator[bytes]:
     with header.pixels.open("rb") as file:
         if header.compression == "gzip":
             content = gzip.GzipFile(fileobj=file)
-            yield from iter(lambda: content.read(_CHUNK), b"")
+            yield from iter(lambda: content.read1(_CHUNK), b"")
             return
         file.seek(header.begin)
         inflate = zlib.decompressobj()
@@ -206,18 +206,20 @@ def _unpack(header: VolumeHeader) -> Iterator[bytes]:
 
 
 def _gather(chunks: Iterator[bytes], length: int) -> tuple[bytes, bool]:
-    """Joins chunks up to a length, and tells whether they were intact up to there."""
-    content = bytearray()
+    """Joins chunks up to a length or to where they are damaged.
+
+    Returns:
+        The joined bytes, and whether they may be wrong, although they could be decoded.
+    """
+    content, is_wrong = bytearray(), False
     try:
         for chunk in chunks:
             content += chunk
             if len(content) > length:
                 break
-    except EOFError:
-        return bytes(content), len(content) >= length
-    except (OSError, zlib.error):
-        return bytes(content), False
-    return bytes(content), True
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        is_wrong = "check" in str(error)  # the checksum at the end
+    return bytes(content), is_wrong
 
 
 def _note_bits(bits: int, path: Path, high: int) -> None:
