@@ -8,7 +8,7 @@ from typing import BinaryIO
 from nerveceg_tf.data.formats import HEAD
 
 # Some recorders count a few bytes too many; a frame is longer.
-_TOLERANCE = 64
+_TOLERANCE = 16
 _ZEROS = 1024
 _MAX_STEPS = 1_000_000
 _UNKNOWN = 2**63
@@ -104,6 +104,17 @@ def _ogg(file: BinaryIO, head: bytes) -> int:
     return at
 
 
+def _flash(file: BinaryIO, head: bytes) -> int:
+    at = 9
+    for _ in range(_MAX_STEPS):
+        file.seek(at)
+        tag = file.read(4 + 11)  # the length of the tag before, and a header
+        if len(tag) < 15:
+            break
+        at += 15 + int.from_bytes(tag[5:8], "big")
+    return at
+
+
 def _gif(file: BinaryIO, head: bytes) -> int:
     file.seek(13 + _colours(head[10] if len(head) > 10 else 0))
     for _ in range(_MAX_STEPS):
@@ -143,6 +154,7 @@ _KINDS: dict[bytes, Callable[[BinaryIO, bytes], int]] = {
     _MATROSKA: _matroska,
     _MP4: _mp4,
     rb"OggS": _ogg,
+    rb"FLV": _flash,
     rb"GIF8": _gif,
     rb"\x89PNG": _png,
 }

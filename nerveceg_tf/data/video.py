@@ -1,7 +1,7 @@
 """Video: counts and decodes the frames of a file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ _opening = Lock()
 # Reading fails once for each damaged frame, and always at the end of the video. After this many
 # failures in a row, the video is assumed to be at its end.
 _ATTEMPTS = 1000
+_MPEG = b"\0\0\x01\xba"
 
 
 def extent(path: Path) -> Extent:
@@ -211,7 +212,10 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
         raise FrameError(f"{path}: the file is empty; copy it again")
     if other := describe_other(head):
         raise FrameError(f"{path}: is {other}, not a video; convert it to MP4, or remove it")
-    video = _capture(path, show_hidden)
+    options = ["ignore_editlist;1"] if show_hidden else []
+    if head.startswith(_MPEG):  # FFmpeg believes the suffix of the name more than this mark
+        options.append("input_format;mpeg")
+    video = _capture(path, options)
     height, width = (
         int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
     )
@@ -224,14 +228,14 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
     return video
 
 
-def _capture(path: Path, show_hidden: bool) -> cv2.VideoCapture:
+def _capture(path: Path, options: Sequence[str]) -> cv2.VideoCapture:
     with _opening:  # OpenCV takes options of FFmpeg from the environment only
-        options = os.environ[_VARIABLE]
-        if show_hidden:
-            os.environ[_VARIABLE] = f"{options}|ignore_editlist;1"
+        usual = os.environ[_VARIABLE]
+        if options:
+            os.environ[_VARIABLE] = "|".join([usual, *options])
         try:
             # An absolute path, because a relative one may look like a network address.
             return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         finally:
-            if show_hidden:
-                os.environ[_VARIABLE] = options
+            if options:
+                os.environ[_VARIABLE] = usual
