@@ -179,13 +179,15 @@ def _has_damaged_end(path: Path, frames: int, end: int, packets: list[int]) -> b
 def _undecodable(path: Path, codec: int) -> FrameError:
     name = codec.to_bytes(4, "little").decode("ascii", "replace")
     return FrameError(
-        f"{path}: is a video that cannot be decoded{f' (codec {name})' if name.isalnum() else ''};"
-        " convert it to MP4 with H.264"
+        f"{path}: is a video that cannot be decoded{f' (codec {name})' if name.isalnum() else ''}:"
+        " it is damaged, or OpenCV lacks the codec; copy it again, or convert it to MP4 with H.264"
     )
 
 
 def _no_frames(path: Path) -> FrameError:
-    return FrameError(f"{path}: is a video without frames; remove it")
+    return FrameError(
+        f"{path}: is a video without frames, or is damaged; copy it again, or remove it"
+    )
 
 
 @contextmanager
@@ -230,7 +232,7 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
 
 def _capture(path: Path, options: Sequence[str]) -> cv2.VideoCapture:
     with _opening:  # OpenCV takes options of FFmpeg from the environment only
-        usual = os.environ[_VARIABLE]
+        usual = os.environ.get(_VARIABLE, "")
         if options:
             os.environ[_VARIABLE] = "|".join([usual, *options])
         try:
