@@ -60,7 +60,7 @@ clean:
 
 # efficientnet comes alone: segmentation-models pins a version before noisy student, and works with both.
 .venv/installed-torch: .venv/installed-test
-	$(PIP) --editable '.[test,torch,lite,onnx,openvino]'
+	$(PIP) --editable '.[test,test-volumes,torch,lite,onnx,openvino]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps efficientnet==1.1.1
 	@touch $@
 

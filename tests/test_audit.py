@@ -7,8 +7,8 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from cine_files import write_pages
 from planting import plant
-from test_cine import write_pages
 
 from nerveceg_tf.audit.audit import KINDS, Audit, Finding, audit_frames
 from nerveceg_tf.audit.page import audit_page

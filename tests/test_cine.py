@@ -1,12 +1,15 @@
 """Files of several frames, and DICOM: what is read, what is refused, and what prediction leaves."""
 
 import csv
+import struct
 import sys
+import warnings
 
 import cv2
 import numpy as np
 import pytest
 from bounds import GRAY
+from cine_files import write_dicom, write_pages, write_video
 from PIL import Image
 from tiny import tiny_segmenter
 
@@ -14,13 +17,13 @@ from nerveceg_tf import NoGate
 from nerveceg_tf.cli import main
 from nerveceg_tf.data import cine
 from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
+from nerveceg_tf.data.formats import file_format, recognise
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.runs.run import SUBSETS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
-NAME = "Doe^Jane"
 
 
 @pytest.fixture(scope="module")
@@ -29,47 +32,19 @@ def sweep(samples):
     return np.stack([read_image(frame.image) for frame in samples[:5]])
 
 
-def write_pages(path, images, compression="tiff_lzw"):
-    pages = [Image.fromarray(image) for image in images]
-    pages[0].save(path, save_all=True, append_images=pages[1:], compression=compression)
-    return path
-
-
-def write_video(path, images, codec="MJPG", rate=12):
-    size = images[0].shape[::-1]
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, size)
-    for image in images:
-        video.write(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
-    video.release()
-    return path
-
-
-def write_dicom(path, pixels, photometric="MONOCHROME2", bits=None, **tags):
-    """A DICOM of `pixels`: `(rows, columns)`, or with frames in front, or colours behind."""
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UltrasoundMultiFrameImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    dataset.PatientName = NAME
-    dataset.PatientID = "123456"
-    colours = pixels.shape[-1] == 3
-    if pixels.ndim == 3 + colours:
-        dataset.NumberOfFrames = len(pixels)
-    dataset.SamplesPerPixel = 3 if colours else 1
-    if colours:
-        dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = photometric
-    dataset.Rows, dataset.Columns = pixels.shape[-2 - colours :][:2]
-    dataset.BitsAllocated = pixels.dtype.itemsize * 8
-    dataset.BitsStored = bits or dataset.BitsAllocated
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+# As many as OpenCV writes.
+CONTAINERS = [
+    *((end, "mp4v") for end in ("mp4", "m4v", "3gp", "3g2", "mov", "avi", "mkv", "wtv", "nut")),
+    *((end, "mp4v") for end in ("mpg", "mpeg", "vob", "ts", "mts", "m2ts")),
+    *((end, "MPG2") for end in ("mpg", "vob", "ts", "mov", "mp4")),
+    *((end, "MJPG") for end in ("avi", "mov", "mkv", "wmv", "nut", "swf")),
+    *((end, "WMV2") for end in ("wmv", "asf", "avi")),
+    *((end, "VP80") for end in ("webm", "mkv", "ogv", "ivf")),
+    *((end, "VP90") for end in ("webm", "mp4")),
+    *((end, "FLV1") for end in ("flv", "avi")),
+    *((end, "FFV1") for end in ("mkv", "avi")),
+    ("avi", "HFYU"),
+]
 
 
 class TestCine:
@@ -104,6 +79,46 @@ class TestCine:
         assert images.shape == sweep.shape
         assert np.abs(images - sweep).mean() < 6
         assert frame_rate(path) == pytest.approx(12)
+
+    @pytest.mark.parametrize(("end", "codec"), CONTAINERS)
+    def test_every_container_is_read_by_its_content(self, end, codec, sweep, tmp_path):
+        path = write_video(tmp_path / f"cine.{end}", sweep, codec)
+        for name in ("cine.bin", "cine.tif"):
+            path = path.rename(tmp_path / name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert count_frames(path) == len(sweep)
+            assert file_format(path) == "VIDEO"
+            difference = np.stack(list(read_cine(path))).astype(float) - sweep
+            assert np.abs(difference).mean() < 6
+            assert frame_rate(path) == pytest.approx(12, abs=0.1)
+
+    @pytest.mark.parametrize("kind", ["GIF", "PNG"])
+    def test_animations_are_cines_and_their_stills_are_not(self, kind, sweep, tmp_path):
+        path, *others = tmp_path / "a.dat", *map(Image.fromarray, sweep[1:])
+        Image.fromarray(sweep[0]).save(path, kind, save_all=True, append_images=others, duration=80)
+        assert count_frames(path) == len(sweep)
+        np.testing.assert_array_equal(list(read_cine(path)), sweep)
+        Image.fromarray(sweep[0]).save(path, kind)
+        assert count_frames(path) is None
+        np.testing.assert_array_equal(read_image(path), sweep[0])
+
+    def test_a_video_that_a_phone_turned_is_upright(self, sweep, tmp_path):
+        path = write_video(tmp_path / "a.mp4", sweep, "mp4v")
+        upright = list(read_cine(path))
+        content = bytearray(path.read_bytes())
+        at = content.find(b"tkhd") + 44
+        turned = 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30
+        content[at : at + 36] = struct.pack(">9i", *turned)
+        path.write_bytes(content)
+        assert count_frames(path) == len(sweep)
+        np.testing.assert_array_equal(list(read_cine(path)), np.rot90(upright, 3, (1, 2)))
+
+    def test_a_name_with_a_pattern_is_a_name(self, sweep, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("sweep%03d.mp4", "concat:a.mp4"):
+            path = write_video(tmp_path / "a.mp4", sweep, "mp4v").rename(name)
+            assert count_frames(path) == len(sweep)
 
     def test_stills_are_no_cines(self, samples, sweep, tmp_path):
         assert count_frames(samples[0].image) is None
@@ -263,3 +278,58 @@ def test_other_content_is_refused(name, content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(FrameError, match=name):
         count_frames(path)
+
+
+NOT_VIDEO = [
+    (b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nwhole.ts\n#EXT-X-ENDLIST\n", "text"),
+    (b"\xef\xbb\xbf#EXTM3U\nwhole.ts\n", "text"),
+    ("#EXTM3U\nwhole.ts\n".encode("utf-16"), "text"),
+    (b"ffconcat version 1.0\nfile whole.ts\n", "text"),
+    (b"<?xml version='1.0'?><MPD><BaseURL>whole.ts</BaseURL></MPD>", "text"),
+    (b"[Reference]\nRef1=http://127.0.0.1:9/whole.ts\n", "text"),
+    (b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n", "text"),
+    (b"1\n00:00:01,000 --> 00:00:02,000\nnerve\n", "text"),
+    (b"a diary of the lab\n" * 300, "text"),
+    (b"PK\x03\x04" + bytes(60), "a ZIP archive"),
+    (b"%PDF-1.7\n\xe2\xe3\0", "a PDF"),
+    (b"\x1f\x8b\x08\0" + bytes(60), "a gzip archive"),
+    (b"\0\0\0\x18ftypheic" + bytes(60), "a HEIC or AVIF picture"),
+    (b"ID3\x04\0" + bytes(60), "a sound recording"),
+    (b"\x89HDF\r\n\x1a\n" + bytes(60), "an HDF5 file"),
+]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.wmv", "a.mkv", "a.gif"])
+@pytest.mark.parametrize(("content", "what"), NOT_VIDEO)
+def test_text_playlists_and_archives_are_no_video(content, what, name, sweep, tmp_path):
+    write_video(tmp_path / "whole.ts", sweep, "MPG2")
+    path = tmp_path / name
+    path.write_bytes(content)
+    for read in (count_frames, read_image, frame_rate):
+        with pytest.raises(FrameError, match=f"^{path}: is {what}, not a video; ") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    assert recognise(content) is None
+
+
+@pytest.mark.parametrize("content", [content for content, what in NOT_VIDEO if what == "text"])
+def test_ffmpeg_itself_is_told_to_open_no_playlist(content, sweep, tmp_path):
+    write_video(tmp_path / "whole.ts", sweep, "MPG2")
+    for name in ("a.m3u8", "a.ffconcat", "a.txt", "a.mpd", "a.sdp", "a.srt"):
+        (tmp_path / name).write_bytes(content)
+        assert not cv2.VideoCapture(str(tmp_path / name), cv2.CAP_FFMPEG).grab()
+
+
+def test_a_video_of_an_unknown_codec_says_so(sweep, tmp_path):
+    path = write_video(tmp_path / "a.avi", sweep)
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"QQQQ"))
+    with pytest.raises(FrameError, match=r"convert it to MP4 with H\.264"):
+        count_frames(path)
+
+
+def test_an_animated_webp_is_refused_whole(sweep, tmp_path):
+    path, *others = tmp_path / "a.webp", *map(Image.fromarray, sweep[1:])
+    Image.fromarray(sweep[0]).save(path, save_all=True, append_images=others)
+    for read in (count_frames, read_image):
+        with pytest.raises(FrameError, match="is an animated WebP, not a video; convert it to MP4"):
+            read(path)

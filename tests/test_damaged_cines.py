@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from test_cine import write_dicom, write_pages, write_video
+from cine_files import write_dicom, write_pages, write_video
+from PIL import Image
 
 from nerveceg_tf.data import tiff
-from nerveceg_tf.data.cine import count_frames, read_cine
+from nerveceg_tf.data.cine import count_frames, is_truncated, read_cine
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.fixes import Fix, apply_fixes
 from nerveceg_tf.data.frame import map_frames, read_image
@@ -325,6 +326,133 @@ def overwrite(path, at, size, value=255):
     content = bytearray(path.read_bytes())
     content[at : at + size] = bytes([value]) * size
     path.write_bytes(content)
+
+
+def animation(kind, **options):
+    def write(path, images):
+        first, *others = map(Image.fromarray, images)
+        first.save(path, kind, save_all=True, append_images=others, duration=80, **options)
+
+    return write
+
+
+VIDEOS = {
+    **{name: write for name, write in WRITERS.items() if name.endswith((".avi", ".mp4", ".mkv"))},
+    "motion_jpeg.mov": write_video,
+    "mpeg4.m4v": lambda path, images: write_video(path, images, "mp4v"),
+    "vp8.webm": lambda path, images: write_video(path, images, "VP80"),
+    "flash.flv": lambda path, images: write_video(path, images, "FLV1"),
+    "motion_jpeg.wmv": write_video,
+    "animation.gif": animation("GIF"),
+    "animation.png": animation("PNG"),
+}
+
+
+WITHOUT_INDEX = ("mpeg4.mp4", "mpeg4.m4v", "motion_jpeg.mov")
+"""These have their index at the end. Without it, nothing can be decoded."""
+
+
+@pytest.fixture(scope="module")
+def videos(sweep, tmp_path_factory):
+    """The bytes of each kind of video, and where its encoded frames are."""
+    folder, found = tmp_path_factory.mktemp("videos"), {}
+    for name, write in VIDEOS.items():
+        path = folder / name
+        write(path, sweep)
+        content = path.read_bytes()
+        found[name] = content, [place_of(packet, content) for packet in packets_of(path)]
+    return found
+
+
+def packets_of(path):
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    video.set(cv2.CAP_PROP_FORMAT, -1)
+    packets = []
+    while video.grab():
+        packets.append(video.retrieve()[1].tobytes())
+    assert len(packets) == FRAMES
+    return packets
+
+
+def place_of(packet, content):
+    """Where a packet is, as far as the container stores it in one piece."""
+    middle = len(packet) // 2
+    before = after = content.find(packet[middle : middle + 12])
+    assert after > 0
+    start = stop = middle
+    while start > 0 and packet[start - 1] == content[before - 1]:
+        start, before = start - 1, before - 1
+    while stop < len(packet) and packet[stop] == content[after]:
+        stop, after = stop + 1, after + 1
+    return before, after - before
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("lost", [1, 3])
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_damaged_end_of_a_video_is_told(name, lost, value, videos, tmp_path):
+    content, places = videos[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    for at, size in places[-lost:]:
+        overwrite(path, at, size, value)
+    with pytest.warns(NervecegWarning, match=f"{path}: is truncated: it declares") as noted:
+        frames = find_images(path)
+    assert len(noted) == 1
+    # A PNG's damaged frame may hide where the next one begins.
+    assert len(frames) == FRAMES - lost or (name == "animation.png" and len(frames) >= 8)
+    assert all(image.std() > 0 for image in map_frames(lambda _, read: read(), frames))
+    assert is_truncated(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1])
+@pytest.mark.parametrize("name", [name for name in VIDEOS if name not in WITHOUT_INDEX])
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_video_without_its_end_is_told(name, share, filled, videos, tmp_path):
+    content, places = videos[name]
+    path = tmp_path / name
+    second, (last, _) = places[1][0], places[-1]
+    kept = content[: second + int((last - second) * share)]
+    path.write_bytes(kept + bytes(len(content) - len(kept)) * filled)
+    with pytest.warns(NervecegWarning, match=f"{path}: is truncated: it declares") as noted:
+        count = count_frames(path)
+    assert 1 <= count < FRAMES
+    assert len(noted) == 1
+    assert is_truncated(path)
+
+
+@pytest.mark.parametrize("name", WITHOUT_INDEX)
+def test_a_video_without_its_index_is_an_error(name, videos, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(videos[name][0][:-300])
+    with pytest.raises(FrameError, match=f"{path}: .*is truncated or damaged; copy it again"):
+        count_frames(path)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_whole_videos_are_not_called_truncated(name, videos, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(videos[name][0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert count_frames(path) == FRAMES
+    assert not is_truncated(path)
+
+
+@pytest.mark.parametrize("name", ["motion_jpeg.avi", "motion_jpeg.mkv", "motion_jpeg.mov"])
+def test_each_damaged_frame_of_a_video_is_named(name, videos, tmp_path):
+    content, places = videos[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    for number in (0, 4, 5, 9):
+        overwrite(path, *places[number], 0)
+    assert count_frames(path) == FRAMES
+    for number in range(FRAMES):
+        if number in (0, 4, 5, 9):
+            with pytest.raises(FrameError, match=f"{name}: frame {number}: cannot be decoded"):
+                read_image(path, number)
+        else:
+            assert read_image(path, number).std() > 0
 
 
 SPOILT = [

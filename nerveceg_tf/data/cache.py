@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nerveceg_tf.data.cine import files_of
 from nerveceg_tf.data.frame import FINGERPRINT, Frame, Known
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.size import Size
@@ -60,8 +61,8 @@ def _key(frame: Frame, sizes: Sequence[Size]) -> str:
 
 def _file_digest(path: Path) -> bytes:
     try:
-        state = path.stat()
-        return _digest(path, state.st_mtime_ns, state.st_size)
+        states = [(file, file.stat()) for file in files_of(path)]
+        return b"".join(_digest(file, state.st_mtime_ns, state.st_size) for file, state in states)
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
 

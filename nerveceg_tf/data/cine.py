@@ -1,4 +1,4 @@
-"""Cines, the files with several frames: multi-page TIFF, DICOM and video."""
+"""Cines, the files with several frames: multi-page TIFF, DICOM, video and volume."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,9 @@ import numpy as np
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
-from nerveceg_tf.data.formats import file_format
+from nerveceg_tf.data.formats import SUFFIXES, file_format, frame_suffix
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.volume import Volume, read_header
 from nerveceg_tf.errors import FrameError
 
 
@@ -35,7 +36,7 @@ def open_cine(path: Path, options: ReadOptions = AS_DECLARED) -> Cine:
     """Opens a file to read its frames by number.
 
     Args:
-        path: a multi-page TIFF, a DICOM or a video.
+        path: a multi-page TIFF, a DICOM, a video or a volume.
         options: how to read it.
 
     Returns:
@@ -47,6 +48,8 @@ def open_cine(path: Path, options: ReadOptions = AS_DECLARED) -> Cine:
     kind = file_format(path)
     if kind == "VIDEO":
         return video.Video(path)
+    if kind == "VOLUME":
+        return Volume(path, options)
     return Dicom(path, options) if kind == "DICOM" else tiff.Pages(path, options)
 
 
@@ -57,10 +60,10 @@ def count_frames(path: Path) -> int | None:
     reports it. A damaged frame in the middle counts; reading that frame raises an error.
 
     Args:
-        path: an image file, a DICOM or a video.
+        path: an image file, a DICOM, a video or a volume.
 
     Returns:
-        The number of frames; `None` for a still image. A DICOM or TIFF with one frame is a still
+        The number of frames; `None` for a still image. Any file with one frame is a still
         image.
 
     Raises:
@@ -94,7 +97,7 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
     call of `next` continues with the frame after it.
 
     Args:
-        path: a multi-page TIFF, a DICOM or a video.
+        path: a multi-page TIFF, a DICOM, a video or a volume.
 
     Returns:
         An iterator over uint8 gray arrays `(height, width)`, 0..255.
@@ -131,10 +134,29 @@ def read_dicom(path: Path, options: ReadOptions = AS_DECLARED) -> np.ndarray:
     return Dicom(path, options).read(0)
 
 
+def files_of(path: Path) -> list[Path]:
+    """Returns the files that contain a frame or cine: one, or a header and its pixels.
+
+    Args:
+        path: the file, or the header.
+
+    Raises:
+        FrameError: the file cannot be read.
+    """
+    if (
+        SUFFIXES.get(frame_suffix(path).lower()) not in (None, "VOLUME")
+        or file_format(path) != "VOLUME"
+    ):
+        return [path]
+    return sorted({path, read_header(path).pixels})
+
+
 def _extent(path: Path) -> Extent:
     kind = file_format(path)
     if kind == "TIFF":
         return tiff.extent(path)
     if kind == "DICOM":
         return Dicom(path).extent
+    if kind == "VOLUME":
+        return Volume(path).extent
     return video.extent(path) if kind == "VIDEO" else Extent(1, 1)

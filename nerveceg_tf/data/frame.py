@@ -14,7 +14,7 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import decode_still, format_size
-from nerveceg_tf.data.formats import HEAD, recognise
+from nerveceg_tf.data.formats import HEAD, frame_suffix, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
@@ -118,7 +118,7 @@ class PixelMemory:
 def read_image(
     path: Path | str, index: int | None = None, options: ReadOptions = AS_DECLARED
 ) -> np.ndarray:
-    """Reads a TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
+    """Reads a TIFF, PNG, JPEG, BMP, DICOM or volume, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
     DICOM, the photometric interpretation is applied; with more than 8 bits, also the window.
@@ -145,11 +145,11 @@ def read_image(
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-            kind = recognise(head, path.suffix)
-            if kind not in ("VIDEO", "DICOM") and (index is None or kind != "TIFF"):
+            kind = recognise(head, frame_suffix(path))
+            if kind not in ("VIDEO", "DICOM", "VOLUME") and (index is None or kind != "TIFF"):
                 return decode_still(head + file.read(), path, index or 0)
-        if kind == "VIDEO":
-            return open_cine(path).read(index or 0)
+        if kind == "VIDEO" or (kind == "VOLUME" and index is None):
+            return open_cine(path, options).read(index or 0)
         if index is None:
             return read_dicom(path, options)
         state = path.stat()
