@@ -108,7 +108,7 @@ def test_sixteen_bits_are_rounded_to_eight(gray, tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / "frame.png"), expected)
 
 
-@pytest.mark.parametrize("kind", ["float32", "int16", "uint32"])
+@pytest.mark.parametrize("kind", ["int16", "uint32", "int64"])
 def test_other_pixels_than_8_and_16_bits_are_refused(kind, gray, tmp_path):
     tiff()(tmp_path / "frame.tif", gray.astype(kind))
     with pytest.raises(FrameError, match=f"frame.tif: has {kind} pixels; save it with 8 or 16"):

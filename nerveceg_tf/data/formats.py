@@ -5,7 +5,7 @@ from typing import Literal
 
 from nerveceg_tf.errors import FrameError
 
-Format = Literal["TIFF", "PNG", "JPEG", "BMP", "DICOM", "VIDEO"]
+Format = Literal["TIFF", "PNG", "JPEG", "BMP", "WEBP", "DICOM", "VIDEO"]
 
 HEAD = 4096
 """How many bytes `recognise` needs."""
@@ -28,6 +28,7 @@ SUFFIXES: dict[str, Format] = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".bmp": "BMP",
+    ".webp": "WEBP",
     ".dcm": "DICOM",
     ".dicom": "DICOM",
     ".mp4": "VIDEO",
@@ -54,6 +55,8 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
     """
     if head[_DICOM] == b"DICM":  # first, because a DICOM may begin like a TIFF
         return "DICOM"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
