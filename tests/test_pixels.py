@@ -3,12 +3,12 @@
 import io
 import struct
 import zlib
+from itertools import product
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from bounds import GRAY
 from PIL import Image
 
 from nerveceg_tf.data import tiff
@@ -142,15 +142,15 @@ def write_tiff(path, pixels, **options):
     tifffile.imwrite(path, pixels, **options)
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_every_tiff_gives_the_same_gray(kind, container, frame, tmp_path):
+def test_every_tiff_gives_the_same_gray(kind, frame, tmp_path):
     pixels, options, expected, off = SAMPLES[kind](frame)
-    write_tiff(tmp_path / "a.tif", pixels, **options, **CONTAINERS[container])
-    found = read_image(tmp_path / "a.tif")
-    assert found.dtype == np.uint8
-    assert found.shape == frame.shape
-    assert np.abs(found - expected).max() <= off
+    for name, container in CONTAINERS.items():
+        write_tiff(tmp_path / f"{name}.tif", pixels, **options, **container)
+        found = read_image(tmp_path / f"{name}.tif")
+        assert found.dtype == np.uint8, name
+        assert found.shape == frame.shape, name
+        assert np.abs(found - expected).max() <= off, name
 
 
 COMPRESSIONS = {
@@ -189,18 +189,21 @@ def compare(found, expected, off):
 
 
 @pytest.mark.parametrize("compression", [*COMPRESSIONS, "group3", "group4", "tiff_ccitt"])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("lines", [{}, {"tiffinfo": {278: 16}}], ids=["whole", "strips"])
-def test_every_compression_of_pillow_gives_the_same_gray(mode, compression, lines, frame, tmp_path):
-    make, expected = MODES[mode]
-    picture = make(frame)
-    try:
-        picture.save(tmp_path / "a.tif", compression=compression, quality=95, **lines)
-    except OSError:
-        return  # the format has no such picture
-    shown = expected(frame) if expected else luma_of(picture)
-    off = COMPRESSIONS.get(compression, 0) * (2 if mode in ("CMYK", "YCbCr", "P") else 1)
-    compare(read_image(tmp_path / "a.tif"), shown, off)
+def test_every_compression_of_pillow_gives_the_same_gray(compression, frame, tmp_path):
+    quality = {"quality": 95} if compression == "jpeg" else {}
+    read = 0
+    for mode, (make, expected) in MODES.items():
+        for lines in ({}, {"tiffinfo": {278: 16}}):
+            picture = make(frame)
+            try:
+                picture.save(tmp_path / "a.tif", compression=compression, **quality, **lines)
+            except OSError:
+                continue  # the format has no such picture
+            shown = expected(frame) if expected else luma_of(picture)
+            off = COMPRESSIONS.get(compression, 0) * (2 if mode in ("CMYK", "YCbCr", "P") else 1)
+            compare(read_image(tmp_path / "a.tif"), shown, off)
+            read += 1
+    assert read >= 2
 
 
 def luma_of(picture):
@@ -210,26 +213,27 @@ def luma_of(picture):
 OTHERS = {
     "a.png": ({}, 0),
     "a.bmp": ({}, 0),
-    "lossless.webp": ({"lossless": True}, 0),
-    "a.webp": ({"quality": 95}, 40),
+    "lossless.webp": ({"lossless": True, "exact": True}, 0),
+    "a.webp": ({"quality": 95, "exact": True}, 40),
     "a.jpg": ({"quality": 95}, 40),
     "progressive.jpg": ({"quality": 95, "progressive": True}, 40),
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("mode", MODES)
-def test_every_other_container_gives_the_same_gray(mode, name, frame, tmp_path):
-    make, expected = MODES[mode]
-    picture, (options, off) = make(frame), OTHERS[name]
-    if name.endswith("webp") and mode in ("I;16", "F"):
-        return  # Pillow clips such pictures
-    try:
-        picture.save(tmp_path / name, **options)
-    except OSError:
-        return  # the format has no such picture
-    shown = expected(frame) if expected else luma_of(picture)
-    compare(read_image(tmp_path / name), shown, off + (mode not in ("1", "L", "LA", "I;16")) * 2)
+def test_every_other_container_gives_the_same_gray(name, frame, tmp_path):
+    options, off = OTHERS[name]
+    for mode, (make, expected) in MODES.items():
+        picture = make(frame)
+        if name.endswith("webp") and mode in ("I;16", "F"):
+            continue  # Pillow clips such pictures
+        try:
+            picture.save(tmp_path / name, **options)
+        except OSError:
+            continue  # the format has no such picture
+        shown = expected(frame) if expected else luma_of(picture)
+        rounding = 0 if mode in ("1", "L", "LA", "I;16") else 2
+        compare(read_image(tmp_path / name), shown, off + rounding)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
@@ -254,9 +258,10 @@ def packed_tiff(gray, bits, byte_order="<", photometric=1, reverse=False, compre
     """A TIFF whose samples follow each other bit by bit, as TIFF stores any number of bits."""
     each = (gray.astype(np.uint32)[:, :, None] >> np.arange(bits)[::-1]) & 1
     rows = np.packbits(each.reshape(len(gray), -1).astype(np.uint8), axis=1)
-    if reverse:
-        rows = np.packbits(np.unpackbits(rows, axis=1), axis=1, bitorder="little")
     content = rows.tobytes() if compression == 1 else zlib.compress(rows.tobytes())
+    if reverse:
+        stored = np.unpackbits(np.frombuffer(content, np.uint8))
+        content = np.packbits(stored, bitorder="little").tobytes()
     tags = [
         (256, gray.shape[1]),
         (257, len(gray)),
@@ -276,20 +281,15 @@ def packed_tiff(gray, bits, byte_order="<", photometric=1, reverse=False, compre
     return head + content + count + entries(byte_order, *tags) + bytes(4)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14, 16])
-@pytest.mark.parametrize("byte_order", ["<", ">"])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14])
 @pytest.mark.parametrize("compression", [1, 8])
-def test_any_number_of_bits_is_scaled_to_8(bits, byte_order, reverse, compression, frame, tmp_path):
-    if bits == 16 and (byte_order == "<" or reverse):
-        return  # is stored as bytes of another order
-    small = frame[:60]
-    values = deep(small, bits)
-    for photometric in (0, 1):
+def test_any_number_of_bits_is_scaled_to_8(bits, compression, frame, tmp_path):
+    values = deep(frame[:60], bits)
+    expected = values * (255 / (2**bits - 1))
+    for photometric, byte_order, reverse in product((0, 1), "<>", (False, True)):
         shown = values if photometric else 2**bits - 1 - values
         content = packed_tiff(shown, bits, byte_order, photometric, reverse, compression)
         (tmp_path / "a.tif").write_bytes(content)
-        expected = values * (255 / (2**bits - 1))
         assert np.abs(read_image(tmp_path / "a.tif") - expected).max() <= 0.5
 
 
@@ -334,13 +334,12 @@ DECLARED = {"a.tif": SMAX_SAMPLE, "max.tif": MAX_SAMPLE, "a.png": None}
 
 
 @pytest.mark.parametrize("name", DECLARED)
-@pytest.mark.parametrize("bits", [9, 10, 12, 14, 15])
-@pytest.mark.parametrize("share", [1, 0.05])
 @pytest.mark.filterwarnings("error")
-def test_declared_bits_scale_16_bit_files(name, bits, share, frame, tmp_path):
-    values = np.rint(deep(frame, bits) * share).astype(np.uint16)
-    path = write_16_bits(tmp_path / name, values, 2**bits - 1, DECLARED[name])
-    assert np.abs(read_image(path) - values * 255 / (2**bits - 1)).max() <= 0.5
+def test_declared_bits_scale_16_bit_files(name, frame, tmp_path):
+    for bits, share in product((9, 10, 12, 14, 15), (1, 0.05)):
+        values = np.rint(deep(frame, bits) * share).astype(np.uint16)
+        path = write_16_bits(tmp_path / name, values, 2**bits - 1, DECLARED[name])
+        assert np.abs(read_image(path) - values * (255 / (2**bits - 1))).max() <= 0.5
 
 
 @pytest.mark.filterwarnings("error")
@@ -359,9 +358,10 @@ def test_silent_files_of_small_values_are_read_as_fewer_bits_with_one_note(
     values = np.dstack([values] * 3) if colours else values
     path = write_16_bits(tmp_path / name, values)
     with pytest.warns(NervecegWarning, match=rf"{name}: .* read as {bits}-bit.*bits=16") as noted:
-        for _ in range(3):
-            np.testing.assert_array_equal(read_image(path), frame)
+        found = [read_image(path) for _ in range(3)]
     assert len(noted) == 1
+    for image in found:
+        np.testing.assert_array_equal(image, frame)
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
@@ -463,24 +463,18 @@ def tagged(name):
     return write
 
 
-# Their gray is that of the frame.
 TURNED |= {
     f"{name}.tif": tagged(name)
-    for name, make in SAMPLES.items()
-    if "a" in name
-    and "rgb" not in name
-    and "pla" not in name
-    and "pre" not in name
-    and "cmyk" not in name
+    for name in ("gray_16", "white_is_zero_16", "float_to_1", "gray_alpha_16", "palette")
 }
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", TURNED)
-def test_the_orientation_tag_turns_every_format(name, orientation, frame, tmp_path):
-    TURNED[name](tmp_path / name, frame, orientation)
-    found = read_image(tmp_path / name)
-    compare(found, seen(frame, orientation), 25 if "jp" in name else 1)
+def test_the_orientation_tag_turns_every_format(name, frame, tmp_path):
+    for orientation in range(1, 9):
+        TURNED[name](tmp_path / name, frame, orientation)
+        found = read_image(tmp_path / name)
+        compare(found, seen(frame, orientation), 25 if "jp" in name else 1)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)

@@ -52,7 +52,7 @@ def to_8_bits(picture: Picture, path: Path | str, options: ReadOptions) -> np.nd
     elif pixels.dtype.kind == "f":
         pixels = _from_floats(pixels, path)
     elif picture.bits < 8:
-        pixels = pixels * np.uint8(255 // (2**picture.bits - 1))
+        pixels = _table(picture.bits)[pixels]
     elif pixels.dtype != np.uint8:
         pixels = _from_integers(pixels, picture.white, path, options)
     return luma(pixels) if pixels.ndim == 3 else pixels

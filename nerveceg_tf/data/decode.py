@@ -126,8 +126,10 @@ def _is_simple(image: TiffImageFile) -> bool:
         image.mode in ("L", "RGB")
         and set(tags.get(Base.BitsPerSample, ())) == {8}
         and set(tags.get(Base.SampleFormat, (1,))) == {1}
+        and tags.get(Base.FillOrder, 1) == 1
         and tags.get(Base.SamplesPerPixel, 1) == len(image.mode)
-        and tags.get(Base.PhotometricInterpretation) in (0, 1, 2)
+        # libtiff converts YCbCr to the colours of this mode.
+        and tags.get(Base.PhotometricInterpretation) in (0, 1, 2, 6)
     )
 
 

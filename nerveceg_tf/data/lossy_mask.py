@@ -8,11 +8,13 @@ import numpy as np
 from nerveceg_tf.errors import FrameError
 
 _FLAT = 6  # values of one block without an edge differ by no more
-_APART = 40  # values of two levels differ by at least so much in a channel
+_APART = 20  # values of two levels differ by at least so much in a channel
 _MIN_PIXELS = 16
 _MIN_CONTRAST = 48
 _MAX_BETWEEN = 0.5
 _MAX_LEVELS = 16
+NEARLY_BLACK = 24
+"""Background of a lossy mask has no larger value in any channel."""
 
 
 def lossy_levels(pixels: np.ndarray, path: Path | str) -> tuple[np.ndarray, list[tuple[int, ...]]]:
@@ -42,6 +44,11 @@ def lossy_levels(pixels: np.ndarray, path: Path | str) -> tuple[np.ndarray, list
         farthest = np.abs(values - levels[0]).max(axis=2)
         at = np.unravel_index(int(farthest.argmax()), farthest.shape)
         if farthest[at] < _MIN_CONTRAST:
+            if max(levels[0]) <= NEARLY_BLACK and pixels.any():
+                raise FrameError(
+                    f"{path}: is nearly black, with values up to {pixels.max()}, which a lossy"
+                    " picture may have by chance; save the mask as PNG or TIFF"
+                )
             return np.zeros(pixels.shape[:2], np.uint8), _as_tuples(levels)
         levels.append(values[at])
     distances = np.stack([np.abs(values - level).max(axis=2) for level in levels])

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.lossy_mask import lossy_levels
+from nerveceg_tf.data.lossy_mask import NEARLY_BLACK, lossy_levels
 from nerveceg_tf.data.picture import Picture, is_constant
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import FrameError
 
 _LISTED = 6
 _MANY = 16
+_LOSSY_TOLERANCE = 8
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -57,11 +58,8 @@ def mask_of(picture: Picture, path: Path | str, options: ReadOptions) -> np.ndar
         FrameError: the mask has several values, or two but no background, and `mask_value` does not
             select any; or it has NaN.
     """
-    if picture.lossy:
-        numbers, levels = _of_lossy(picture, path)
-    else:
-        numbers, levels = _of_samples(picture, path)
-    chosen = _chosen(levels, path, options)
+    numbers, levels = (_of_lossy if picture.lossy else _of_samples)(picture, path)
+    chosen = _chosen(levels, path, options, _LOSSY_TOLERANCE if picture.lossy else 0)
     return np.asarray(chosen, np.uint8)[numbers]
 
 
@@ -75,13 +73,10 @@ def _of_lossy(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Leve
     counts = np.bincount(numbers.ravel(), minlength=len(colours))
     levels = []
     for colour, count in zip(colours, counts, strict=True):
-        is_background = max(colour) <= _NEARLY_BLACK
+        is_background = max(colour) <= NEARLY_BLACK
         value = 0 if is_background else max(1, round(_luma(colour)))
         levels.append(Level(value, int(count), f"{value}", is_background))
     return numbers, levels
-
-
-_NEARLY_BLACK = 24
 
 
 def _of_samples(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Level]]:
@@ -163,21 +158,24 @@ def _luma(colour: tuple[float, ...]) -> float:
     return sum(weight * part for weight, part in zip(_LUMA, colour, strict=True))
 
 
-def _chosen(levels: list[Level], path: Path | str, options: ReadOptions) -> list[bool]:
+def _chosen(
+    levels: list[Level], path: Path | str, options: ReadOptions, tolerance: int
+) -> list[bool]:
     """Returns for each level whether it is nerve."""
     others = [level for level in levels if not level.is_background]
-    if options.mask_value == "any":
-        return [not level.is_background for level in levels]
-    if options.mask_value is not None:
-        wanted = options.mask_value
-        for value in wanted:
-            if sum(level.value == value for level in levels) > 1:
+    if options.mask_value is not None and options.mask_value != "any":
+        chosen = set()
+        for value in options.mask_value:
+            named = [level for level in others if abs(level.value - value) <= tolerance]
+            if len(named) > 1:
                 raise FrameError(
                     f"{path}: has two colours of value {value} ({_listing(levels)}); save the mask"
-                    " with one value for each"
+                    " with another value for each"
                 )
-        return [level.value in wanted and not level.is_background for level in levels]
-    if len(others) <= 1 and len(levels) <= 2 and (len(levels) == 1 or len(others) == 1):
+            chosen.update(named)
+        return [level in chosen for level in levels]
+    is_clear = len(others) <= 1 and len(levels) <= 2
+    if options.mask_value == "any" or is_clear:
         return [not level.is_background for level in levels]
     raise FrameError(f"{path}: {_problem(levels, others)}")
 
@@ -197,9 +195,7 @@ def _problem(levels: list[Level], others: list[Level]) -> str:
 
 
 def _listing(levels: list[Level]) -> str:
-    shown = levels
-    if len(levels) > _LISTED:
-        frequent = sorted(levels, key=lambda level: -level.pixels)[:_LISTED]
-        shown = [level for level in levels if level in frequent]
+    shown = sorted(levels, key=lambda level: -level.pixels)[:_LISTED]
+    shown.sort(key=lambda level: level.value)
     text = "; ".join(f"{level.name}: {level.pixels} pixels" for level in shown)
     return text + (f"; {len(levels) - len(shown)} more" if len(levels) > len(shown) else "")
