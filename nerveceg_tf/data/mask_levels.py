@@ -1,8 +1,10 @@
 """Decides which pixels of a mask picture are nerve: by its values, palette, colours or opacity."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from nerveceg_tf.data.lossy_mask import NEARLY_BLACK, lossy_levels
@@ -20,12 +22,14 @@ class Level(NamedTuple):
     """One value or colour of a mask.
 
     Attributes:
+        code: the number of the level in the array of levels.
         value: the number that `ReadOptions.mask_value` selects it by.
         pixels: number of pixels that have it.
         name: the value as messages write it.
         is_background: it is 0, black, or transparent.
     """
 
+    code: int
     value: float
     pixels: int
     name: str
@@ -60,7 +64,9 @@ def mask_of(picture: Picture, path: Path | str, options: ReadOptions) -> np.ndar
     """
     numbers, levels = (_of_lossy if picture.lossy else _of_samples)(picture, path)
     chosen = _chosen(levels, path, options, _LOSSY_TOLERANCE if picture.lossy else 0)
-    return np.asarray(chosen, np.uint8)[numbers]
+    table = np.zeros(max(256, len(levels)), np.uint8)
+    table[[level.code for level in chosen]] = 1
+    return cv2.LUT(numbers, table) if numbers.dtype == np.uint8 else table[numbers]
 
 
 def _of_lossy(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Level]]:
@@ -72,15 +78,15 @@ def _of_lossy(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Leve
     numbers, colours = lossy_levels(pixels, path)
     counts = np.bincount(numbers.ravel(), minlength=len(colours))
     levels = []
-    for colour, count in zip(colours, counts, strict=True):
+    for code, (colour, count) in enumerate(zip(colours, counts, strict=True)):
         is_background = max(colour) <= NEARLY_BLACK
         value = 0 if is_background else max(1, round(_luma(colour)))
-        levels.append(Level(value, int(count), f"{value}", is_background))
+        levels.append(Level(code, value, int(count), f"{value}", is_background))
     return numbers, levels
 
 
 def _of_samples(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Level]]:
-    """Returns the number of each pixel's level, and the levels."""
+    """Returns the code of each pixel's level, and the levels."""
     pixels, alpha = picture.pixels, picture.alpha
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise FrameError(f"{path}: has NaN or infinite values; save 0 and 1 as PNG or TIFF")
@@ -91,10 +97,16 @@ def _of_samples(picture: Picture, path: Path | str) -> tuple[np.ndarray, list[Le
     if pixels.ndim == 3 and _is_gray(pixels):
         pixels = pixels[:, :, 0]
     if pixels.ndim == 2:
-        values, numbers, counts = _distinct(pixels)
+        codes, numbers, values, counts = _distinct(pixels)
         levels = [
-            Level(value, count, f"{value:g}" if isinstance(value, float) else f"{value}", not value)
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            Level(
+                code,
+                value,
+                count,
+                f"{value:.6g}" if pixels.dtype.kind == "f" else f"{value}",
+                not value,
+            )
+            for code, value, count in zip(codes, values, counts, strict=True)
         ]
         return numbers, levels
     return _of_colours(pixels, path)
@@ -115,26 +127,25 @@ def _is_gray(pixels: np.ndarray) -> bool:
     return bool((pixels == pixels[:, :, :1]).all())
 
 
-def _distinct(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `np.unique` with inverse and counts; faster for bytes."""
-    if pixels.dtype != np.uint8:
-        return np.unique(pixels, return_inverse=True, return_counts=True)
-    counts = np.bincount(pixels.ravel(), minlength=256)
-    values = np.flatnonzero(counts)
-    numbers = np.zeros(256, np.uint8)
-    numbers[values] = np.arange(len(values))
-    return values, numbers[pixels], counts[values]
+def _distinct(pixels: np.ndarray) -> tuple[Sequence[int], np.ndarray, list, list[int]]:
+    """Returns the codes of the distinct values, each pixel's code, the values, their counts."""
+    if pixels.dtype == np.uint8:  # are codes already, and counted fast
+        histogram = cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel()
+        values = np.flatnonzero(histogram)
+        return values.tolist(), pixels, values.tolist(), histogram[values].astype(int).tolist()
+    values, numbers, counts = np.unique(pixels, return_inverse=True, return_counts=True)
+    return range(len(values)), numbers, values.tolist(), counts.tolist()
 
 
 def _of_palette(indices: np.ndarray, palette: np.ndarray) -> tuple[np.ndarray, list[Level]]:
-    values, numbers, counts = _distinct(indices)
+    codes, numbers, values, counts = _distinct(indices)
     colours = [tuple(palette[index].tolist()) for index in values]
-    blacks = [int(v) for v, colour in zip(values, colours, strict=True) if not any(colour)]
+    blacks = [value for value, colour in zip(values, colours, strict=True) if not any(colour)]
     says = len(blacks) == 1 and len(set(colours)) == len(colours)
     background = blacks[0] if says else 0
     levels = [
-        Level(int(value), int(count), f"index {value}", value == background)
-        for value, count in zip(values, counts, strict=True)
+        Level(code, value, count, f"index {value}", value == background)
+        for code, value, count in zip(codes, values, counts, strict=True)
     ]
     return numbers, levels
 
@@ -143,12 +154,13 @@ def _of_colours(pixels: np.ndarray, path: Path | str) -> tuple[np.ndarray, list[
     if pixels.dtype.kind == "f" or pixels.dtype.itemsize > 2:
         raise FrameError(f"{path}: has colours of {pixels.dtype}; save the mask as 8-bit gray")
     red, green, blue = (pixels[:, :, channel].astype(np.uint64) for channel in range(3))
-    codes, numbers, counts = _distinct(red << np.uint64(32) | green << np.uint64(16) | blue)
+    packed = red << np.uint64(32) | green << np.uint64(16) | blue
+    codes, numbers, values, counts = _distinct(packed)
     levels = []
-    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-        colour = (code >> 32, code >> 16 & 0xFFFF, code & 0xFFFF)
-        value = max(1, round(_luma(colour))) if code else 0
-        levels.append(Level(value, count, f"{value}, colour {colour}", not code))
+    for code, packed_colour, count in zip(codes, values, counts, strict=True):
+        colour = (packed_colour >> 32, packed_colour >> 16 & 0xFFFF, packed_colour & 0xFFFF)
+        value = max(1, round(_luma(colour))) if any(colour) else 0
+        levels.append(Level(code, value, count, f"{value}, colour {colour}", not any(colour)))
     return numbers, levels
 
 
@@ -160,8 +172,8 @@ def _luma(colour: tuple[float, ...]) -> float:
 
 def _chosen(
     levels: list[Level], path: Path | str, options: ReadOptions, tolerance: int
-) -> list[bool]:
-    """Returns for each level whether it is nerve."""
+) -> list[Level]:
+    """Returns the levels that are nerve."""
     others = [level for level in levels if not level.is_background]
     if options.mask_value is not None and options.mask_value != "any":
         chosen = set()
@@ -173,10 +185,10 @@ def _chosen(
                     " with another value for each"
                 )
             chosen.update(named)
-        return [level in chosen for level in levels]
+        return list(chosen)
     is_clear = len(others) <= 1 and len(levels) <= 2
     if options.mask_value == "any" or is_clear:
-        return [not level.is_background for level in levels]
+        return others
     raise FrameError(f"{path}: {_problem(levels, others)}")
 
 
