@@ -108,7 +108,7 @@ def test_sixteen_bits_are_rounded_to_eight(gray, tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / "frame.png"), expected)
 
 
-@pytest.mark.parametrize("kind", ["float32", "int16", "uint32"])
+@pytest.mark.parametrize("kind", ["int16", "uint32", "int64"])
 def test_other_pixels_than_8_and_16_bits_are_refused(kind, gray, tmp_path):
     tiff()(tmp_path / "frame.tif", gray.astype(kind))
     with pytest.raises(FrameError, match=f"frame.tif: has {kind} pixels; save it with 8 or 16"):
@@ -137,20 +137,6 @@ def test_a_mask_may_be_empty_or_full(value, gray, tmp_path):
     cv2.imwrite(str(tmp_path / "mask.png"), np.full_like(gray, value))
     frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.png")
     np.testing.assert_array_equal(read_mask(frame, gray.shape), np.full_like(gray, value > 0))
-
-
-def test_a_jpeg_mask_is_refused_with_a_way_out(gray, mask, tmp_path):
-    cv2.imwrite(str(tmp_path / "mask.jpg"), mask * 255)
-    frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.jpg")
-    with pytest.raises(FrameError, match=r"mask.jpg: has \d+ gray values \(0, .*threshold it"):
-        read_mask(frame, gray.shape)
-
-
-def test_a_mask_with_two_values_but_no_0_is_refused(gray, mask, tmp_path):
-    cv2.imwrite(str(tmp_path / "mask.png"), mask + 1)
-    frame = Frame("frame", tmp_path / "frame.tif", mask=tmp_path / "mask.png")
-    with pytest.raises(FrameError, match=r"has 2 gray values \(1, 2\); a mask has 0 and one"):
-        read_mask(frame, gray.shape)
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(gray, mask, tmp_path):

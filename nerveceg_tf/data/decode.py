@@ -1,6 +1,8 @@
-"""Decodes the bytes of one still image to 8-bit gray."""
+"""Decodes the bytes of one still image."""
 
 import io
+import struct
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,26 +11,27 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
+from nerveceg_tf.data import tiff_samples
+from nerveceg_tf.data.brightness import to_8_bits
+from nerveceg_tf.data.formats import recognise
+from nerveceg_tf.data.picture import Picture
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
 
-_BEGIN_MARKS = {
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"\x89PNG": "PNG",
-    b"\xff\xd8": "JPEG",
-    b"BM": "BMP",
-}
+_STILLS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP")
 # A complete file ends with these bytes. libjpeg and libpng decode truncated files without an error.
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-# Pillow decodes TIFFs of these modes, because it detects damage where OpenCV returns garbage.
-# OpenCV decodes the TIFFs of other modes.
-_PILLOW_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
-_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it"
+# Parsing a PNG's metadata decodes its pixels, so it is parsed only if it may have an orientation.
+_PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_PNG_HEADER = slice(24, 26)  # bit depth and colour type
+_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it"
+_TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
+# Of TIFF: CCITT's of 1-bit pictures, JPEG and WebP, which Pillow undoes together with the colours.
+_BY_PILLOW = (2, 3, 4, 7, 50001)
+_LOSSY = (7, 50001)
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -41,44 +44,158 @@ class _Tiff(TiffImageFile):
             super().load_end()
 
 
-def decode_still(content: bytes, path: Path | str, page: int = 0) -> np.ndarray:
-    """Decodes a TIFF, PNG, JPEG or BMP. The header is checked before the pixels are decoded.
+def decode_still(
+    content: bytes, path: Path | str, page: int = 0, options: ReadOptions = AS_DECLARED
+) -> np.ndarray:
+    """Decodes a TIFF, PNG, JPEG, BMP or WebP. The header is checked before the pixels are decoded.
 
     Args:
         content: the bytes of the file.
         path: the name for error messages: the path, and the frame number if there are several.
         page: page of a multi-page TIFF, from 0.
+        options: how to read the file.
 
     Returns:
-        uint8 gray `(height, width)`, 0..255.
+        uint8 gray `(height, width)`, 0..255, as `to_8_bits` scales it, upright.
+
+    Raises:
+        FrameError: the file is empty, truncated or of another format, its size is out of range, or
+            its values have no known range.
+    """
+    return to_8_bits(decode_picture(content, path, page), path, options)
+
+
+def decode_picture(content: bytes, path: Path | str, page: int = 0) -> Picture:
+    """Decodes the samples of a still image as they are stored. The arguments are `decode_still`'s.
+
+    Returns:
+        The samples, upright.
 
     Raises:
         FrameError: the file is empty, truncated or of another format, or its size is out of range.
     """
     if not content:
         raise FrameError(f"{path}: the file is empty; copy it again")
-    kind = next((kind for mark, kind in _BEGIN_MARKS.items() if content.startswith(mark)), None)
-    if kind is None:
+    kind = recognise(content[:16])
+    if kind not in _STILLS:
         raise FrameError(f"{path}: {_UNREADABLE}")
     try:
-        file = io.BytesIO(content)
-        with _Tiff(file) if kind == "TIFF" else Image.open(file, formats=[kind]) as picture:
-            if page:
-                picture.seek(page)
-            check_size(picture.size[::-1], path)
-            if kind == "TIFF":
-                picture.load()
-                if picture.mode in _PILLOW_MODES:
-                    return to_gray(np.asarray(picture), path, rgb=True)
+        if kind == "TIFF":
+            return _tiff(content, path, page)
+        return _other(content, path, kind)
     except Image.DecompressionBombError:
         raise FrameError(f"{path}: {_TOO_LARGE}") from None
     except FrameError:
         raise
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError, EOFError):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        OverflowError,
+        EOFError,
+        AttributeError,
+        struct.error,
+    ):
         raise FrameError(f"{path}: {_UNREADABLE}") from None
-    if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
-        raise FrameError(f"{path}: {_UNREADABLE}")
-    return to_gray(_by_opencv(content, path, page), path)
+
+
+def _tiff(content: bytes, path: Path | str, page: int) -> Picture:
+    if content[:4] != b"MM\0+":  # which Pillow cannot open
+        try:
+            image = _Tiff(io.BytesIO(content))
+        except SyntaxError:
+            pass  # a sample type that Pillow does not know
+        else:
+            with image:
+                if page:
+                    image.seek(page)
+                check_size(image.size[::-1], path)
+                compression = image.tag_v2.get(Base.Compression, 1)
+                if compression in _BY_PILLOW or _is_simple(image):
+                    image.load()
+                    return _from_pillow(image, path)._replace(lossy=compression in _LOSSY)
+    return tiff_samples.read_page(content, page, path, partial(check_size, path=path))
+
+
+def _is_simple(image: TiffImageFile) -> bool:
+    """Whether the page has 8-bit gray or colours without a sign, which Pillow reads rightly."""
+    tags = image.tag_v2
+    return (
+        image.mode in ("L", "RGB")
+        and set(tags.get(Base.BitsPerSample, ())) == {8}
+        and set(tags.get(Base.SampleFormat, (1,))) == {1}
+        and tags.get(Base.FillOrder, 1) == 1
+        and tags.get(Base.SamplesPerPixel, 1) == len(image.mode)
+        # libtiff converts YCbCr to the colours of this mode.
+        and tags.get(Base.PhotometricInterpretation) in (0, 1, 2, 6)
+    )
+
+
+def _other(content: bytes, path: Path | str, kind: str) -> Picture:
+    with Image.open(io.BytesIO(content), formats=[kind]) as image:
+        check_size(image.size[::-1], path)
+        frames = getattr(image, "n_frames", 1) if kind != "JPEG" else 1
+        if frames > 1:
+            raise FrameError(
+                f"{path}: is an animated {kind} of {frames} frames; save them as a multi-page TIFF"
+            )
+        if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
+            raise FrameError(f"{path}: {_UNREADABLE}")
+        image.load()
+        depth, colours = content[_PNG_HEADER] if kind == "PNG" else (8, 0)
+        if depth == 16 and colours:
+            picture = _deep_png(content)  # Pillow would return its upper 8 bits
+        else:
+            picture = _from_pillow(image, path, depth)
+        if kind == "PNG":
+            picture = picture._replace(white=_significant_white(content))
+        lossy = kind == "JPEG" or (kind == "WEBP" and b"VP8L" not in content)
+        has_metadata = kind != "PNG" or any(mark in content for mark in _PNG_METADATA)
+        orientation = image.getexif().get(Base.Orientation, 1) if has_metadata else 1
+    return picture._replace(lossy=lossy).upright(orientation)
+
+
+def _from_pillow(image: Image.Image, path: Path | str, bits: int = 8) -> Picture:
+    mode = image.mode
+    if mode in ("CMYK", "YCbCr", "RGBX"):
+        image = image.convert("RGB")
+    elif mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"):
+        raise FrameError(f"{path}: has pixels of Pillow's mode {mode}; save it as 8-bit gray")
+    pixels = np.asarray(image)
+    if mode == "P":
+        colours = np.frombuffer(bytes(image.getpalette("RGB") or ()), np.uint8).reshape(-1, 3)
+        return Picture(pixels, palette=np.resize(colours, (256, 3)))
+    if mode == "1":
+        return Picture(pixels.astype(np.uint8), 1)
+    if mode.startswith("I"):
+        return Picture(pixels.astype(np.uint16), 16)
+    if mode in ("LA", "RGBA"):
+        colour = pixels[:, :, 0] if mode == "LA" else pixels[:, :, :3]
+        return Picture(np.ascontiguousarray(colour), alpha=np.ascontiguousarray(pixels[:, :, -1]))
+    if bits < 8:  # Pillow has spread the values over 0..255
+        return Picture(pixels // np.uint8(255 // (2**bits - 1)), bits)
+    return Picture(pixels)
+
+
+def _deep_png(content: bytes) -> Picture:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError("OpenCV cannot decode it")
+    if pixels.ndim == 2:
+        return Picture(pixels, 16)
+    alpha = np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None
+    return Picture(np.ascontiguousarray(pixels[:, :, 2::-1]), 16, alpha=alpha)
+
+
+def _significant_white(content: bytes) -> int | None:
+    """Returns the largest value of the bits that a PNG declares to be significant."""
+    at = content.find(b"sBIT", 0, content.find(b"IDAT"))
+    if at < 0:
+        return None
+    length = int.from_bytes(content[at - 4 : at], "big")
+    return 2 ** max(content[at + 4 : at + 4 + min(length, 4)]) - 1
 
 
 def to_gray(pixels: np.ndarray, path: Path | str, rgb: bool = False) -> np.ndarray:
@@ -129,20 +246,3 @@ def check_size(size: tuple[int, int], path: Path | str) -> None:
 def format_size(size: tuple[int, int]) -> str:
     """Formats a size (height, width) as `WIDTHxHEIGHT`."""
     return f"{size[1]}x{size[0]}"
-
-
-_TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
-
-
-def _by_opencv(content: bytes, path: Path | str, page: int) -> np.ndarray:
-    buffer = np.frombuffer(content, np.uint8)
-    try:
-        if page:
-            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
-            return pages[0]
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-    except (cv2.error, IndexError):
-        pixels = None
-    if pixels is None:
-        raise FrameError(f"{path}: {_UNREADABLE}")
-    return pixels

@@ -7,7 +7,7 @@ from typing import Literal
 
 from nerveceg_tf.errors import FrameError
 
-Format = Literal["TIFF", "PNG", "JPEG", "BMP", "DICOM", "VIDEO", "VOLUME"]
+Format = Literal["TIFF", "PNG", "JPEG", "BMP", "WEBP", "DICOM", "VIDEO", "VOLUME"]
 
 HEAD = 4096
 """How many bytes `recognise` needs."""
@@ -69,6 +69,7 @@ SUFFIXES: dict[str, Format] = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".bmp": "BMP",
+    ".webp": "WEBP",
     ".dcm": "DICOM",
     ".dicom": "DICOM",
     ".mp4": "VIDEO",
@@ -116,6 +117,8 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
         return "DICOM"
     if _is_animated(head):
         return "VIDEO"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             # A series of JPEGs differs from one JPEG only in what follows the first.

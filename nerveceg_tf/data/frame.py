@@ -13,9 +13,13 @@ import numpy as np
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
-from nerveceg_tf.data.decode import decode_still, format_size
-from nerveceg_tf.data.formats import HEAD, frame_suffix, recognise
+from nerveceg_tf.data.decode import decode_picture, decode_still, format_size
+from nerveceg_tf.data.formats import HEAD, file_format, frame_suffix, recognise
+from nerveceg_tf.data.mask_levels import mask_of
+from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.tiff import Pages
+from nerveceg_tf.data.volume import Volume
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -118,10 +122,11 @@ class PixelMemory:
 def read_image(
     path: Path | str, index: int | None = None, options: ReadOptions = AS_DECLARED
 ) -> np.ndarray:
-    """Reads a TIFF, PNG, JPEG, BMP, DICOM or volume, or one frame of a cine, as 8-bit gray.
+    """Reads a TIFF, PNG, JPEG, BMP, WebP, DICOM or volume, or one frame of a cine, as 8-bit gray.
 
-    16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
-    DICOM, the photometric interpretation is applied; with more than 8 bits, also the window.
+    Stills are turned as their orientation tag says, and their values are scaled to 8-bit gray as
+    `brightness.to_8_bits` describes. For a DICOM, the photometric interpretation is applied; with
+    more than 8 bits, also the window.
 
     Args:
         path: the file.
@@ -147,7 +152,7 @@ def read_image(
             head = file.read(HEAD)
             kind = recognise(head, frame_suffix(path))
             if kind not in ("VIDEO", "DICOM", "VOLUME") and (index is None or kind != "TIFF"):
-                return decode_still(head + file.read(), path, index or 0)
+                return decode_still(head + file.read(), path, index or 0, options)
         if kind == "VIDEO" or (kind == "VOLUME" and index is None):
             return open_cine(path, options).read(index or 0)
         if index is None:
@@ -223,6 +228,8 @@ def _fail(error: FrameError, _index: int | None = None) -> np.ndarray:
 def read_mask(frame: Frame, size: Size) -> np.ndarray:
     """Reads the mask of a frame.
 
+    Which values and colours of a mask file are nerve, `mask_levels.mask_of` describes.
+
     Args:
         frame: a labelled frame.
         size: height and width of the frame's image in pixels; the mask must have the same size.
@@ -232,7 +239,7 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 
     Raises:
         FrameError: the frame has no mask; or the mask cannot be read, has another size, or has
-            values other than 0 and one other value.
+            several values beside the background and `frame.read_options` selects none.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -251,20 +258,32 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
             return _moved(rle.decode(frame.mask, size), frame.mask_shift)
         except ValueError as error:
             raise FrameError(f"{frame.image}: the row with its run-length mask {error}") from None
-    pixels = read_image(frame.mask, frame.mask_index, frame.read_options)
-    if pixels.shape != size:
+    picture = _read_mask_picture(frame.mask, frame.mask_index, frame.read_options)
+    shape = picture.pixels.shape[:2]
+    if shape != size:
         raise FrameError(
-            f"{frame.mask}: the mask is {format_size(pixels.shape)}, the frame {frame.image.name}"
+            f"{frame.mask}: the mask is {format_size(shape)}, the frame {frame.image.name}"
             f" {format_size(size)}; save the mask in the frame's size"
         )
-    values = np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))
-    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
-        listed = ", ".join(map(str, values[:4])) + (", …" if len(values) > 4 else "")
-        raise FrameError(
-            f"{frame.mask}: has {len(values)} gray values ({listed}); a mask has 0 and one other"
-            " value: threshold it, and save it as PNG or TIFF"
-        )
-    return _moved((pixels > 0).astype(np.uint8), frame.mask_shift)
+    return _moved(mask_of(picture, frame.mask, frame.read_options), frame.mask_shift)
+
+
+def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> Picture:
+    """Reads the values of a mask as the file stores them, because gray would hide small ones."""
+    kind = file_format(path)
+    if kind in ("VIDEO", "DICOM"):
+        return Picture(read_image(path, index, options), lossy=kind == "VIDEO")
+    try:
+        if kind != "VOLUME" and (index is None or kind != "TIFF"):
+            return decode_picture(path.read_bytes(), path, index or 0)
+        state = path.stat()
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+    cine = _open_cached(path, options, state.st_mtime_ns, state.st_size)
+    if isinstance(cine, Volume):
+        return Picture(cine.read_raw(index or 0))
+    assert isinstance(cine, Pages)
+    return cine.picture(index or 0)
 
 
 def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

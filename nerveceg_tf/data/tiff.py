@@ -10,9 +10,12 @@ from typing import BinaryIO, Literal, NamedTuple
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from nerveceg_tf.data.decode import decode_still
+from nerveceg_tf.data.brightness import to_8_bits
+from nerveceg_tf.data.decode import decode_picture
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
+from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.tiff_samples import read_head
 from nerveceg_tf.errors import FrameError
 
 # The tags with the offsets and lengths in bytes of a page's strips, and of its tiles.
@@ -65,15 +68,21 @@ class Pages:
         Raises:
             FrameError: this page cannot be decoded, or does not exist.
         """
+        return to_8_bits(self.picture(index), self._where(index), self._options)
+
+    def picture(self, index: int) -> Picture:
+        """Decodes the samples of one page as they are stored. The same as `read` otherwise."""
         if not 0 <= index < self.count:
             raise missing_frame(self.path, index)
-        where = f"{self.path}: frame {index}"
         try:
-            return decode_still(self.content, where, index)
+            return decode_picture(self.content, self._where(index), index)
         except FrameError:
             if not index:
                 raise
-        return decode_still(self._starting_at(index), where)
+        return decode_picture(self._starting_at(index), self._where(index))
+
+    def _where(self, index: int) -> str:
+        return f"{self.path}: frame {index}"
 
     def _starting_at(self, index: int) -> bytes:
         """Returns the file with page `index` as its first page.
@@ -128,9 +137,9 @@ def _walk(file: BinaryIO) -> _Walk:
     links: list[slice] = []
     file.seek(0)
     head = file.read(16)
-    width = 8 if head[2:3] == b"+" else 4
+    width = 8 if b"+" in head[2:4] else 4
     try:
-        directory = ImageFileDirectory_v2(head[: 2 * width])
+        directory = read_head(head)
     except (SyntaxError, IndexError, struct.error):
         return _Walk([], [], None)  # not a TIFF, or a rare variant: decoding raises the error
     at, link = directory.next, slice(width, 2 * width)
@@ -177,7 +186,7 @@ def _decodes(within: bool | None, page: int, file: BinaryIO) -> bool:
         return False
     file.seek(0)
     try:
-        decode_still(file.read(), "", page)
+        decode_picture(file.read(), "", page)
     except FrameError:
         return False
     return True
