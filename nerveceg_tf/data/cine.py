@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
-from nerveceg_tf.data.formats import file_format
+from nerveceg_tf.data.formats import Format, file_format
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError
 
 
@@ -50,6 +51,37 @@ def open_cine(path: Path, options: ReadOptions = AS_DECLARED) -> Cine:
     return Dicom(path, options) if kind == "DICOM" else tiff.Pages(path, options)
 
 
+class Contents(NamedTuple):
+    """What a file of frames holds, as far as it is known without decoding pixels.
+
+    Attributes:
+        frames: number of frames that can be read; `None` for a still image.
+        region: the scan area that the file declares; `None` for the whole frame.
+        spacing: millimetres per pixel, down and right; `None` if they are unknown.
+    """
+
+    frames: int | None
+    region: Window | None = None
+    spacing: tuple[float, float] | None = None
+
+
+def describe(path: Path) -> Contents:
+    """Describes the frames of a file. A DICOM states where its scan area is, and its scale.
+
+    Args:
+        path: an image file, a DICOM or a video.
+
+    Raises:
+        FrameError: the file cannot be read.
+    """
+    kind = file_format(path)
+    if kind != "DICOM":
+        return Contents(_checked_frames(path, _extent(path, kind)))
+    dicom = Dicom(path)
+    area = dicom.scan_area
+    return Contents(_checked_frames(path, dicom.extent), area.window, area.spacing)
+
+
 def count_frames(path: Path) -> int | None:
     """Counts the frames of a file that can be read.
 
@@ -66,7 +98,10 @@ def count_frames(path: Path) -> int | None:
     Raises:
         FrameError: the file cannot be read.
     """
-    extent = _extent(path)
+    return _checked_frames(path, _extent(path, file_format(path)))
+
+
+def _checked_frames(path: Path, extent: Extent) -> int | None:
     if extent.declared == 1:
         return None
     if not extent.frames:
@@ -82,7 +117,7 @@ def count_frames(path: Path) -> int | None:
 def is_truncated(path: Path) -> bool:
     """Returns whether a file lacks frames that it declares, or cannot be read at all."""
     try:
-        return _extent(path).truncated
+        return _extent(path, file_format(path)).truncated
     except FrameError:
         return True
 
@@ -102,7 +137,7 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
     Raises:
         FrameError: the file, or one of its frames, cannot be read.
     """
-    return map(open_cine(path).read, range(_extent(path).frames))
+    return map(open_cine(path).read, range(_extent(path, file_format(path)).frames))
 
 
 def frame_rate(path: Path) -> float:
@@ -131,8 +166,7 @@ def read_dicom(path: Path, options: ReadOptions = AS_DECLARED) -> np.ndarray:
     return Dicom(path, options).read(0)
 
 
-def _extent(path: Path) -> Extent:
-    kind = file_format(path)
+def _extent(path: Path, kind: Format | None) -> Extent:
     if kind == "TIFF":
         return tiff.extent(path)
     if kind == "DICOM":

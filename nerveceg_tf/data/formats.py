@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from nerveceg_tf.data.dicom_marks import is_dicom
 from nerveceg_tf.errors import FrameError
 
 Format = Literal["TIFF", "PNG", "JPEG", "BMP", "DICOM", "VIDEO"]
@@ -19,7 +20,6 @@ _MARKS: dict[bytes, Format] = {
     b"\xff\xd8": "JPEG",
     b"BM": "BMP",
 }
-_DICOM = slice(128, 132)
 
 SUFFIXES: dict[str, Format] = {
     ".tif": "TIFF",
@@ -52,7 +52,7 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
         >>> recognise(b"BM" + bytes(60))
         'BMP'
     """
-    if head[_DICOM] == b"DICM":  # first, because a DICOM may begin like a TIFF
+    if is_dicom(head):  # first, because a DICOM may begin like a TIFF
         return "DICOM"
     for mark, name in _MARKS.items():
         if head.startswith(mark):

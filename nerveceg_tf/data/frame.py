@@ -16,6 +16,7 @@ from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
 from nerveceg_tf.data.decode import decode_still, format_size
 from nerveceg_tf.data.formats import HEAD, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -65,6 +66,8 @@ class Frame:
         mask_shift: pixels (down, right) by which the mask is moved. Not 0 only if the mask was
             copied from a near-duplicate frame.
         read_options: how its files are read.
+        region: the scan area that its file declares; `None` for the whole frame.
+        spacing: millimetres per pixel of the frame, down and right; `None` if they are unknown.
         known: results of reading the file before; `None` if it was not read yet.
 
     Example:
@@ -83,7 +86,26 @@ class Frame:
     mask_index: int | None = None
     mask_shift: tuple[int, int] = (0, 0)
     read_options: ReadOptions = AS_DECLARED
+    region: Window | None = None
+    spacing: tuple[float, float] | None = None
     known: Known | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def window(self) -> Window | None:
+        """The part of the frame that is read; `None` if it is read whole."""
+        return self.region if self.read_options.region else None
+
+    def as_whole(self, mask: np.ndarray) -> np.ndarray:
+        """Returns a mask of the frame as it is read, in the size of the whole frame.
+
+        Args:
+            mask: any dtype, `(height, width)` of the image as read.
+
+        Returns:
+            An array of the same dtype, `(height, width)` of the whole frame; 0 outside of the
+            window.
+        """
+        return self.window.paste(mask) if self.window else mask
 
     @property
     def is_read(self) -> bool:
@@ -225,14 +247,15 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 
     Args:
         frame: a labelled frame.
-        size: height and width of the frame's image in pixels; the mask must have the same size.
+        size: height and width of the frame's image in pixels. The mask must have the same size, or
+            that of the whole frame if only a part of it is read.
 
     Returns:
         uint8 array `(height, width)`: 1 on the nerve, 0 elsewhere.
 
     Raises:
-        FrameError: the frame has no mask; or the mask cannot be read, has another size, or has
-            values other than 0 and one other value.
+        FrameError: the frame has no mask; or the mask cannot be read, has another size, has values
+            other than 0 and one other value, or has a nerve outside of the part that is read.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -248,10 +271,13 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         raise FrameError(f"{frame.image}: has no mask; add one, or remove the frame")
     if isinstance(frame.mask, str):
         try:
-            return _moved(rle.decode(frame.mask, size), frame.mask_shift)
+            whole = frame.window.whole if frame.window else size
+            mask = _in_window(rle.decode(frame.mask, whole), frame, size)
+            return _moved(mask, frame.mask_shift)
         except ValueError as error:
             raise FrameError(f"{frame.image}: the row with its run-length mask {error}") from None
     pixels = read_image(frame.mask, frame.mask_index, frame.read_options)
+    pixels = _in_window(pixels, frame, size)
     if pixels.shape != size:
         raise FrameError(
             f"{frame.mask}: the mask is {format_size(pixels.shape)}, the frame {frame.image.name}"
@@ -265,6 +291,20 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
             " value: threshold it, and save it as PNG or TIFF"
         )
     return _moved((pixels > 0).astype(np.uint8), frame.mask_shift)
+
+
+def _in_window(mask: np.ndarray, frame: Frame, size: Size) -> np.ndarray:
+    """Returns the part of a mask that belongs to the part of the frame that is read."""
+    window = frame.window
+    if window is None or mask.shape == size or mask.shape != window.whole:
+        return mask
+    if outside := window.count_outside(mask):
+        raise FrameError(
+            f"{frame.mask if isinstance(frame.mask, Path) else frame.image}: its mask has {outside}"
+            f" nerve pixels outside of the scan area of {frame.image.name}; correct it, or pass"
+            " region=False"
+        )
+    return window.crop(mask)
 
 
 def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

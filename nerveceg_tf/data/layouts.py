@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from nerveceg_tf.data.cine import count_frames, is_truncated
+from nerveceg_tf.data.cine import describe, is_truncated
 from nerveceg_tf.data.formats import SUFFIXES
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
@@ -181,10 +181,13 @@ def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
 def _frames_of(path: Path) -> list[Frame]:
     """Lists the frames of one file, without labels."""
     stem = path.stem.removesuffix(_MASK_SUFFIX)
-    count = count_frames(path)
+    count, region, spacing = describe(path)
     if count is None:
-        return [Frame(stem, path)]
-    return [Frame(f"{stem}_{index:04d}", path, index=index) for index in range(count)]
+        return [Frame(stem, path, region=region, spacing=spacing)]
+    return [
+        Frame(f"{stem}_{index:04d}", path, index=index, region=region, spacing=spacing)
+        for index in range(count)
+    ]
 
 
 def _labelled(
