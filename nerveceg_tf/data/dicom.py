@@ -9,16 +9,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nerveceg_tf.data.decode import check_size, to_gray
-from nerveceg_tf.data.dicom_decoder import choose_decoder
-from nerveceg_tf.data.dicom_encoded import RLE_LOSSLESS, Fragments, find_fragments, read_at
+from nerveceg_tf.data.dicom_decoder import check_declared, choose_decoder, syntax_name
+from nerveceg_tf.data.dicom_encoded import Fragments, find_fragments, read_at
 from nerveceg_tf.data.dicom_gray import GRAY, has_window, show, stored_bits
 from nerveceg_tf.data.dicom_header import (
     DicomProblem,
     import_pydicom,
     inflate,
-    is_image,
     read_header,
 )
+from nerveceg_tf.data.dicom_objects import is_image_kind
 from nerveceg_tf.data.dicom_region import ScanArea, scan_area
 from nerveceg_tf.data.extent import Extent, missing_frame
 from nerveceg_tf.data.notes import note_once
@@ -99,7 +99,7 @@ class Dicom:
         header = self._header
         size = header.rows, header.columns
         if not header.begin or 0 in size:
-            advice = "copy it again, or remove it" if is_image(header.kind) else "remove it"
+            advice = "copy it again, or remove it" if is_image_kind(header.kind) else "remove it"
             raise FrameError(f"{self.path}: is a DICOM without an image ({header.kind}); {advice}")
         check_size(size, self.path)
 
@@ -124,23 +124,18 @@ class Dicom:
 
     def _decode(self, index: int) -> np.ndarray:
         header = self._header
-        decode, plugin = choose_decoder(header, self._pydicom)
-        options = {**header.pixel_options, "decoding_plugin": plugin}
+        check_declared(header, self._pydicom)
         with self._open() as file:
-            if plugin:
+            if header.syntax.is_encapsulated:
                 # Decode each frame on its own: pydicom cannot continue after a damaged frame.
                 encoded = b"".join(read_at(file, *fragment) for fragment in self._encoded[index])
-                source: Any = self._pydicom.encaps.encapsulate([encoded], has_bot=False)
-                options |= {"number_of_frames": 1, "index": 0}
-                if header.syntax != RLE_LOSSLESS:
-                    options["planar_configuration"] = 0  # JPEG has the colours pixel by pixel
-            else:
-                if self._available * header.frames < self._expected * (index + 1):
-                    raise DicomProblem("is truncated; copy it again, or remove it")
-                source = file
-                file.seek(header.begin)
-                options |= {"index": index, **self._native_bits()}
-            frame, decoded = decode(source, **options)
+                return self._show(*choose_decoder(header, self._pydicom)(encoded), index)
+            if self._available * header.frames < self._expected * (index + 1):
+                raise DicomProblem("is truncated; copy it again, or remove it")
+            file.seek(header.begin)
+            options = {**header.pixel_options, **self._native_bits()}
+            decoder = self._pydicom.pixels.get_decoder(header.syntax)
+            frame, decoded = decoder.as_array(file, index=index, **options)
         return self._show(frame, decoded["photometric_interpretation"], index)
 
     def _native_bits(self) -> dict[str, Any]:
@@ -198,8 +193,8 @@ class Dicom:
         except OSError as error:
             raise FrameError(f"{self.path}: cannot be read ({error.strerror})") from None
         except Exception as error:  # a damaged file can raise any exception in pydicom
-            name = self._header.syntax.name
+            name, kind = syntax_name(self._header), type(error).__name__
             raise FrameError(
-                f"{self.path}{frame}: cannot be decoded as {name} ({type(error).__name__}); export"
-                " it again, or remove it"
+                f"{self.path}{frame}: cannot be decoded as {name} ({kind}); export it again, or"
+                " remove it"
             ) from None

@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nerveceg_tf.data.dicom_decoder import RLE_LOSSLESS
 from nerveceg_tf.data.dicom_header import Header
 
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 _END_OF_JPEG = b"\xff\xd9"
-RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 
 Fragments = list[tuple[int, int]]
 """The offset in the file and the length in bytes of each fragment of an encoded frame."""

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from nerveceg_tf.data.extent import MAX_FRAMES
-from nerveceg_tf.data.formats import HEAD, file_format
+from nerveceg_tf.data.formats import HEAD
 from nerveceg_tf.errors import FrameError
 
 _IMAGE_TAGS = (
@@ -146,28 +146,6 @@ def read_header(path: Path) -> Header:
         ) from None
 
 
-def other_object(path: Path) -> str | None:
-    """Returns the kind of a DICOM that is no image by design, such as a structured report.
-
-    Args:
-        path: any file.
-
-    Returns:
-        The name of its kind, for example `"Encapsulated PDF"` or `"Media Storage Directory"`;
-        `None` for any other file. An image whose pixels are missing is an image.
-
-    Raises:
-        FrameError: the file cannot be read.
-    """
-    if file_format(path) != "DICOM":
-        return None
-    try:
-        header = read_header(path)
-    except FrameError:
-        return None
-    return None if header.begin or is_image(header.kind) else header.kind
-
-
 def inflate(content: bytes) -> bytes | None:
     """Inflates a deflated DICOM.
 
@@ -295,8 +273,3 @@ def _name(uid: Any) -> str:
         if not name or name == str(uid)
         else name.removesuffix(" Storage")
     )
-
-
-def is_image(kind: str) -> bool:
-    """Returns whether a kind of object has pixels. One that is not known may have them."""
-    return "Image" in kind or "Volume" in kind or "unknown" in kind
