@@ -3,7 +3,8 @@
 import struct
 
 _PREFIX = slice(128, 132)
-_FIRST_GROUPS = (0x0002, 0x0008)
+_FIRST_GROUPS = (0x0002, 0x0008, 0x0010)
+_GROUPS = (*_FIRST_GROUPS, 0x0018, 0x0020, 0x0028)
 _MIN_ELEMENTS = 3
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _SHORT = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -36,7 +37,7 @@ def _has_elements(head: bytes) -> bool:
         group, number = struct.unpack_from(f"{order}HH", head, at)
         tag = group << 16 | number
         value, length = _value(head, at, order)
-        if tag <= before or group not in (*_FIRST_GROUPS, 0x0010):
+        if tag <= before or group not in _GROUPS:
             return False
         if length == _UNDEFINED:  # a sequence, which may be as long as it likes
             return count > 0
