@@ -163,6 +163,21 @@ def test_a_lossless_jpeg_that_is_not_as_declared_is_refused(change, message, tmp
         read_image(tmp_path / "a.dcm")
 
 
+@needs_jpeg_ls
+def test_the_frame_header_of_jpeg_ls_counts_and_its_end_is_needed(tmp_path):
+    path = BUNDLED / "test_files" / "SC_rgb_jls_lossy_line.dcm"
+    dataset = pydicom.dcmread(path)
+    jpeg = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    damaged = jpeg[:25] + b"\xff" + jpeg[26:]  # in SPIFF's header, which repeats the frame's
+    dataset.PixelData = pydicom.encaps.encapsulate([damaged])
+    dataset.save_as(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dcm"), read_image(path))
+    dataset.PixelData = pydicom.encaps.encapsulate([jpeg[:-30]])
+    dataset.save_as(tmp_path / "a.dcm")
+    with pytest.raises(FrameError, match="its end is missing"):
+        read_image(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize(
     ("syntax", "message"),
     [

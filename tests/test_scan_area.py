@@ -20,6 +20,9 @@ from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.mask_metrics import outline_distances, outline_distances_mm
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
+from nerveceg_tf.inference.predict import FramePrediction, predict
+from nerveceg_tf.inference.submission import SIZE, write_submission
 from nerveceg_tf.runs.run import SUBSETS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
@@ -320,8 +323,17 @@ def test_predictions_lie_in_the_whole_frame_and_name_nobody(
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("declared", [True, False])
 def test_evaluate_measures_in_millimetres_where_it_can(
-    declared, run, screen, scan, gray, whole_mask, tmp_path, run_command
+    declared, run, screen, scan, gray, mask, whole_mask, tmp_path, run_command, monkeypatch
 ):
+    moved = np.roll(mask, 3, 0).astype(np.float32)
+
+    def predictions(_, frames):
+        for frame, image in map_frames(lambda frame, read: (frame, read()), frames):
+            window = Window(TOP, LEFT, *gray.shape, screen.shape)
+            probability = moved if image.shape == gray.shape else window.paste(moved)
+            yield FramePrediction(frame, image, 1.0, probability)
+
+    monkeypatch.setattr("nerveceg_tf.evaluation.evaluate.predict_ungated", predictions)
     labelled(tmp_path, screen, scan, whole_mask)
     cv2.imwrite(str(tmp_path / "images" / "b.png"), gray)
     cv2.imwrite(str(tmp_path / "masks" / "b.png"), 255 * (gray > 200).astype(np.uint8))
@@ -338,13 +350,28 @@ def test_evaluate_measures_in_millimetres_where_it_can(
     assert ("mm" in printed.split()) == declared
     assert metrics["spacing_frames"] == declared
     if declared:
-        measured = rows.hausdorff_95_mm[list(rows.name).index("a")]
-        assert metrics["hausdorff_95_mm"] == pytest.approx(measured)
-        assert 0.1 * rows.hausdorff_95[0] <= measured <= 0.2 * rows.hausdorff_95[0]
-        assert metrics["distance_frames"] >= 1
+        measured = outline_distances_mm(mask, moved, (0.2, 0.1))
+        found = metrics["hausdorff_95_mm"], metrics["surface_distance_mm"]
+        np.testing.assert_allclose(found, measured)
+        assert rows.hausdorff_95_mm[0] == pytest.approx(measured[0])
+        assert metrics["distance_frames"] == 2
     else:
         assert metrics["hausdorff_95_mm"] is metrics["surface_distance_mm"] is None
-    assert np.isnan(rows.hausdorff_95_mm[list(rows.name).index("b")])
+    assert list(rows.name) == ["a", "b"]
+    assert np.isnan(rows.hausdorff_95_mm[1])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_submission_has_masks_of_the_whole_frame(run, scan, gray, tmp_path):
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[TOP : TOP + gray.shape[0], LEFT : LEFT + gray.shape[1]] = gray
+    frames = find_images(write(tmp_path / "1.dcm", pixels, scan))
+    write_submission(run, frames, tmp_path / "submission.csv")
+    (row,) = csv.DictReader((tmp_path / "submission.csv").open())
+    ((*_, probability),) = predict(run.model(), frames)
+    mask = MaskPostprocessor.from_run(run)(1.0, probability)
+    expected = frames[0].as_whole(mask.astype(np.uint8))
+    np.testing.assert_array_equal(rle.decode(row["pixels"], SIZE), expected)
 
 
 def test_scores_of_earlier_versions_have_no_millimetres(tmp_path):

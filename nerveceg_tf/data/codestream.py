@@ -34,11 +34,15 @@ def codestream_size(encoded: bytes) -> Size | None:
 
 
 def without_application_markers(jpeg: bytes) -> bytes:
-    """Returns a JPEG without what says that its colours are to be converted."""
+    """Returns a JPEG or JPEG-LS without what repeats its frame header, or says how to show it.
+
+    Decoders convert colours because of it, or trust it more than the frame header. HP's colour
+    transform of JPEG-LS (mrfx) is a part of the encoding, and stays.
+    """
     kept, last = [jpeg[:2]], 2
     for marker, start, end in _segments(jpeg):
         last = end
-        if marker >> 4 != 0xE:
+        if marker >> 4 != 0xE or jpeg[start + 4 : start + 8] == b"mrfx":
             kept.append(jpeg[start:end])
     return b"".join([*kept, jpeg[last:]])
 

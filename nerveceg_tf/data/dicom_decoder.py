@@ -17,6 +17,7 @@ _LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 # Pillow cannot decode all JPEG 2000. gdcm is left out: damaged JPEGs make it end the process.
 _PLUGINS = ("pylibjpeg", "pillow", "pydicom", "pyjpegls")
+_END_OF_JPEG = b"\xff\xd9"
 _NEEDED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
 _KINDS = (
     *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
@@ -109,6 +110,12 @@ def _by_pydicom(
     if header.syntax != RLE_LOSSLESS:
         _check_size(header, encoded)
         options["planar_configuration"] = 0  # JPEG has the colours pixel by pixel
+    if header.syntax in _JPEG_LS:
+        if _END_OF_JPEG not in encoded[-16:]:  # CharLS can take minutes to notice
+            raise DicomProblem(
+                f"cannot be decoded as {syntax_name(header)}: its end is missing; copy it again"
+            )
+        encoded = without_application_markers(encoded)
     source = pydicom.encaps.encapsulate([encoded], has_bot=False)
     decoder = pydicom.pixels.get_decoder(header.syntax)
     frame, decoded = decoder.as_array(source, index=0, decoding_plugin=plugin, **options)

@@ -143,7 +143,8 @@ def read_image(
     """Reads a TIFF, PNG, JPEG, BMP or DICOM, or one frame of a cine, as 8-bit gray.
 
     16-bit gray values are divided by 257, colours become luma, and transparency is ignored. For a
-    DICOM, the photometric interpretation is applied; with more than 8 bits, also the window.
+    DICOM, rescaling, window and photometric interpretation are applied as a viewer does it, and
+    only the scan area is read if the file declares one.
 
     Args:
         path: the file.
