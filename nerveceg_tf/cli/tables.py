@@ -73,6 +73,8 @@ def print_scores(scores: dict, title: str) -> None:
         "nerve_dice": "Dice, frames with a nerve",
         "hausdorff_95": "Hausdorff-95, pixels",
         "surface_distance": "mean distance of outlines, pixels",
+        "hausdorff_95_mm": "Hausdorff-95, mm",
+        "surface_distance_mm": "mean distance of outlines, mm",
         "surface_dice_2": "surface Dice within 2 pixels",
         "surface_dice_5": "surface Dice within 5 pixels",
         "gate_auc": "gate ROC AUC",
@@ -81,8 +83,8 @@ def print_scores(scores: dict, title: str) -> None:
         "gate_specificity": "gate specificity",
     }
     for key, name in rows.items():
-        if key not in scores:
-            continue  # in cross-validation only
+        if key not in scores or (key.endswith("_mm") and scores[key] is None):
+            continue  # in cross-validation only, or in files without spacing
         value, bounds = scores[key], scores["intervals"].get(key)
         digits = 4 if key == "gain" else 3  # a gain is often small
         interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""

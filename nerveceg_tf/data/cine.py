@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
-from nerveceg_tf.data.formats import SUFFIXES, file_format, frame_suffix
+from nerveceg_tf.data.formats import SUFFIXES, Format, file_format, frame_suffix
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.volume import Volume, read_header
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError
 
 
@@ -53,6 +54,41 @@ def open_cine(path: Path, options: ReadOptions = AS_DECLARED) -> Cine:
     return Dicom(path, options) if kind == "DICOM" else tiff.Pages(path, options)
 
 
+class Contents(NamedTuple):
+    """What a file of frames holds, as far as it is known without decoding pixels.
+
+    Attributes:
+        frames: number of frames that can be read; `None` for a still image.
+        region: the scan area that the file declares; `None` for the whole frame.
+        spacing: millimetres per pixel, down and right; `None` if they are unknown.
+    """
+
+    frames: int | None
+    region: Window | None = None
+    spacing: tuple[float, float] | None = None
+
+
+def describe(path: Path) -> Contents:
+    """Describes the frames of a file. A DICOM or a volume states its scale, and a DICOM its scan
+    area.
+
+    Args:
+        path: an image file, a DICOM or a video.
+
+    Raises:
+        FrameError: the file cannot be read.
+    """
+    kind = file_format(path)
+    if kind == "DICOM":
+        dicom = Dicom(path)
+        area = dicom.scan_area
+        return Contents(_checked_frames(path, dicom.extent), area.window, area.spacing)
+    if kind == "VOLUME":
+        volume = Volume(path)
+        return Contents(_checked_frames(path, volume.extent), spacing=volume.spacing)
+    return Contents(_checked_frames(path, _extent(path, kind)))
+
+
 def count_frames(path: Path) -> int | None:
     """Counts the frames of a file that can be read.
 
@@ -69,7 +105,10 @@ def count_frames(path: Path) -> int | None:
     Raises:
         FrameError: the file cannot be read.
     """
-    extent = _extent(path)
+    return _checked_frames(path, _extent(path, file_format(path)))
+
+
+def _checked_frames(path: Path, extent: Extent) -> int | None:
     if extent.declared == 1:
         return None
     if not extent.frames:
@@ -85,7 +124,7 @@ def count_frames(path: Path) -> int | None:
 def is_truncated(path: Path) -> bool:
     """Returns whether a file lacks frames that it declares, or cannot be read at all."""
     try:
-        return _extent(path).truncated
+        return _extent(path, file_format(path)).truncated
     except FrameError:
         return True
 
@@ -105,7 +144,7 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
     Raises:
         FrameError: the file, or one of its frames, cannot be read.
     """
-    return map(open_cine(path).read, range(_extent(path).frames))
+    return map(open_cine(path).read, range(_extent(path, file_format(path)).frames))
 
 
 def frame_rate(path: Path) -> float:
@@ -151,8 +190,7 @@ def files_of(path: Path) -> list[Path]:
     return sorted({path, read_header(path).pixels})
 
 
-def _extent(path: Path) -> Extent:
-    kind = file_format(path)
+def _extent(path: Path, kind: Format | None) -> Extent:
     if kind == "TIFF":
         return tiff.extent(path)
     if kind == "DICOM":

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
+from nerveceg_tf.data.dicom_marks import is_dicom
 from nerveceg_tf.errors import FrameError
 
 Format = Literal["TIFF", "PNG", "JPEG", "BMP", "WEBP", "DICOM", "VIDEO", "VOLUME"]
@@ -21,7 +22,6 @@ _MARKS: dict[bytes, Format] = {
     b"\xff\xd8": "JPEG",
     b"BM": "BMP",
 }
-_DICOM = slice(128, 132)
 GZIP = b"\x1f\x8b"
 """The first bytes of a file that is compressed with gzip."""
 
@@ -113,7 +113,7 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
         >>> recognise(b"BM" + bytes(60))
         'BMP'
     """
-    if head[_DICOM] == b"DICM":  # first, because a DICOM may begin like a TIFF
+    if is_dicom(head):  # first, because a DICOM may begin like a TIFF
         return "DICOM"
     if _is_animated(head):
         return "VIDEO"

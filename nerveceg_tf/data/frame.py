@@ -20,6 +20,7 @@ from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.tiff import Pages
 from nerveceg_tf.data.volume import Volume
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -69,6 +70,8 @@ class Frame:
         mask_shift: pixels (down, right) by which the mask is moved. Not 0 only if the mask was
             copied from a near-duplicate frame.
         read_options: how its files are read.
+        region: the scan area that its file declares; `None` for the whole frame.
+        spacing: millimetres per pixel of the frame, down and right; `None` if they are unknown.
         known: results of reading the file before; `None` if it was not read yet.
 
     Example:
@@ -87,7 +90,26 @@ class Frame:
     mask_index: int | None = None
     mask_shift: tuple[int, int] = (0, 0)
     read_options: ReadOptions = AS_DECLARED
+    region: Window | None = None
+    spacing: tuple[float, float] | None = None
     known: Known | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def window(self) -> Window | None:
+        """The part of the frame that is read; `None` if it is read whole."""
+        return self.region if self.read_options.region else None
+
+    def as_whole(self, mask: np.ndarray) -> np.ndarray:
+        """Returns a mask of the frame as it is read, in the size of the whole frame.
+
+        Args:
+            mask: any dtype, `(height, width)` of the image as read.
+
+        Returns:
+            An array of the same dtype, `(height, width)` of the whole frame; 0 outside of the
+            window.
+        """
+        return self.window.paste(mask) if self.window else mask
 
     @property
     def is_read(self) -> bool:
@@ -125,8 +147,8 @@ def read_image(
     """Reads a TIFF, PNG, JPEG, BMP, WebP, DICOM or volume, or one frame of a cine, as 8-bit gray.
 
     Stills are turned as their orientation tag says, and their values are scaled to 8-bit gray as
-    `brightness.to_8_bits` describes. For a DICOM, the photometric interpretation is applied; with
-    more than 8 bits, also the window.
+    `brightness.to_8_bits` describes. For a DICOM, rescaling, window and photometric interpretation
+    are applied as a viewer does it, and only the scan area is read if the file declares one.
 
     Args:
         path: the file.
@@ -232,14 +254,16 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 
     Args:
         frame: a labelled frame.
-        size: height and width of the frame's image in pixels; the mask must have the same size.
+        size: height and width of the frame's image in pixels. The mask must have the same size, or
+            that of the whole frame if only a part of it is read.
 
     Returns:
         uint8 array `(height, width)`: 1 on the nerve, 0 elsewhere.
 
     Raises:
-        FrameError: the frame has no mask; or the mask cannot be read, has another size, or has
-            several values beside the background and `frame.read_options` selects none.
+        FrameError: the frame has no mask; or the mask cannot be read, has another size, has several
+            values beside the background and `frame.read_options` selects none, or has a nerve
+            outside of the part that is read.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -255,17 +279,20 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         raise FrameError(f"{frame.image}: has no mask; add one, or remove the frame")
     if isinstance(frame.mask, str):
         try:
-            return _moved(rle.decode(frame.mask, size), frame.mask_shift)
+            whole = frame.window.whole if frame.window else size
+            mask = _in_window(rle.decode(frame.mask, whole), frame, size)
+            return _moved(mask, frame.mask_shift)
         except ValueError as error:
             raise FrameError(f"{frame.image}: the row with its run-length mask {error}") from None
     picture = _read_mask_picture(frame.mask, frame.mask_index, frame.read_options)
     shape = picture.pixels.shape[:2]
-    if shape != size:
+    if shape not in (size, frame.window and frame.window.whole):
         raise FrameError(
             f"{frame.mask}: the mask is {format_size(shape)}, the frame {frame.image.name}"
             f" {format_size(size)}; save the mask in the frame's size"
         )
-    return _moved(mask_of(picture, frame.mask, frame.read_options), frame.mask_shift)
+    mask = _in_window(mask_of(picture, frame.mask, frame.read_options), frame, size)
+    return _moved(mask, frame.mask_shift)
 
 
 def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> Picture:
@@ -284,6 +311,20 @@ def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> P
         return Picture(cine.read_raw(index or 0))
     assert isinstance(cine, Pages)
     return cine.picture(index or 0)
+
+
+def _in_window(mask: np.ndarray, frame: Frame, size: Size) -> np.ndarray:
+    """Returns the part of a mask that belongs to the part of the frame that is read."""
+    window = frame.window
+    if window is None or mask.shape == size or mask.shape != window.whole:
+        return mask
+    if outside := window.count_outside(mask):
+        raise FrameError(
+            f"{frame.mask if isinstance(frame.mask, Path) else frame.image}: its mask has {outside}"
+            f" nerve pixels outside of the scan area of {frame.image.name}; correct it, or pass"
+            " region=False"
+        )
+    return window.crop(mask)
 
 
 def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

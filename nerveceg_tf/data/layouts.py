@@ -7,15 +7,18 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from nerveceg_tf.data.cine import count_frames, is_truncated
-from nerveceg_tf.data.formats import SUFFIXES
+from nerveceg_tf.data.cine import describe, is_truncated
+from nerveceg_tf.data.dicom_objects import describe_passed_over, other_object
+from nerveceg_tf.data.formats import SUFFIXES, file_format
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.notes import note_once
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.rows import Report, check_repeated, list_few, read_rows
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
 
 _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
 _MASK_SUFFIX = "_mask"
+_HAS_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")  # the suffix of 1.2.840.113 is a number, and is none
 
 
 def find_frames(
@@ -180,11 +183,15 @@ def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
 
 def _frames_of(path: Path) -> list[Frame]:
     """Lists the frames of one file, without labels."""
-    stem = path.stem.removesuffix(_MASK_SUFFIX)
-    count = count_frames(path)
+    # The last number of a name such as 1.2.840.7 is no suffix.
+    stem = (path.stem if _HAS_SUFFIX.search(path.name) else path.name).removesuffix(_MASK_SUFFIX)
+    count, region, spacing = describe(path)
     if count is None:
-        return [Frame(stem, path)]
-    return [Frame(f"{stem}_{index:04d}", path, index=index) for index in range(count)]
+        return [Frame(stem, path, region=region, spacing=spacing)]
+    return [
+        Frame(f"{stem}_{index:04d}", path, index=index, region=region, spacing=spacing)
+        for index in range(count)
+    ]
 
 
 def _labelled(
@@ -299,10 +306,19 @@ def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    files = [
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    ]
-    return sorted(files, key=_natural_order)
+    files = [p for p in folder.iterdir() if not p.name.startswith(".") and _is_listed(p)]
+    kinds = {path: kind for path in files if (kind := other_object(path))}
+    if kinds:
+        note = f"{folder}: {describe_passed_over(kinds.values())}"
+        note_once(note, note)
+    return sorted((path for path in files if path not in kinds), key=_natural_order)
+
+
+def _is_listed(path: Path) -> bool:
+    """Returns whether a file is one of frames, which DICOMs from archives are without a suffix."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    return not _HAS_SUFFIX.search(path.name) and path.is_file() and file_format(path) == "DICOM"
 
 
 def _natural_order(path: Path) -> list[str | int]:

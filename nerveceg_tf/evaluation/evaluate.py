@@ -9,7 +9,7 @@ from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import select_subset
-from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances
+from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances, outline_distances_mm
 from nerveceg_tf.evaluation.pixel_counts import with_ground_truth
 from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
@@ -54,6 +54,9 @@ def evaluate(
             averaged over the frames where neither mask is empty. See
             `nerveceg_tf.evaluation.mask_metrics.Outlines`.
         - `distance_frames`: int, number of these frames.
+        - `hausdorff_95_mm`, `surface_distance_mm`: float, the same distances in millimetres,
+            averaged over those of these frames whose file states its spacing; `None` if none does.
+        - `spacing_frames`: int, number of these frames.
         - `surface_dice_2`, `surface_dice_5`: float 0..1, share of both outlines that is within 2 or
             5 pixels of the other outline, averaged over the frames where at least one mask is not
             empty. The value of a frame is 0 if one mask is empty.
@@ -82,8 +85,8 @@ def evaluate(
         - `intervals`: dict, for each score and the gain a 95% confidence interval as a list of two
             floats, by bootstrap over subjects; `None` for fewer than three subjects.
         - `by_subject`: list of dicts, one per subject, with `subject`, `frames`, `nerve_frames`,
-            `kaggle_dice`, `nerve_dice`, `hausdorff_95`, `surface_distance`, `surface_dice_2` and
-            `surface_dice_5`.
+            `kaggle_dice`, `nerve_dice`, `hausdorff_95`, `surface_distance`, `surface_dice_2`,
+            `surface_dice_5`, `hausdorff_95_mm` and `surface_distance_mm`.
 
     Raises:
         RunError: no frame belongs to `subset`, or the run cannot be loaded.
@@ -187,7 +190,7 @@ class FrameScorer:
     def _add(self, prediction: FramePrediction, truth: np.ndarray) -> None:
         frame, _, presence, probability = prediction
         dice: Sequence[float] = [np.nan] * 3
-        outlines: Sequence[float] = [np.nan] * 4
+        outlines: Sequence[float] = [np.nan] * 6
         if "segmenter" in self._stages:
             assert probability is not None  # `with_ground_truth` adds a missing mask
             predicted_mask = self._postprocess(presence, probability)
@@ -196,7 +199,10 @@ class FrameScorer:
                 *(baseline(1.0, probability) if baseline else None for baseline in self._baselines),
             ]
             dice = [np.nan if mask is None else dice_score(truth, mask) for mask in masks]
-            outlines = outline_distances(truth, predicted_mask)
+            outlines = (
+                *outline_distances(truth, predicted_mask),
+                *outline_distances_mm(truth, predicted_mask, frame.spacing),
+            )
         passed = presence >= self._postprocess.thresholds.presence
         if "gate" not in self._stages:
             presence = np.nan

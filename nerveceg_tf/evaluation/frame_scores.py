@@ -3,12 +3,13 @@
 import csv
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 from nerveceg_tf.errors import NervecegWarning, RunError
+from nerveceg_tf.evaluation.mask_metrics import OutlinesInMillimetres
 from nerveceg_tf.utils.files import replacing
 
 
@@ -32,6 +33,9 @@ class FrameScores:
         surface_distance: float `(n,)`, pixels; NaN if a mask is empty.
         surface_dice_2: float `(n,)`, 0..1; NaN if both masks are empty.
         surface_dice_5: float `(n,)`, 0..1; NaN if both masks are empty.
+        hausdorff_95_mm: float `(n,)`, millimetres; NaN if a mask is empty or the spacing of the
+            frame is unknown. The default is NaN for each frame.
+        surface_distance_mm: float `(n,)`, millimetres; likewise.
     """
 
     name: np.ndarray
@@ -46,6 +50,13 @@ class FrameScores:
     surface_distance: np.ndarray
     surface_dice_2: np.ndarray
     surface_dice_5: np.ndarray
+    hausdorff_95_mm: np.ndarray = field(default_factory=lambda: np.empty(0))
+    surface_distance_mm: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        for name in IN_MILLIMETRES:
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self), np.nan))
 
     def __len__(self) -> int:
         return len(self.name)
@@ -67,9 +78,12 @@ class FrameScores:
         Args:
             path: the file to write.
         """
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
-            rows = csv.writer(f, lineterminator="\n")
-            columns = {field.name: getattr(self, field.name).tolist() for field in fields(self)}
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            rows = csv.writer(file, lineterminator="\n")
+            columns = {f.name: getattr(self, f.name).tolist() for f in fields(self)}
             rows.writerow(columns)
             for row in zip(*columns.values(), strict=True):
                 rows.writerow(["" if value != value else _as_cell(value) for value in row])
@@ -91,14 +105,16 @@ class FrameScores:
             with path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file, strict=True)
                 rows = [{_EARLIER_NAMES.get(k, k): v for k, v in row.items()} for row in reader]
-            is_earlier = not set(_NEWER) & set(reader.fieldnames or ())
+            columns = set(reader.fieldnames or ())
+            is_earlier = not set(_NEWER) & columns
             scores = cls(
                 *(_column(rows, name, str) for name in ("name", "subject")),
                 *(
                     np.full(len(rows), np.nan)
-                    if is_earlier and field.name in (*_NEWER, "hausdorff_95")
-                    else _column(rows, field.name, float, field.name in ("present", "passed"))
-                    for field in fields(cls)[2:]
+                    if (is_earlier and f.name in (*_NEWER, "hausdorff_95"))
+                    or (f.name in IN_MILLIMETRES and f.name not in columns)
+                    else _column(rows, f.name, float, f.name in ("present", "passed"))
+                    for f in fields(cls)[2:]
                 ),
             )
         except (OSError, ValueError, KeyError, TypeError, csv.Error):
@@ -116,6 +132,7 @@ class FrameScores:
 
 
 _EARLIER_NAMES = {"alone_dice": "ungated_tuned_dice"}
+IN_MILLIMETRES = OutlinesInMillimetres._fields
 _NEWER = ("surface_dice_2", "surface_dice_5")
 
 

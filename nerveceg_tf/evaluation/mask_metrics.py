@@ -57,6 +57,18 @@ class Outlines(NamedTuple):
     surface_dice_5: float
 
 
+class OutlinesInMillimetres(NamedTuple):
+    """The distances of `Outlines` in the patient instead of the frame.
+
+    Attributes:
+        hausdorff_95_mm: float, millimetres; NaN if a mask is empty or the spacing is unknown.
+        surface_distance_mm: float, millimetres; NaN likewise.
+    """
+
+    hausdorff_95_mm: float
+    surface_distance_mm: float
+
+
 def outline_distances(truth: np.ndarray, predicted: np.ndarray) -> Outlines:
     """Compares the outlines of two masks.
 
@@ -67,10 +79,46 @@ def outline_distances(truth: np.ndarray, predicted: np.ndarray) -> Outlines:
     Returns:
         Distances and surface Dice.
     """
-    truth, predicted = truth != 0, predicted != 0
     if not truth.any() or not predicted.any():
         surface_dice = 0.0 if truth.any() or predicted.any() else np.nan
         return Outlines(np.nan, np.nan, surface_dice, surface_dice)
+    hausdorff_95, distances = _distances(truth != 0, predicted != 0)
+    return Outlines(
+        hausdorff_95,
+        float(distances.mean()),
+        *(float((distances <= tolerance).mean()) for tolerance in _TOLERANCES),
+    )
+
+
+def outline_distances_mm(
+    truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, float] | None
+) -> OutlinesInMillimetres:
+    """Measures the distances between the outlines of two masks in millimetres.
+
+    Args:
+        truth: `(height, width)`, the true mask; not 0 is nerve.
+        predicted: `(height, width)`, the predicted mask; not 0 is nerve.
+        spacing: millimetres per pixel, down and right, which may differ; `None` if unknown.
+
+    Returns:
+        The distances.
+
+    Example:
+        >>> truth, predicted = np.zeros((2, 20, 20))
+        >>> truth[5], predicted[8] = 1, 1
+        >>> outline_distances_mm(truth, predicted, (0.5, 0.1)).surface_distance_mm
+        1.5
+    """
+    if spacing is None or not truth.any() or not predicted.any():
+        return OutlinesInMillimetres(np.nan, np.nan)
+    hausdorff_95, distances = _distances(truth != 0, predicted != 0, spacing)
+    return OutlinesInMillimetres(hausdorff_95, float(distances.mean()))
+
+
+def _distances(
+    truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, float] = (1, 1)
+) -> tuple[float, np.ndarray]:
+    """Returns Hausdorff-95, and the distances of all pixels of both outlines to the other one."""
     rows, columns = np.nonzero(truth | predicted)
     window = (
         slice(max(rows.min() - 1, 0), rows.max() + 2),
@@ -79,11 +127,7 @@ def outline_distances(truth: np.ndarray, predicted: np.ndarray) -> Outlines:
     true_outline, predicted_outline = (
         mask[window] & ~binary_erosion(mask[window]) for mask in (truth, predicted)
     )
-    from_true = distance_transform_edt(~predicted_outline)[true_outline]
-    from_predicted = distance_transform_edt(~true_outline)[predicted_outline]
-    distances = np.concatenate([from_true, from_predicted])
-    return Outlines(
-        float(max(np.percentile(from_true, 95), np.percentile(from_predicted, 95))),
-        float(distances.mean()),
-        *(float((distances <= tolerance).mean()) for tolerance in _TOLERANCES),
-    )
+    from_true = distance_transform_edt(~predicted_outline, sampling=spacing)[true_outline]
+    from_predicted = distance_transform_edt(~true_outline, sampling=spacing)[predicted_outline]
+    hausdorff_95 = max(np.percentile(from_true, 95), np.percentile(from_predicted, 95))
+    return float(hausdorff_95), np.concatenate([from_true, from_predicted])

@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 
 from nerveceg_tf.evaluation.bootstrap import bootstrap
-from nerveceg_tf.evaluation.frame_scores import FrameScores
+from nerveceg_tf.evaluation.frame_scores import IN_MILLIMETRES, FrameScores
 from nerveceg_tf.evaluation.mask_metrics import Outlines
 
 BASELINES = ("all_empty_dice", "ungated_dice", "ungated_tuned_dice")
 OUTLINES = Outlines._fields
+_DISTANCES = (*OUTLINES, *IN_MILLIMETRES)
 NAMES = (
-    *("kaggle_dice", *BASELINES, "gain", "nerve_dice", *OUTLINES),
+    *("kaggle_dice", *BASELINES, "gain", "nerve_dice", *_DISTANCES),
     *("gate_auc", "gate_sensitivity", "gate_specificity"),
 )
 
@@ -34,8 +35,10 @@ def summarise(scores: FrameScores) -> dict:
         if not np.isnan(scores.ungated_tuned_dice).any():
             per_frame["ungated_tuned_dice"] = scores.ungated_tuned_dice
         means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
-        for name in OUTLINES:
+        for name in _DISTANCES:
             values = getattr(scores, name)
+            if name in IN_MILLIMETRES and np.isnan(values).all():
+                continue
             means[name] = partial(_mean, np.nan_to_num(values), chosen=~np.isnan(values))
     means |= {name: partial(_mean, values) for name, values in per_frame.items()}
     if "gate" in stages:
@@ -56,6 +59,7 @@ def summarise(scores: FrameScores) -> dict:
         **dict.fromkeys(NAMES),
         **{name: mean(ones) for name, mean in means.items()},
         "distance_frames": int((~np.isnan(scores.hausdorff_95)).sum()),
+        "spacing_frames": int((~np.isnan(scores.hausdorff_95_mm)).sum()),
         "surface_dice_frames": int((~np.isnan(scores.surface_dice_2)).sum()),
         "gate_helps": None if not bounds or bounds[0] <= 0 <= bounds[1] else bounds[0] > 0,
         "strongest_baseline": strongest,
@@ -74,7 +78,7 @@ def _by_subject(scores: FrameScores) -> Iterator[dict]:
             "nerve_frames": int(nerve.sum()),
             "kaggle_dice": _nan_mean(scores.dice[own]),
             "nerve_dice": _nan_mean(scores.dice[nerve]),
-            **{name: _nan_mean(getattr(scores, name)[own]) for name in OUTLINES},
+            **{name: _nan_mean(getattr(scores, name)[own]) for name in _DISTANCES},
         }
 
 

@@ -113,9 +113,10 @@ def write_predictions(
 
     The files are:
 
-    - `presence.csv`, with the name, the presence and the number of nerve pixels of each frame;
-    - `masks/NAME.png`, the mask, 0 or 255;
-    - `overlays/NAME.png`, the frame with the outline of the mask.
+    - `presence.csv`, with the name, the presence, the number of nerve pixels and the area of the
+      nerve in square millimetres (empty if the spacing is unknown) of each frame;
+    - `masks/NAME.png`, the mask, 0 or 255, in the size of the whole frame;
+    - `overlays/NAME.png`, the frame as it is read, with the outline of the mask.
 
     For a cine, one video `overlays/CINE.mp4` replaces the overlays, and `CINE_presence.png` shows
     the presence over time. A run with only a gate writes `presence.csv` alone, and the curves.
@@ -140,7 +141,7 @@ def write_predictions(
         (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("name", "presence", "nerve_pixels"))
+        rows.writerow(("name", "presence", "nerve_pixels", "nerve_mm2"))
         predictions = predict(model, frames)
         for cine, group in groupby(
             predictions, key=lambda p: None if p.frame.index is None else p.frame.image
@@ -166,11 +167,14 @@ def _write_frame(
     """Writes the row and the mask of a frame. Returns its overlay; `None` without a segmenter."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
-        rows.writerow((frame.name, f"{presence:.6f}", ""))
+        rows.writerow((frame.name, f"{presence:.6f}", "", ""))
         return None
     mask = postprocess(presence, probabilities)
-    _write_png(folder / "masks" / f"{frame.name}.png", mask.astype(np.uint8) * 255)
-    rows.writerow((frame.name, f"{presence:.6f}", int(mask.sum())))
+    whole = frame.as_whole(mask.astype(np.uint8) * 255)
+    _write_png(folder / "masks" / f"{frame.name}.png", whole)
+    pixels = int(mask.sum())
+    area = f"{pixels * frame.spacing[0] * frame.spacing[1]:.3f}" if frame.spacing else ""
+    rows.writerow((frame.name, f"{presence:.6f}", pixels, area))
     return overlay(image, mask, presence, read_mask(frame, image.shape) if truth else None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data import rle
+from nerveceg_tf.data.decode import format_size
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
@@ -61,13 +62,14 @@ def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path | str) 
 
 def _masks(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
     postprocess = MaskPostprocessor.from_run(run)
-    for frame, image, presence, probability in predict(run.model(), frames):
-        if image.shape != SIZE:
-            raise FrameError(
-                f"{frame.image}: is {image.shape[1]}x{image.shape[0]}; Kaggle's frames are 580x420"
-            )
+    for frame, _, presence, probability in predict(run.model(), frames):
         assert probability is not None  # the run has a segmenter
-        yield frame.name, postprocess(presence, probability)
+        mask = frame.as_whole(postprocess(presence, probability))
+        if mask.shape != SIZE:
+            raise FrameError(
+                f"{frame.image}: is {format_size(mask.shape)}; Kaggle's frames are 580x420"
+            )
+        yield frame.name, mask
 
 
 def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:
