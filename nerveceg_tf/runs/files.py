@@ -21,6 +21,12 @@ class _Data(_Folder, total=False):
     read_options: _ReadOptions
 
 
+class _StartedFrom(TypedDict):
+    file: str
+    sha256: str
+    run: str | None
+
+
 class _Description(TypedDict, total=False):
     """`run.json` of any run. A combined run does not have most of these keys."""
 
@@ -29,6 +35,7 @@ class _Description(TypedDict, total=False):
     data: _Data
     fixes: str | None
     bad_frames: list[str]
+    started_from: dict[str, _StartedFrom]
     seconds: float
     finished: bool
     versions: dict
@@ -47,6 +54,7 @@ class Training(TypedDict):
     data: _DataOfTraining
     fixes: str | None
     bad_frames: list[str]
+    started_from: NotRequired[dict[str, _StartedFrom]]
     seconds: float
     finished: bool
 
@@ -55,11 +63,17 @@ class _Frame(TypedDict):
     digest: str
 
 
+class _Earlier(TypedDict, total=False):
+    train: list[_Frame]
+    validation: list[_Frame]
+
+
 class _Split(TypedDict):
     train: list[_Frame]
     validation: list[_Frame]
     held_out: list[_Frame]
     excluded: NotRequired[list[_Frame]]
+    earlier: NotRequired[_Earlier]
 
 
 class _Choice(TypedDict):
