@@ -1,4 +1,4 @@
-"""Writes a model as TFLite or ONNX, for a batch of one frame of one size."""
+"""Writes a model as TFLite or ONNX, for frames of one size."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.export.config import GATE, SEGMENTER, Precision
+from nerveceg_tf.export.config import GATE, SEGMENTER, Precision, TensorType
 from nerveceg_tf.export.graph import one_frame
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.size import Size
@@ -26,11 +26,12 @@ def write_tflite(
     precision: Precision,
     frames: Sequence[np.ndarray] = (),
     split: bool = False,
+    io: TensorType = TensorType.float32,
 ) -> None:
     """Writes one TFLite file with a conditional between the stages, or a folder of two files.
 
-    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The split segmenter of a
-    `SharedGate` takes the features of the gate instead. The outputs are those of `NerveCeg`.
+    The input is `image`, `(1, *size, 1)`, gray 0..255. The split segmenter of a `SharedGate` takes
+    the features of the gate instead. The outputs are those of `NerveCeg`, for one frame.
 
     Args:
         model: both stages. Its threshold is part of the one file; a split export has none.
@@ -40,16 +41,32 @@ def write_tflite(
         frames: float32 `(1, *size, 1)`, gray 0..255; for `int8` the range of activations is
             measured on them. In one file the segmenter is measured on those that pass the gate.
         split: write two files.
+        io: type of inputs and outputs; `uint8` only for `int8`. Then a byte of the input is a gray
+            value, and all operators compute with whole numbers, except for the conditional in one
+            file.
     """
+    if io == TensorType.uint8:
+        frames = _with_full_range(frames)
+    inputs = ({"image": f} for f in frames)
     if not split:
         graph = (one_frame(model, model.threshold), [_image(size)])
-        path.write_bytes(_tflite(graph, precision, ({"image": f} for f in frames)))
+        path.write_bytes(_tflite(graph, precision, inputs, io))
         return
     gate, segmenter = _split(model, size)
-    inputs = ({"image": f} for f in frames)
-    (path / GATE).write_bytes(_tflite(gate, precision, inputs))
+    (path / GATE).write_bytes(_tflite(gate, precision, inputs, io))
     features = _segmenter_inputs(gate, segmenter, frames)
-    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, features))
+    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, features, io))
+
+
+def _with_full_range(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The frames, one of them with a black and a white pixel in a corner.
+
+    So the range of gray values is measured as 0..255, and a byte of the input is a gray value.
+    """
+    first, *others = frames
+    first = first.copy()
+    first[0, 0, :2, 0] = 0, 255
+    return [first, *others]
 
 
 def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
@@ -155,7 +172,10 @@ def _segmenter_inputs(
 
 
 def _tflite(
-    graph: Graph, precision: Precision, calibration: Iterator[dict[str, np.ndarray]]
+    graph: Graph,
+    precision: Precision,
+    calibration: Iterator[dict[str, np.ndarray]],
+    io: TensorType,
 ) -> bytes:
     function, inputs = graph
     archive = keras.export.ExportArchive()
@@ -169,5 +189,9 @@ def _tflite(
             converter.target_spec.supported_types = [tf.float16]
         if precision == Precision.int8:
             converter.representative_dataset = lambda: calibration
+        if io == TensorType.uint8:
+            # Without float as a way out: the conversion fails on an operator without integers.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
         with silent_stderr():
             return converter.convert()

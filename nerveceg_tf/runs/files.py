@@ -21,10 +21,16 @@ class _Data(_Folder, total=False):
     read_options: _ReadOptions
 
 
-class _StartedFrom(TypedDict):
+class _Source(TypedDict):
     file: str
     sha256: str
     run: str | None
+
+
+class _StartedFrom(TypedDict, total=False):
+    gate: _Source
+    segmenter: _Source
+    shared: _Source
 
 
 class _Description(TypedDict, total=False):
@@ -35,7 +41,7 @@ class _Description(TypedDict, total=False):
     data: _Data
     fixes: str | None
     bad_frames: list[str]
-    started_from: dict[str, _StartedFrom]
+    started_from: _StartedFrom
     seconds: float
     finished: bool
     versions: dict
@@ -54,7 +60,7 @@ class Training(TypedDict):
     data: _DataOfTraining
     fixes: str | None
     bad_frames: list[str]
-    started_from: NotRequired[dict[str, _StartedFrom]]
+    started_from: NotRequired[_StartedFrom]
     seconds: float
     finished: bool
 
