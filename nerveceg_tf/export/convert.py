@@ -70,9 +70,10 @@ def _with_full_range(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
-    """Writes one ONNX file with a conditional between the stages.
+    """Writes one ONNX file for batches of any length, with a conditional between the stages.
 
-    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The outputs are those of `NerveCeg`.
+    The input is `image`, float32 `(batch, *size, 1)`, gray 0..255. The outputs are those of
+    `NerveCeg`. The segmenter runs on the frames of a batch that pass the gate, if there are any.
 
     Args:
         model: both stages. Its threshold is part of the graph.
@@ -84,31 +85,51 @@ def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
 
     # tf2onnx loses the constants inside the branches of TensorFlow's conditional. So each stage is
     # converted alone, and the conditional is added afterwards.
-    gate, segmenter = (_onnx(graph) for graph in _split(model, size))
-    segmenter = onnx.compose.add_prefix(segmenter, "segmenter/", rename_inputs=False)
-    mask = segmenter.graph.output[0]
+    gate, segmenter = (_onnx(graph) for graph in _split(model, size, batch=None))
+    segmenter = onnx.compose.add_prefix(segmenter, "segmenter/")
+    inputs = [(i.name.removeprefix("segmenter/"), i.name) for i in segmenter.graph.input]
+    node = helper.make_node
+    shape: list[str | int | None] = ["batch", *size, 1]
+    masks = helper.make_tensor_value_info("mask_of_passing", 1, shape)
     segment = helper.make_graph(
-        segmenter.graph.node, "segment", [], [mask], initializer=segmenter.graph.initializer
+        [
+            *(node("Gather", [name, "passing"], [passing], axis=0) for name, passing in inputs),
+            *segmenter.graph.node,
+            node("ScatterND", ["no_masks", "places", "segmenter/mask"], [masks.name]),
+        ],
+        *("segment", [], [masks]),
+        initializer=segmenter.graph.initializer,
     )
-    zeros = onnx.numpy_helper.from_array(np.zeros((1, *size, 1), np.float32), "zeros")
-    empty = helper.make_graph(
-        [helper.make_node("Constant", [], ["empty"], value=zeros)],
-        *("empty_mask", [], [helper.make_tensor_value_info("empty", 1, (1, *size, 1))]),
+    none = helper.make_tensor_value_info("mask_of_none", 1, shape)
+    skip = helper.make_graph([node("Identity", ["no_masks"], [none.name])], "skip", [], [none])
+    constants = {
+        "threshold": np.full(1, model.threshold, np.float32),
+        "flat": np.array([-1]),
+        "zero": np.array(0),
+    }
+    gate.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
     )
-    threshold = onnx.numpy_helper.from_array(np.full(1, model.threshold, np.float32), "threshold")
-    one = onnx.numpy_helper.from_array(np.array([1]), "one")
-    gate.graph.initializer.extend([threshold, one])
+    zero = helper.make_tensor("value", 1, [1], [0.0])
     gate.graph.node.extend(
         [
-            helper.make_node("Reshape", ["presence", "one"], ["presence/flat"]),
-            helper.make_node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
-            helper.make_node("If", ["passes"], ["mask"], then_branch=segment, else_branch=empty),
+            node("Reshape", ["presence", "flat"], ["presence/flat"]),
+            node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
+            node("NonZero", ["passes"], ["places/row"]),
+            node("Transpose", ["places/row"], ["places"]),
+            node("Reshape", ["places", "flat"], ["passing"]),
+            node("Size", ["passing"], ["count"]),
+            node("Greater", ["count", "zero"], ["any"]),
+            node("Shape", ["image"], ["shape"]),
+            node("ConstantOfShape", ["shape"], ["no_masks"], value=zero),
+            node("If", ["any"], ["mask"], then_branch=segment, else_branch=skip),
         ]
     )
-    presence = next(output for output in gate.graph.output if output.name == "presence")
-    mask = helper.make_tensor_value_info("mask", 1, (1, *size, 1))
+    presence: list[str | int | None] = ["batch", 1]
+    outputs = [("presence", presence), ("mask", shape)]
     del gate.graph.output[:]
-    gate.graph.output.extend([presence, mask])
+    gate.graph.output.extend(helper.make_tensor_value_info(n, 1, s) for n, s in outputs)
+    gate.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", 1, shape))
     onnx.checker.check_model(gate, full_check=True)
     onnx.save(gate, path)
 
@@ -134,13 +155,13 @@ def _onnx(graph: Graph) -> Any:
 _OPSET = 17
 
 
-def _image(size: Size) -> tf.TensorSpec:
-    return tf.TensorSpec((1, *size, 1), tf.float32, name="image")
+def _image(size: Size, batch: int | None = 1) -> tf.TensorSpec:
+    return tf.TensorSpec((batch, *size, 1), tf.float32, name="image")
 
 
-def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
+def _split(model: NerveCeg, size: Size, batch: int | None = 1) -> tuple[Graph, Graph]:
     """Splits a model into the graph of the gate and that of the segmenter."""
-    image = _image(size)
+    image = _image(size, batch)
     run_gate = tf.function(model.run_gate).get_concrete_function(image)
     _, features = run_gate.structured_outputs
     named = {f"feature_{n}": x for n, x in enumerate(features)}
@@ -154,7 +175,7 @@ def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
 
     def decode(*features: tf.Tensor) -> dict[str, tf.Tensor]:
         # Only the size of the image is used.
-        return {"mask": model.segment(tf.zeros(image.shape), list(features))}
+        return {"mask": model.segment(tf.zeros((1, *size, 1)), list(features))}
 
     inputs = [tf.TensorSpec(x.shape, tf.float32, name) for name, x in named.items()]
     return (gate, [image]), ((decode, inputs) if inputs else (segment, [image]))

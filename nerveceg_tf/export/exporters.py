@@ -138,7 +138,7 @@ class Exporter(ABC):
 
 
 class OnnxExporter(Exporter):
-    """One ONNX file with a conditional between the stages."""
+    """One ONNX file for batches of any length, with a conditional between the stages."""
 
     suffix = ".onnx"
 
