@@ -25,6 +25,15 @@ SEGMENTER_NAMES = (
     *("pretrained_unet", "pretrained_fpn", "pretrained_linknet", "pretrained_pspnet"),
 )
 
+PRETRAINED = "pretrained_"
+"""How the names of the segmenters with a pretrained encoder begin."""
+
+DEEPLY_SUPERVISED = ("unet_plus_plus",)
+"""The segmenters that have a mask at several depths."""
+
+RESNET = "resnet"
+"""How the names of the gates without ImageNet weights begin."""
+
 LOSS_NAMES = ("bce-dice", "dice", "tversky", "focal-tversky")
 
 METHOD_NAMES = (

@@ -6,6 +6,7 @@ from bounds import NET, assert_same_answer
 from exporting import make_data, make_run
 
 from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.convert import write_onnx
 from nerveceg_tf.export.export import ExportConfig, ExportFormat, export_run
@@ -43,6 +44,54 @@ def test_onnx_runtime_agrees_on_both_sides_of_the_gate(run, exported, few):
             assert_same_answer(prediction.mask, expected["mask"].numpy()[0, ..., 0])
     assert seen == {False, True}
     assert runner.metadata["verified"]["export"]["frames"] == 4
+    assert runner.metadata["inputs"]["image"].startswith("float32 (batch, ")
+
+
+def test_batches_of_any_length_give_what_single_frames_give(exported, few):
+    import onnxruntime
+
+    from nerveceg_tf.export.onnx import Runner
+
+    runner = Runner(exported, threads=2)
+    images = [read_image(frame.image) for frame in few]
+    alone = [runner(image) for image in images]
+    passing = [n for n, prediction in enumerate(alone) if prediction.mask.any()]
+    rejected = [n for n in range(len(images)) if n not in passing]
+    assert passing
+    assert rejected
+    mixed = [rejected[0], passing[0], rejected[1]]
+    for batch in (passing[:1], rejected[:1], mixed, passing[:3], rejected[:3], range(len(few))):
+        for n, prediction in zip(
+            batch, runner.predict_batch([images[n] for n in batch]), strict=True
+        ):
+            assert prediction.presence == pytest.approx(alone[n].presence, abs=NET)
+            assert_same_answer(prediction.mask, alone[n].mask)
+            assert prediction.mask.any() == (n in passing)
+            assert (prediction.mask_binary != alone[n].mask_binary).mean() < 1e-3
+    session = onnxruntime.InferenceSession(exported)
+    nothing = np.zeros((0, *runner.size, 1), np.float32)
+    presence, mask = session.run(["presence", "mask"], {"image": nothing})
+    assert (presence.shape, mask.shape) == ((0, 1), nothing.shape)
+
+
+def test_the_segmenter_runs_only_on_the_frames_of_a_batch_that_pass(run, few, tmp_path):
+    """A segmenter of no numbers would show in the masks of frames that are rejected."""
+    import onnxruntime
+
+    model = run.model()
+    part = model.segmenter or model.gate
+    layer = next(layer for layer in reversed(part.layers) if layer.name.startswith("mask"))
+    layer.set_weights([w * np.nan for w in layer.get_weights()])
+    size = (40, 60)
+    write_onnx(model, tmp_path / "broken.onnx", size)
+    session = onnxruntime.InferenceSession(tmp_path / "broken.onnx")
+    images = np.stack([resize(read_image(frame.image), size) for frame in few])
+    images = images[..., None].astype(np.float32)
+    presence, mask = session.run(["presence", "mask"], {"image": images})
+    passes = presence[:, 0] >= model.threshold
+    assert 0 < passes.sum() < len(few)
+    assert (np.isnan(mask).any(axis=(1, 2, 3)) == passes).all()
+    assert not mask[~passes].any()
 
 
 def test_openvino_agrees(run, exported, few):
@@ -52,10 +101,11 @@ def test_openvino_agrees(run, exported, few):
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     infer = openvino.Core().compile_model(str(exported), "CPU", settings)
     model = run.model()
-    size = tuple(infer.input("image").shape)[1:3]
+    size = tuple(side.get_length() for side in infer.input("image").partial_shape[1:3])
     images = [read_image(frame.image) for frame in few]
-    for image in (i for i in images if i.shape == size):
-        image = image[None, ..., None].astype(np.float32)
+    batch = np.stack([i for i in images if i.shape == size])[..., None].astype(np.float32)
+    assert len(batch) > 1
+    for image in (*np.split(batch, len(batch)), batch):
         outputs, expected = infer({"image": image}), model(image)
         for name in ("presence", "mask"):
             assert_same_answer(outputs[name], expected[name])

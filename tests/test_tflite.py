@@ -83,6 +83,81 @@ def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, spli
         assert "READ_VARIABLE" not in used
 
 
+@pytest.mark.parametrize("split", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_bytes_go_in_and_come_out(run, few, frames, expected, tmp_path, split, recwarn):
+    out = tmp_path / ("two" if split else "one.tflite")
+    config = ExportConfig(ExportFormat.tflite, Precision.int8, split, frames[0].shape, io="uint8")
+    export_run(run, out, config, few, **LOOSE)
+    noted = any("conditional computes in float32" in str(w.message) for w in recwarn.list)
+    assert noted != split
+    runner = Runner(out, threads=2)
+    files = (out / GATE, out / SEGMENTER) if split else (out,)
+    interpreters = [Interpreter(str(file)) for file in files]
+    for interpreter in interpreters:
+        interpreter.allocate_tensors()
+        ends = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+        assert {end["dtype"] for end in ends} == {np.uint8}
+        if split:  # what an accelerator without floats can run
+            types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+            assert types <= {np.uint8, np.int8, np.int32}
+    # A byte of the frame is a gray value.
+    (image,) = interpreters[0].get_input_details()
+    assert image["quantization"] == (1.0, 0)
+    stages = [interpreter.get_signature_runner() for interpreter in interpreters]
+    least, passed = runner.metadata["bytes"], set()
+    for frame, (presence, mask) in zip(frames, expected, strict=True):
+        prediction = runner(frame)
+        assert abs(prediction.presence - presence) <= INT8
+        passes = prediction.presence >= 0.5
+        passed.add(passes)
+        if not passes:
+            assert not prediction.mask.any()
+        if frame.shape != runner.size:
+            continue
+        if passes and presence >= 0.5:
+            assert np.abs(prediction.mask - mask).max() <= INT8
+        # As a device does it: bytes in, bytes out, compared with the bytes that the metadata names.
+        outputs = stages[0](image=frame[None, ..., None])
+        assert (outputs["presence"][0, 0] >= least["presence"]) == passes
+        if not passes:
+            continue
+        if split:
+            given = {n: x for n, x in outputs.items() if n != "presence"}
+            outputs = stages[1](**(given or {"image": frame[None, ..., None]}))
+        nerve = outputs["mask"][0, ..., 0] >= least["mask"]
+        assert (nerve != prediction.mask_binary.astype(bool)).mean() < 1e-3
+    assert passed == {False, True}
+    assert runner.metadata["inputs"]["image"].startswith("uint8 (1, ")
+    assert runner.metadata["verified"]["export"]["frames"] == 4
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "message"),
+    [
+        ("tflite", {"io": "uint8"}, "io=uint8: needs a model of whole numbers"),
+        ("tflite", {"io": "uint8", "precision": "float16"}, "io=uint8: needs a model of whole n"),
+        ("onnx", {"io": "uint8"}, "io=uint8: needs a model of whole numbers"),
+        ("onnx", {"precision": "int8"}, "only tflite takes another precision than float32"),
+        ("onnx", {"split": True}, "split=True: has no effect on format=onnx, only on tflite"),
+        ("onnx", {"version": 1}, "version=1: has no effect on format=onnx, only on savedmodel"),
+        ("tflite", {"version": 2}, "version=2: has no effect on format=tflite"),
+        ("tflite", {"name": "nerveceg"}, "name=nerveceg: has no effect on format=tflite"),
+        ("savedmodel", {"frame_size": (9, 9)}, "frame_size=(9, 9): has no effect on format=saved"),
+        ("tflite", {"io": "uint8", "precision": "int8", "split": True}, None),
+        ("tflite", {"frame_size": (9, 9)}, None),
+        ("onnx", {"frame_size": (9, 9), "licence": "CC0"}, None),
+        ("savedmodel", {"version": 2, "name": "a", "precision": "float32", "io": "float32"}, None),
+    ],
+)
+def test_options_that_a_format_does_not_have_are_refused(format, options, message):
+    if message is None:
+        ExportConfig.from_options(ExportFormat(format), **options)
+        return
+    with pytest.raises(ModelError) as caught:
+        ExportConfig.from_options(ExportFormat(format), **options)
+    assert message in str(caught.value)
+
+
 def test_an_empty_frame_skips_the_segmenter(run, frames, expected, tmp_path, few):
     # A segmenter of no numbers would show in a mask that was computed and set to zero afterwards.
     from nerveceg_tf.export.convert import write_tflite

@@ -25,6 +25,7 @@ _PARAMETERS = {
     "gate_auc": "max_auc_drop",
     "k": "cv",
     "nerve_dice": "max_dice_drop",
+    "version": "model_version",
 }
 """Arguments whose option has another name, where a command lacks one of the same name."""
 

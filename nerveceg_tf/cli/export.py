@@ -9,7 +9,7 @@ import typer
 
 from nerveceg_tf.cli.options import Fixes, Force, ForceFile, RunFolder, ScoredSubset, parse_size
 from nerveceg_tf.errors import FrameError
-from nerveceg_tf.export.config import ExportConfig, ExportFormat, Limits, Precision
+from nerveceg_tf.export.config import ExportConfig, ExportFormat, Limits, Precision, TensorType
 from nerveceg_tf.utils.files import check_new_file, check_outputs, write_json
 from nerveceg_tf.utils.progress import console
 
@@ -37,6 +37,12 @@ def export_command(
         Precision,
         typer.Option(help="For TFLite: precision of the weights (int8: also of the activations)."),
     ] = Precision.float32,
+    io: Annotated[
+        TensorType,
+        typer.Option(
+            help="For TFLite in int8: type of the frame that goes in, and of presence and mask."
+        ),
+    ] = TensorType.float32,
     split: Annotated[
         bool, typer.Option("--split", help="For TFLite: write gate and segmenter to two files.")
     ] = False,
@@ -50,14 +56,23 @@ def export_command(
         ),
     ] = None,
     model_version: Annotated[
-        int, typer.Option(min=1, help="For SavedModel: number of the version.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="For SavedModel: number of the version.",
+            show_default=str(ExportConfig.version),
+        ),
+    ] = None,
     name: Annotated[
-        str, typer.Option(help="For SavedModel: name of the model on the server.")
-    ] = ExportConfig.name,
+        str | None,
+        typer.Option(
+            help="For SavedModel: name of the model on the server.",
+            show_default=ExportConfig.name,
+        ),
+    ] = None,
     licence: Annotated[
-        str, typer.Option(help="Licence of the weights, to store in the export.")
-    ] = "",
+        str | None, typer.Option(help="Licence of the weights, to store in the export.")
+    ] = None,
     on: Annotated[
         Path | None,
         typer.Option(metavar="DATA", help="Folder of the training data, if it has moved."),
@@ -68,14 +83,15 @@ def export_command(
     force: Force = False,
 ) -> None:
     """Export as SavedModel, TFLite or ONNX; refuse if it differs from the run."""
-    config = ExportConfig(
+    config = ExportConfig.from_options(
         format,
-        precision,
-        split,
-        frame_size,  # type: ignore[arg-type]  # the callback has made it a tuple
-        model_version,
-        name,
-        licence or ExportConfig.licence,
+        precision=precision,
+        io=io,
+        split=split or None,
+        frame_size=frame_size,  # the callback has made it a tuple
+        version=model_version,
+        name=name,
+        licence=licence or None,
     )
 
     from nerveceg_tf.cli.tables import print_export_reports

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nerveceg_tf.choices import SHARED, Stage
+from nerveceg_tf.choices import Stage
 from nerveceg_tf.cli.options import (
     Fixes,
     Force,
@@ -19,14 +19,8 @@ from nerveceg_tf.cli.options import (
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError, RunError, SubjectError
 from nerveceg_tf.size import Size
-from nerveceg_tf.training.recipe import (
-    OPTIONS,
-    RECIPES,
-    SEPARATE_GATE_OPTIONS,
-    Option,
-    Recipe,
-    without_effect,
-)
+from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
+from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Option, Recipe
 from nerveceg_tf.utils.progress import console, output, say
 
 if TYPE_CHECKING:
@@ -45,7 +39,6 @@ _NOT_WITH_RESUME = (
     "fixes",
     "skip_bad",
     "force",
-    "read_options",
 )
 _RECIPE_PANEL = "Recipe options (each overrides the recipe)"
 # A separate panel, because the --no-… names make the columns of a panel narrow.
@@ -180,6 +173,9 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     if resume:
         others = [*given, *(name for name in _NOT_WITH_RESUME if arguments[name])]
+        if read_options:
+            others += [n for n, v in vars(read_options).items() if v != getattr(AS_DECLARED, n)]
+            others.append("region")
         if others:
             raise RunError(
                 f"--resume: continues with the run's own options; leave"
@@ -193,22 +189,16 @@ def train(
         missing = "DATA, a folder of frames" if data is None else "--out, a folder for the run"
         raise RunError(f"train: name {missing}, or pass --resume RUN")
     chosen = _recipe(recipe).with_options(**given)
-    for name in _idle(given, chosen, only):
-        option = f"--{name.replace('_', '-')}"
-        say(f"note: {option} has no effect: the stage that it is for is not trained", "yellow")
+    if cv and (split or hold_out):
+        raise SubjectError("--cv: splits the subjects itself; leave --split and --hold-out out")
+    check_effect(chosen, only, split, hold_out)
     frozen, epochs = chosen.optimizer.freeze_epochs, chosen.optimizer.epochs
-    if frozen >= epochs and _pretrained(chosen, only):
+    if frozen >= epochs and any(map(chosen.pretrained, trained_stages(chosen, only))):
         say(
             f"note: pretrained encoders stay frozen in all {epochs} epochs, by --freeze-epochs"
             f" {frozen}",
             "yellow",
         )
-    if split and hold_out:
-        raise SubjectError(
-            "--split and --hold-out: a split already names the held-out subjects; pass one of them"
-        )
-    if cv and (split or hold_out):
-        raise SubjectError("--cv: splits the subjects itself; leave --split and --hold-out out")
     if cv:
         from nerveceg_tf.cli.tables import print_scores
         from nerveceg_tf.evaluation.cross_validate import cross_validate
@@ -254,29 +244,11 @@ def recipes() -> None:
 
 def _format_value(recipe: Recipe, name: str) -> str:
     value = recipe.options()[name]
-    if value is None or (recipe.gate.name == SHARED and name in SEPARATE_GATE_OPTIONS):
+    if value is None or name in idle_options(recipe):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _idle(given: dict, recipe: Recipe, only: str | None) -> list[str]:
-    """Options for a stage that will not be trained."""
-    idle = without_effect(_stages(recipe, only))
-    if not _pretrained(recipe, only):
-        idle.add("freeze_epochs")
-    return sorted(given.keys() & idle)
-
-
-def _pretrained(recipe: Recipe, only: str | None) -> bool:
-    return any(recipe.pretrained(stage) for stage in _stages(recipe, only))
-
-
-def _stages(recipe: Recipe, only: str | None) -> list[str]:
-    if only:
-        return [only]
-    return ["shared"] if recipe.gate.name == SHARED else ["gate", "segmenter"]
 
 
 def _recipe(name: str | None) -> Recipe:

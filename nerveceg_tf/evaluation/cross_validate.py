@@ -21,9 +21,18 @@ from nerveceg_tf.evaluation.tune import tune_on
 from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, warn_if_unfinished
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData, read_data
-from nerveceg_tf.training.recipe import Recipe, with_current_names
+from nerveceg_tf.training.earlier import check_unseen, find_sources
+from nerveceg_tf.training.effect import check_effect
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.recipe_file import with_current_names
 from nerveceg_tf.training.split_file import duplicate_pairs
-from nerveceg_tf.training.train import build_seeded, check_labels, train_on, train_stages
+from nerveceg_tf.training.train import (
+    build_seeded,
+    check_labels,
+    stages_begun,
+    train_on,
+    train_stages,
+)
 from nerveceg_tf.utils.checked_json import read_json
 from nerveceg_tf.utils.files import check_free, write_json
 from nerveceg_tf.utils.progress import console
@@ -92,8 +101,9 @@ def cross_validate(
         FrameError: a frame is bad, and `skip_bad` is off.
         SubjectError: the subjects cannot be divided into `k` folds, or a fold has no frames of a
             kind that it needs.
-        ModelError: the recipe is wrong.
-        RunError: `out` cannot be used, or its folds were started with other settings.
+        ModelError: the recipe is wrong, or one of its options has no effect.
+        RunError: `out` cannot be used, or its folds were started with other settings; or the recipe
+            starts from a run that was trained on some of the frames.
         TrainingError: as `train`.
 
     Example:
@@ -102,6 +112,7 @@ def cross_validate(
         >>> scores, errors = cross_validate("data", "runs/cv", fast, k=5)  # doctest: +SKIP
     """
     out = Path(out)
+    check_effect(recipe, only)
     check_new(out, _MARKER, force, _HOW_TO_RESUME)
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
@@ -110,6 +121,7 @@ def cross_validate(
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache)
     frames = training_data.frames
+    check_unseen(find_sources(used, models), frames)
     splits = k_folds_by_subject(
         frames.frames,
         k,
@@ -167,7 +179,8 @@ def _train_folds(
 def _train_fold(
     folder: Path, data: TrainingData, split: Split, recipe: Recipe, only: str | None
 ) -> None:
-    models, recipe = build_seeded(recipe, only)
+    begun = stages_begun(Run(folder)) if (folder / "run.json").is_file() else ()
+    models, recipe = build_seeded(recipe, only, begun)
     if all((folder / name).is_file() for name in ("run.json", "split.json")):
         run = train_stages(Run(folder), data, split, models, recipe)
     else:

@@ -1,7 +1,9 @@
 """What to export, and what the export may lose. Needs neither TensorFlow nor Keras."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, Self
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
@@ -32,6 +34,22 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
+class TensorType(StrEnum):
+    """The number type of a TFLite model's inputs and outputs."""
+
+    float32 = "float32"
+    uint8 = "uint8"
+
+
+_ONLY_FOR = {
+    "split": (ExportFormat.tflite,),
+    "frame_size": (ExportFormat.tflite, ExportFormat.onnx),
+    "version": (ExportFormat.savedmodel,),
+    "name": (ExportFormat.savedmodel,),
+}
+"""Options that other formats do not have, and the formats that have them."""
+
+
 @dataclass(frozen=True)
 class ExportConfig:
     """What to export.
@@ -45,6 +63,8 @@ class ExportConfig:
         version: SavedModel only: the number that names its folder, 1 or more.
         name: SavedModel only: the model name for the server.
         licence: of the weights, as text.
+        io: TFLite in `int8` only: the type of inputs and outputs. With `uint8` frames go in as
+            bytes, and presence and mask come out as bytes.
 
     Raises:
         ModelError: the format does not have one of these options.
@@ -62,17 +82,49 @@ class ExportConfig:
     version: int = 1
     name: str = "nerveceg"
     licence: str = _NOT_STATED
+    io: TensorType = TensorType.float32
 
     def __post_init__(self):
-        if self.format != ExportFormat.tflite and (
-            self.split or self.precision != Precision.float32
-        ):
+        changed = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        self._check_format(changed)
+        if self.format != ExportFormat.tflite and self.precision != Precision.float32:
             raise ModelError(
-                f"format={self.format}: only tflite takes split=True or another precision than"
-                " float32"
+                f"format={self.format}: only tflite takes another precision than float32"
             )
-        if self.format == ExportFormat.savedmodel and self.frame_size:
-            raise ModelError("format=savedmodel: takes frames of any size; leave frame_size out")
+        if self.io != TensorType.float32 and self.precision != Precision.int8:
+            raise ModelError(
+                f"io={self.io}: needs a model of whole numbers; pass format=tflite and"
+                ' precision="int8"'
+            )
+
+    @classmethod
+    def from_options(cls, format: ExportFormat, **options: Any) -> Self:
+        """A configuration of the options that a user gave.
+
+        Args:
+            format: the file format.
+            options: values by the names of the attributes; `None` if it was not given.
+
+        Raises:
+            ModelError: as for the class. An option that the format does not have is refused even if
+                its value is the default.
+
+        Example:
+            >>> ExportConfig.from_options(ExportFormat.savedmodel, version=2, split=None).version
+            2
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        config = cls(format, **given)
+        config._check_format(given.keys())
+        return config
+
+    def _check_format(self, given: Collection[str]) -> None:
+        for name in _ONLY_FOR:
+            if name in given and self.format not in _ONLY_FOR[name]:
+                raise ModelError(
+                    f"{name}={getattr(self, name)}: has no effect on format={self.format}, only on"
+                    f" {' and '.join(_ONLY_FOR[name])}; leave it out"
+                )
 
 
 @dataclass(frozen=True)

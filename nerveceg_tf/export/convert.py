@@ -1,4 +1,4 @@
-"""Writes a model as TFLite or ONNX, for a batch of one frame of one size."""
+"""Writes a model as TFLite or ONNX, for frames of one size."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.export.config import GATE, SEGMENTER, Precision
+from nerveceg_tf.export.config import GATE, SEGMENTER, Precision, TensorType
 from nerveceg_tf.export.graph import one_frame
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.size import Size
@@ -26,11 +26,12 @@ def write_tflite(
     precision: Precision,
     frames: Sequence[np.ndarray] = (),
     split: bool = False,
+    io: TensorType = TensorType.float32,
 ) -> None:
     """Writes one TFLite file with a conditional between the stages, or a folder of two files.
 
-    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The split segmenter of a
-    `SharedGate` takes the features of the gate instead. The outputs are those of `NerveCeg`.
+    The input is `image`, `(1, *size, 1)`, gray 0..255. The split segmenter of a `SharedGate` takes
+    the features of the gate instead. The outputs are those of `NerveCeg`, for one frame.
 
     Args:
         model: both stages. Its threshold is part of the one file; a split export has none.
@@ -40,22 +41,39 @@ def write_tflite(
         frames: float32 `(1, *size, 1)`, gray 0..255; for `int8` the range of activations is
             measured on them. In one file the segmenter is measured on those that pass the gate.
         split: write two files.
+        io: type of inputs and outputs; `uint8` only for `int8`. Then a byte of the input is a gray
+            value, and all operators compute with whole numbers, except for the conditional in one
+            file.
     """
+    if io == TensorType.uint8:
+        frames = _with_full_range(frames)
+    inputs = ({"image": f} for f in frames)
     if not split:
         graph = (one_frame(model, model.threshold), [_image(size)])
-        path.write_bytes(_tflite(graph, precision, ({"image": f} for f in frames)))
+        path.write_bytes(_tflite(graph, precision, inputs, io))
         return
     gate, segmenter = _split(model, size)
-    inputs = ({"image": f} for f in frames)
-    (path / GATE).write_bytes(_tflite(gate, precision, inputs))
+    (path / GATE).write_bytes(_tflite(gate, precision, inputs, io))
     features = _segmenter_inputs(gate, segmenter, frames)
-    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, features))
+    (path / SEGMENTER).write_bytes(_tflite(segmenter, precision, features, io))
+
+
+def _with_full_range(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The frames, one of them with a black and a white pixel in a corner.
+
+    So the range of gray values is measured as 0..255, and a byte of the input is a gray value.
+    """
+    first, *others = frames
+    first = first.copy()
+    first[0, 0, :2, 0] = 0, 255
+    return [first, *others]
 
 
 def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
-    """Writes one ONNX file with a conditional between the stages.
+    """Writes one ONNX file for batches of any length, with a conditional between the stages.
 
-    The input is `image`, float32 `(1, *size, 1)`, gray 0..255. The outputs are those of `NerveCeg`.
+    The input is `image`, float32 `(batch, *size, 1)`, gray 0..255. The outputs are those of
+    `NerveCeg`. The segmenter runs on the frames of a batch that pass the gate, if there are any.
 
     Args:
         model: both stages. Its threshold is part of the graph.
@@ -67,31 +85,51 @@ def write_onnx(model: NerveCeg, path: Path, size: Size) -> None:
 
     # tf2onnx loses the constants inside the branches of TensorFlow's conditional. So each stage is
     # converted alone, and the conditional is added afterwards.
-    gate, segmenter = (_onnx(graph) for graph in _split(model, size))
-    segmenter = onnx.compose.add_prefix(segmenter, "segmenter/", rename_inputs=False)
-    mask = segmenter.graph.output[0]
+    gate, segmenter = (_onnx(graph) for graph in _split(model, size, batch=None))
+    segmenter = onnx.compose.add_prefix(segmenter, "segmenter/")
+    inputs = [(i.name.removeprefix("segmenter/"), i.name) for i in segmenter.graph.input]
+    node = helper.make_node
+    shape: list[str | int | None] = ["batch", *size, 1]
+    masks = helper.make_tensor_value_info("mask_of_passing", 1, shape)
     segment = helper.make_graph(
-        segmenter.graph.node, "segment", [], [mask], initializer=segmenter.graph.initializer
+        [
+            *(node("Gather", [name, "passing"], [passing], axis=0) for name, passing in inputs),
+            *segmenter.graph.node,
+            node("ScatterND", ["no_masks", "places", "segmenter/mask"], [masks.name]),
+        ],
+        *("segment", [], [masks]),
+        initializer=segmenter.graph.initializer,
     )
-    zeros = onnx.numpy_helper.from_array(np.zeros((1, *size, 1), np.float32), "zeros")
-    empty = helper.make_graph(
-        [helper.make_node("Constant", [], ["empty"], value=zeros)],
-        *("empty_mask", [], [helper.make_tensor_value_info("empty", 1, (1, *size, 1))]),
+    none = helper.make_tensor_value_info("mask_of_none", 1, shape)
+    skip = helper.make_graph([node("Identity", ["no_masks"], [none.name])], "skip", [], [none])
+    constants = {
+        "threshold": np.full(1, model.threshold, np.float32),
+        "flat": np.array([-1]),
+        "zero": np.array(0),
+    }
+    gate.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
     )
-    threshold = onnx.numpy_helper.from_array(np.full(1, model.threshold, np.float32), "threshold")
-    one = onnx.numpy_helper.from_array(np.array([1]), "one")
-    gate.graph.initializer.extend([threshold, one])
+    zero = helper.make_tensor("value", 1, [1], [0.0])
     gate.graph.node.extend(
         [
-            helper.make_node("Reshape", ["presence", "one"], ["presence/flat"]),
-            helper.make_node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
-            helper.make_node("If", ["passes"], ["mask"], then_branch=segment, else_branch=empty),
+            node("Reshape", ["presence", "flat"], ["presence/flat"]),
+            node("GreaterOrEqual", ["presence/flat", "threshold"], ["passes"]),
+            node("NonZero", ["passes"], ["places/row"]),
+            node("Transpose", ["places/row"], ["places"]),
+            node("Reshape", ["places", "flat"], ["passing"]),
+            node("Size", ["passing"], ["count"]),
+            node("Greater", ["count", "zero"], ["any"]),
+            node("Shape", ["image"], ["shape"]),
+            node("ConstantOfShape", ["shape"], ["no_masks"], value=zero),
+            node("If", ["any"], ["mask"], then_branch=segment, else_branch=skip),
         ]
     )
-    presence = next(output for output in gate.graph.output if output.name == "presence")
-    mask = helper.make_tensor_value_info("mask", 1, (1, *size, 1))
+    presence: list[str | int | None] = ["batch", 1]
+    outputs = [("presence", presence), ("mask", shape)]
     del gate.graph.output[:]
-    gate.graph.output.extend([presence, mask])
+    gate.graph.output.extend(helper.make_tensor_value_info(n, 1, s) for n, s in outputs)
+    gate.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", 1, shape))
     onnx.checker.check_model(gate, full_check=True)
     onnx.save(gate, path)
 
@@ -117,13 +155,13 @@ def _onnx(graph: Graph) -> Any:
 _OPSET = 17
 
 
-def _image(size: Size) -> tf.TensorSpec:
-    return tf.TensorSpec((1, *size, 1), tf.float32, name="image")
+def _image(size: Size, batch: int | None = 1) -> tf.TensorSpec:
+    return tf.TensorSpec((batch, *size, 1), tf.float32, name="image")
 
 
-def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
+def _split(model: NerveCeg, size: Size, batch: int | None = 1) -> tuple[Graph, Graph]:
     """Splits a model into the graph of the gate and that of the segmenter."""
-    image = _image(size)
+    image = _image(size, batch)
     run_gate = tf.function(model.run_gate).get_concrete_function(image)
     _, features = run_gate.structured_outputs
     named = {f"feature_{n}": x for n, x in enumerate(features)}
@@ -137,7 +175,7 @@ def _split(model: NerveCeg, size: Size) -> tuple[Graph, Graph]:
 
     def decode(*features: tf.Tensor) -> dict[str, tf.Tensor]:
         # Only the size of the image is used.
-        return {"mask": model.segment(tf.zeros(image.shape), list(features))}
+        return {"mask": model.segment(tf.zeros((1, *size, 1)), list(features))}
 
     inputs = [tf.TensorSpec(x.shape, tf.float32, name) for name, x in named.items()]
     return (gate, [image]), ((decode, inputs) if inputs else (segment, [image]))
@@ -155,7 +193,10 @@ def _segmenter_inputs(
 
 
 def _tflite(
-    graph: Graph, precision: Precision, calibration: Iterator[dict[str, np.ndarray]]
+    graph: Graph,
+    precision: Precision,
+    calibration: Iterator[dict[str, np.ndarray]],
+    io: TensorType,
 ) -> bytes:
     function, inputs = graph
     archive = keras.export.ExportArchive()
@@ -169,5 +210,9 @@ def _tflite(
             converter.target_spec.supported_types = [tf.float16]
         if precision == Precision.int8:
             converter.representative_dataset = lambda: calibration
+        if io == TensorType.uint8:
+            # Without float as a way out: the conversion fails on an operator without integers.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
         with silent_stderr():
             return converter.convert()

@@ -12,7 +12,13 @@ import tensorflow as tf
 from nerveceg_tf.data.frame import Frame, map_frames
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
-from nerveceg_tf.export.config import ExportConfig, ExportFormat, Precision, default_limits
+from nerveceg_tf.export.config import (
+    ExportConfig,
+    ExportFormat,
+    Precision,
+    TensorType,
+    default_limits,
+)
 from nerveceg_tf.export.exporters import EXPORTERS
 from nerveceg_tf.export.prediction import check_frame, resize_to_input
 from nerveceg_tf.export.verify import ExportComparison, ExportReport
@@ -68,6 +74,13 @@ def export_run(
             NervecegWarning,
             stacklevel=2,
         )
+    if config.io == TensorType.uint8 and not config.split:
+        warnings.warn(
+            f"out={out}: its conditional computes in float32; for a microcontroller or an"
+            " accelerator pass split=True",
+            NervecegWarning,
+            stacklevel=2,
+        )
     with exporter.replacing(out, force) as path:
         model = run.model()
         by_subset = frames_by_subset(run, frames)
@@ -83,7 +96,7 @@ def export_run(
             calibration_frames = _calibration_frames(model, by_subset["train"], size, config)
         console.print(f"converting to {config.format}, {config.precision} …")
         exporter.write(model, run, path, size, calibration_frames)
-        metadata = _metadata(run, model, config, size)
+        metadata = _metadata(run, model, config, size) | exporter.describe(path, run.thresholds)
         exporter.write_metadata(path, metadata)
         comparison = ExportComparison(run, checked_on, model)
         allowed = replace(default_limits(config.precision), **limits)
@@ -100,9 +113,10 @@ def export_run(
 
 def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> dict[str, Any]:
     thresholds = {**asdict(run.thresholds), "postprocessing": ()}
-    shape = f"float32 (1, {size[0]}, {size[1]}, 1)"
-    if config.format == ExportFormat.savedmodel:
-        shape = "float32 (batch, height, width, 1)"
+    batch, sides = ("1" if config.format == ExportFormat.tflite else "batch"), "height, width"
+    if config.format != ExportFormat.savedmodel:
+        sides = f"{size[0]}, {size[1]}"
+    shape = f"{config.io} ({batch}, {sides}, 1)"
     description = run.description
     data = description.get("data", {})
     folder = data.get("folder")
@@ -112,21 +126,28 @@ def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> di
         "classes": ["no nerve", "nerve"],
         "inputs": {"image": f"{shape}, gray values 0..255"},
         "outputs": {
-            "presence": "float32 (batch, 1), probability that the frame shows a nerve",
+            "presence": f"{config.io} ({batch}, 1), probability that the frame shows a nerve",
             "mask": f"{shape}, nerve probability per pixel, 0 where presence < threshold",
         },
         "format": config.format,
         "precision": config.precision,
+        "io": config.io,
         "split": config.split,
         "frame_size": list(size),
         "gate_size": list(model.gate_size),
         "segmenter_size": list(model.segmenter_size),
-        "recipe": description.get("recipe"),
+        "recipe": _without_folders(description.get("recipe")),
         "thresholds": thresholds,
         "trained_on": {**data, "folder": folder and Path(folder).name} if data else None,
         "licence": config.licence,
         "note": "This is not a medical device.",
     }
+
+
+def _without_folders(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A recipe that does not tell where its files were."""
+    weights = {n: Path(v).name for n, v in (recipe or {}).items() if n.endswith("_weights")}
+    return recipe and recipe | weights
 
 
 def _most_frequent_size(frames: Sequence[Frame]) -> Size:

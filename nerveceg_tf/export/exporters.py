@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.config import GATE, MARKER, ExportConfig, ExportFormat
+from nerveceg_tf.export.config import (
+    GATE,
+    MARKER,
+    SEGMENTER,
+    ExportConfig,
+    ExportFormat,
+    TensorType,
+)
 from nerveceg_tf.export.metadata import append_metadata, write_onnx_metadata
 from nerveceg_tf.export.prediction import Prediction
+from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import check_new_file, replacing, replacing_folder
 
@@ -97,6 +105,15 @@ class Exporter(ABC):
                 activations for `int8`; else empty.
         """
 
+    def describe(self, path: Path, thresholds: Thresholds) -> dict[str, Any]:
+        """What the metadata of an export says beside what is the same in all formats.
+
+        Args:
+            path: what `write` wrote.
+            thresholds: of the export.
+        """
+        return {}
+
     @abstractmethod
     def write_metadata(self, path: Path, metadata: dict[str, Any]) -> None:
         """Writes the metadata into an export, in place of earlier metadata."""
@@ -121,7 +138,7 @@ class Exporter(ABC):
 
 
 class OnnxExporter(Exporter):
-    """One ONNX file with a conditional between the stages."""
+    """One ONNX file for batches of any length, with a conditional between the stages."""
 
     suffix = ".onnx"
 
@@ -178,8 +195,18 @@ class TFLiteExporter(Exporter):
     ) -> None:
         from nerveceg_tf.export.convert import write_tflite
 
-        precision, split = self.config.precision, self.config.split
-        write_tflite(model, path, size, precision, calibration_frames, split)
+        config = self.config
+        write_tflite(
+            model, path, size, config.precision, calibration_frames, config.split, config.io
+        )
+
+    def describe(self, path: Path, thresholds: Thresholds) -> dict[str, Any]:
+        from nerveceg_tf.export.quantization import describe_bytes
+
+        if self.config.io != TensorType.uint8:
+            return {}
+        files = [path / GATE, path / SEGMENTER] if self.config.split else [path]
+        return describe_bytes(files, thresholds)
 
     def write_metadata(self, path: Path, metadata: dict[str, Any]) -> None:
         append_metadata(path / GATE if self.config.split else path, metadata)

@@ -1,6 +1,7 @@
 """Runs an ONNX export with ONNX Runtime; needs neither TensorFlow nor Keras."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ class Runner:
             raise ModelError(
                 f"{path}: is damaged, or was not made by export_run(...); export it again"
             ) from error
+        self._path, self._batch = path, self._session.get_inputs()[0].shape[0]
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
 
@@ -65,7 +67,28 @@ class Runner:
         Raises:
             FrameError: it is not a gray frame.
         """
-        frame = check_frame(frame)
-        image = resize_to_input(frame, self.size)
-        presence, mask = self._session.run(["presence", "mask"], {"image": image})
-        return postprocess_output(presence[0, 0], mask, frame.shape, self.thresholds)
+        (prediction,) = self.predict_batch([frame])
+        return prediction
+
+    def predict_batch(self, frames: Sequence[np.ndarray]) -> list[Prediction]:
+        """Predicts several frames at once.
+
+        Args:
+            frames: gray values 0..255, each `(height, width)`, of any sizes.
+
+        Returns:
+            As a call, for each frame.
+
+        Raises:
+            FrameError: one is not a gray frame.
+            ModelError: the model takes single frames, because an earlier version exported it.
+        """
+        frames = [check_frame(frame) for frame in frames]
+        images = np.concatenate([resize_to_input(frame, self.size) for frame in frames])
+        if self._batch == 1 and len(frames) != 1:
+            raise ModelError(f"{self._path}: takes single frames; export it again")
+        presence, mask = self._session.run(["presence", "mask"], {"image": images})
+        return [
+            postprocess_output(presence[i, 0], mask[i : i + 1], frame.shape, self.thresholds)
+            for i, frame in enumerate(frames)
+        ]

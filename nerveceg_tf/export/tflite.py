@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.config import GATE, SEGMENTER
 from nerveceg_tf.export.metadata import frame_size, read_metadata, thresholds
 from nerveceg_tf.export.prediction import (
@@ -14,14 +12,15 @@ from nerveceg_tf.export.prediction import (
     postprocess_output,
     resize_to_input,
 )
+from nerveceg_tf.export.quantization import Stage
 from nerveceg_tf.utils.parallel import usable_cores
-from nerveceg_tf.utils.quiet import silent_stderr
 
 
 class Runner:
     """Runs a TFLite export: one file with both stages, or a split export, a folder of two files.
 
-    In both, the segmenter runs only on frames that pass the gate.
+    In both, the segmenter runs only on frames that pass the gate. Exports with bytes as inputs and
+    outputs are run with bytes.
 
     Args:
         path: file or folder, as `export_run` writes it.
@@ -50,7 +49,7 @@ class Runner:
         self.metadata = read_metadata(path / GATE if split else path)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
         files = (path / GATE, path / SEGMENTER) if split else (path,)
-        self._signatures = [_signature(file, threads) for file in files]
+        self._stages = [Stage(file, threads) for file in files]
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -73,7 +72,7 @@ class Runner:
         )
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        first, *segmenters = self._signatures
+        first, *segmenters = self._stages
         outputs = first(image=image)
         if not segmenters:
             return outputs  # one file with both stages
@@ -82,15 +81,3 @@ class Runner:
             return {"presence": presence, "mask": np.zeros_like(image)}
         # Other outputs of the gate are the features of an encoder that both stages share.
         return {"presence": presence, **segmenters[0](**(outputs or {"image": image}))}
-
-
-def _signature(path: Path, threads: int):
-    try:
-        with silent_stderr():
-            interpreter = Interpreter(str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-            return interpreter.get_signature_runner()
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: LiteRT cannot load it ({str(error).splitlines()[0]}); export it again"
-        ) from None

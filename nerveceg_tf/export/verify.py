@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.export.batch_check import BatchCheck
 from nerveceg_tf.export.config import Limits, default_limits
 from nerveceg_tf.export.exporters import PredictFn, open_export
 from nerveceg_tf.export.prediction import Prediction, check_frame, postprocess_output
@@ -112,20 +113,25 @@ class ExportComparison:
         models += [(predict, str(path), megabytes(path)) for predict, path, _ in exports]
         timed = [TimedPredict(predict) for predict, _, _ in models]
         tallies = [MetricTally(self._thresholds.presence) for _ in models]
+        batches = [BatchCheck(predict) for predict, _, _ in models]
         loaded = map_frames(_load, self._frames)
         for image, truth in track(loaded, "comparing run and exports", len(self._frames)):
             reference = None
-            for predict, tally in zip(timed, tallies, strict=True):
+            for predict, tally, batch in zip(timed, tallies, batches, strict=True):
                 prediction = predict(image)
                 reference = prediction if reference is None else reference  # the run is the first
                 tally.add(prediction, reference, truth)
+                batch.add(image, prediction)
         self._run, *reports = [
             tally.summarize(name, size, predict.seconds)
             for tally, predict, (_, name, size) in zip(tallies, timed, models, strict=True)
         ]
         return [
-            replace(report, broken=tuple(_broken_limits(report, self._run, limits)))
-            for report, (_, _, limits) in zip(reports, exports, strict=True)
+            replace(
+                report,
+                broken=(*_broken_limits(report, self._run, limits), *batch.broken_limits(limits)),
+            )
+            for report, batch, (_, _, limits) in zip(reports, batches[1:], exports, strict=True)
         ]
 
 

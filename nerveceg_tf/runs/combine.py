@@ -7,7 +7,7 @@ from pathlib import Path
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.run import EXCLUDED, SUBSETS, Run, load_model, stage_model
+from nerveceg_tf.runs.run import EARLIER, EXCLUDED, SUBSETS, Run, load_model, stage_model
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.files import replacing_folder
 
@@ -80,7 +80,11 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         if fingerprints:
             save_fingerprints(folder, fingerprints)
         merged = {
-            subset: [frame for split in splits for frame in split.get(subset, ())]
+            subset: [
+                frame
+                for split in splits
+                for frame in (*split.get(subset, ()), *split.get(EARLIER, {}).get(subset, ()))
+            ]
             for subset in (*SUBSETS, EXCLUDED)
         }
         run.write("split.json", merged)

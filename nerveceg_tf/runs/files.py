@@ -21,6 +21,18 @@ class _Data(_Folder, total=False):
     read_options: _ReadOptions
 
 
+class _Source(TypedDict):
+    file: str
+    sha256: str
+    run: str | None
+
+
+class _StartedFrom(TypedDict, total=False):
+    gate: _Source
+    segmenter: _Source
+    shared: _Source
+
+
 class _Description(TypedDict, total=False):
     """`run.json` of any run. A combined run does not have most of these keys."""
 
@@ -29,6 +41,7 @@ class _Description(TypedDict, total=False):
     data: _Data
     fixes: str | None
     bad_frames: list[str]
+    started_from: _StartedFrom
     seconds: float
     finished: bool
     versions: dict
@@ -47,6 +60,7 @@ class Training(TypedDict):
     data: _DataOfTraining
     fixes: str | None
     bad_frames: list[str]
+    started_from: NotRequired[_StartedFrom]
     seconds: float
     finished: bool
 
@@ -55,11 +69,17 @@ class _Frame(TypedDict):
     digest: str
 
 
+class _Earlier(TypedDict, total=False):
+    train: list[_Frame]
+    validation: list[_Frame]
+
+
 class _Split(TypedDict):
     train: list[_Frame]
     validation: list[_Frame]
     held_out: list[_Frame]
     excluded: NotRequired[list[_Frame]]
+    earlier: NotRequired[_Earlier]
 
 
 class _Choice(TypedDict):

@@ -40,6 +40,8 @@ STAGES = tuple(STAGE_OUTPUTS)
 SUBSETS = ("train", "validation", "held_out")
 EXCLUDED = "excluded"
 """Frames that the fixes dropped. They are in none of the subsets, and are never scored."""
+EARLIER = "earlier"
+"""Frames of the runs whose weights this one started from, by their subset there."""
 
 _FIXES = {
     "thresholds.json": "write it again with tune(run)",
@@ -211,15 +213,25 @@ class Run:
             RunError: the run does not have the stage, its file is damaged, or its training was
                 interrupted.
         """
-        self._check_finished()
+        self.check_has(stage)
         if self.has("shared") and stage in STAGES:
             return stage_model(self.load("shared"), stage)
-        path = self._file(stage)
-        if not path.is_file():
+        return load_model(self._file(stage))
+
+    def check_has(self, stage: str) -> None:
+        """Checks that the run is finished, and has a stage.
+
+        Args:
+            stage: as for `load`.
+
+        Raises:
+            RunError: it is not, or does not have it.
+        """
+        self._check_finished()
+        if not self.has(stage) and stage not in self.stages:
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has one"
             )
-        return load_model(path)
 
     def model(self) -> keras.Model:
         """Loads all stages of the run as one model, with the run's thresholds.
@@ -352,9 +364,14 @@ class Run:
         """From the digest of each frame in `split.json` to its subset: `"train"`, `"validation"`,
         `"held_out"` or `"excluded"`."""
         split = self.read("split.json", *SUBSETS)
+        earlier = split.get(EARLIER, {})
         # The last one wins: a frame that any stage was trained on counts as a training frame.
         order = (EXCLUDED, *reversed(SUBSETS))
-        return {f["digest"]: subset for subset in order for f in split.get(subset, ())}
+        return {
+            f["digest"]: subset
+            for subset in order
+            for f in (*split.get(subset, ()), *earlier.get(subset, ()))
+        }
 
     @cached_property
     def fingerprints(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -12,30 +12,34 @@ from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableEr
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
+from nerveceg_tf.training.earlier import find_sources, is_earlier, load_source
+from nerveceg_tf.training.effect import check_effect, trained_stages
 from nerveceg_tf.training.recipe import GateConfig, Recipe, SegmenterConfig
 
 
-def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Model], Recipe]:
+def build(
+    recipe: Recipe, only: str | None = None, begun: Collection[str] = ()
+) -> tuple[dict[str, keras.Model], Recipe]:
     """Builds the models of a recipe.
 
     Args:
         recipe: what to build.
         only: `"gate"` or `"segmenter"`; both by default.
+        begun: stages that do not need the weights of earlier runs, because their training has
+            begun.
 
     Returns:
         The models by stage (`"gate"` and `"segmenter"`, or `"shared"` if one model is both), and
         the recipe, with each `"auto"` replaced by the value that was chosen.
 
     Raises:
-        ModelError: a name or an option is wrong, or two options do not work together.
+        ModelError: a name or an option is wrong, has no effect, or does not work together with
+            another.
+        RunError: a run that a stage starts from cannot be used.
     """
     segmenter_config, freeze_epochs = recipe.segmenter, recipe.optimizer.freeze_epochs
-    shared = recipe.gate.name == SHARED and only != "segmenter"
-    if shared and only:
-        raise ModelError(
-            f"only={only}: a shared gate is trained with its segmenter; leave"
-            f" only={only} out, or pass another gate=NAME"
-        )
+    stages = trained_stages(recipe, only)
+    shared = stages == (SHARED,)
     encoder = segmenter_config.encoder
     foreign = segmenter_config.name.startswith("pretrained_") and encoder not in (None, *LITE_SIZES)
     if shared and foreign:
@@ -54,18 +58,22 @@ def build(recipe: Recipe, only: str | None = None) -> tuple[dict[str, keras.Mode
         )
     if segmenter_config.loss not in LOSSES:
         raise ModelError(f"loss={segmenter_config.loss}: choose one of {', '.join(LOSSES)}")
+    sources = find_sources(recipe, [stage for stage in stages if stage not in begun])
     precision = _precision(recipe.optimizer.mixed_precision)
     chosen: dict[str, object] = {"mixed_precision": precision}
     models = {}
     with _dtype_policy(precision):
-        if only != "segmenter" and not shared:
+        if "gate" in stages:
             models["gate"], chosen["gate_weights"] = _gate(recipe.gate)
         if only != "gate":
             segmenter, options = _segmenter(recipe.segmenter)
             chosen |= options
-            stage = "shared" if shared else "segmenter"
-            models[stage] = SharedGate(segmenter) if shared else segmenter
-    return models, recipe.with_options(**chosen)
+            models[stages[-1]] = SharedGate(segmenter) if shared else segmenter
+    for source in sources:
+        load_source(models[source.stage], source)
+    recipe = recipe.with_options(**chosen)
+    check_effect(recipe, only)  # again, as no weights may have been found for "auto"
+    return models, recipe
 
 
 def in_float32(model: keras.Model) -> keras.Model:
@@ -115,6 +123,8 @@ def _gate(config: GateConfig) -> tuple[keras.Model, str]:
     """The gate, and the source of its weights."""
     if config.name not in GATES:
         raise ModelError(f"gate={config.name}: choose one of {', '.join([*GATES, SHARED])}")
+    if is_earlier(config.weights):
+        return GATES[config.name](size=config.size, weights=None), config.weights
     return _with_weights(
         "gate",
         config.weights,
@@ -147,6 +157,8 @@ def _segmenter(config: SegmenterConfig) -> tuple[keras.Model, dict[str, object]]
         return build(**arguments), chosen
     if config.encoder is not None:
         arguments["encoder"] = config.encoder
+    if is_earlier(config.weights):
+        return build(weights=None, **arguments), chosen
     segmenter, chosen["encoder_weights"] = _with_weights(
         "encoder", config.encoder_weights, lambda weights: build(weights=weights, **arguments)
     )

@@ -5,11 +5,17 @@ Every field of a part is also an option of the whole recipe. `Recipe.from_option
 the command line know it under one name, such as `gate_size`.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, Self, get_type_hints
 
-from nerveceg_tf.choices import GATE_NAMES, LOSS_NAMES, SEGMENTER_NAMES, SHARED
+from nerveceg_tf.choices import (
+    GATE_NAMES,
+    LOSS_NAMES,
+    PRETRAINED,
+    RESNET,
+    SEGMENTER_NAMES,
+    SHARED,
+)
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import check
@@ -28,8 +34,8 @@ class GateConfig:
     Attributes:
         name: a name in `GATES`, or `"shared"`: a head on the segmenter's bottleneck.
         size: height and width of its input, in pixels.
-        weights: `"imagenet"`, `"noisy-student"`, `"none"`, a file, or `"auto"`: ImageNet weights
-            if they are available.
+        weights: `"imagenet"`, `"noisy-student"`, `"none"`, a run folder or a file to start from, or
+            `"auto"`: ImageNet weights if they are available.
         learning_rate: peak of its schedule (linear warm-up, then cosine decay to 0).
         label_smoothing: how far the labels of presence move from 0 and 1 towards .5, 0..1.
     """
@@ -38,7 +44,8 @@ class GateConfig:
     size: Size = _option((380, 380), "Input size of the gate.", "gate_size")
     weights: str = _option(
         "auto",
-        "auto (imagenet if available), imagenet, noisy-student, none, or a file.",
+        "auto (imagenet if available), imagenet, noisy-student, none, or a run or file to start"
+        " from.",
         "gate_weights",
     )
     learning_rate: float = _option(
@@ -57,6 +64,8 @@ class SegmenterConfig:
         base_filters: channels of its first level.
         encoder: encoder of a pretrained segmenter; `None` for its default.
         encoder_weights: `"imagenet"`, `"none"` or `"auto"`, for such an encoder.
+        weights: a run folder or a file to start from, or `"none"`. With a shared gate, also of the
+            gate.
         deep_supervision: train U-Net++ on the masks of all its depths.
         prune: keep U-Net++ down to this depth only, 1 to 4, from the best epoch at that depth.
         loss: loss of the mask, a name in `LOSSES`.
@@ -72,6 +81,9 @@ class SegmenterConfig:
         "Encoder of a pretrained_… segmenter: lite0, lite1, lite2, or one of segmentation_models.",
     )
     encoder_weights: str = _option("auto", "auto (imagenet if available), imagenet or none.")
+    weights: str = _option(
+        "none", "none, or a run or file to start the segmenter from.", "segmenter_weights"
+    )
     deep_supervision: bool = _option(False, "Train unet_plus_plus with a loss at every depth.")
     prune: int | None = _option(
         None, "Cut a deeply supervised unet_plus_plus to this depth.", min=1, max=4
@@ -92,7 +104,8 @@ class OptimizerConfig:
     Attributes:
         epochs: passes over the frames, for each stage.
         freeze_epochs: how many of them leave a pretrained encoder unchanged, at a constant
-            learning rate. An encoder with random weights is trained from the first epoch.
+            learning rate. An encoder with random weights is trained from the first epoch. The
+            encoder of a stage that starts from earlier weights is pretrained.
         patience: epochs without a better score after which a stage ends; `None` for never.
         batch_size: frames per step.
         warmup_fraction: part of the steps in which the learning rate rises, 0..1.
@@ -156,6 +169,7 @@ class Option(NamedTuple):
         part: the field of `Recipe` that contains it.
         field: the field of that part.
         kind: type of its value.
+        default: its value in the default recipe.
         help: one line for the command line.
         bounds: `min` and `max`, if it has them.
     """
@@ -163,8 +177,12 @@ class Option(NamedTuple):
     part: str
     field: str
     kind: Any
+    default: Any
     help: str
     bounds: dict[str, float]
+
+
+_UNKNOWN: frozenset[str] = frozenset({"unknown"})
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,9 @@ class Recipe:
         segmenter: which segmenter, and how it is trained.
         optimizer: how both are optimized.
         data: how frames are augmented, sampled and split.
+        given: names of the options that its user chose, as opposed to defaults and the values of
+            `RECIPES`. A training refuses those that have no effect on it. By default those that
+            differ from the default recipe.
 
     Example:
         >>> recipe = Recipe.from_options(gate="lite0", segmenter_size=(96, 128), epochs=5)
@@ -187,17 +208,30 @@ class Recipe:
     segmenter: SegmenterConfig = SegmenterConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
+    given: frozenset[str] = field(default=_UNKNOWN, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.given is _UNKNOWN:
+            changed = (name for name, o in OPTIONS.items() if self._value(o) != o.default)
+            object.__setattr__(self, "given", frozenset(changed))
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
         """The default recipe with some options changed; see `with_options`."""
         return cls().with_options(**options)
 
+    @classmethod
+    def preset(cls, **options: Any) -> Self:
+        """As `from_options`, but the options do not count as `given`."""
+        return replace(cls.from_options(**options), given=frozenset())
+
     def with_options(self, **options: Any) -> Self:
         """A copy with some options changed.
 
         Args:
-            options: values by the names of the command line, such as `gate_size=(160, 160)`.
+            options: values by the names of the command line, such as `gate_size=(160, 160)`. They
+                count as `given`, except for `None`. A call with all options, as `options()` returns
+                them, copies a recipe: there, none counts.
 
         Raises:
             TypeError: there is no such option.
@@ -210,22 +244,30 @@ class Recipe:
             _check_value(name, value)
             changed.setdefault(OPTIONS[name].part, {})[OPTIONS[name].field] = value
         parts = {part: replace(getattr(self, part), **values) for part, values in changed.items()}
-        return replace(self, **parts)
+        whole = options.keys() == OPTIONS.keys()
+        given = () if whole else (name for name, value in options.items() if value is not None)
+        return replace(self, **parts, given=self.given.union(given))
 
     def options(self) -> dict[str, Any]:
         """All values by the names of their options."""
-        return {name: getattr(getattr(self, o.part), o.field) for name, o in OPTIONS.items()}
+        return {name: self._value(option) for name, option in OPTIONS.items()}
+
+    def _value(self, option: "Option") -> Any:
+        return getattr(getattr(self, option.part), option.field)
 
     def pretrained(self, stage: str) -> bool:
-        """Whether a stage starts from weights that were trained on other images.
+        """Whether a stage starts from weights that were trained before.
 
         Args:
             stage: `"gate"`, `"segmenter"`, or `"shared"`.
         """
         if stage == "gate":
-            return self.gate.weights != "none"
+            without = ("none", "auto") if self.gate.name.startswith(RESNET) else ("none",)
+            return self.gate.weights not in without
         segmenter = self.segmenter
-        return segmenter.name.startswith("pretrained_") and segmenter.encoder_weights != "none"
+        if segmenter.weights != "none":
+            return True
+        return segmenter.name.startswith(PRETRAINED) and segmenter.encoder_weights != "none"
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -245,7 +287,7 @@ def _options_of(part: str, config: type) -> dict[str, Option]:
     kinds = get_type_hints(config)
     return {
         f.metadata["option"] or f.name: Option(
-            part, f.name, kinds[f.name], f.metadata["help"], f.metadata["bounds"]
+            part, f.name, kinds[f.name], f.default, f.metadata["help"], f.metadata["bounds"]
         )
         for f in fields(config)
     }
@@ -259,67 +301,10 @@ OPTIONS: dict[str, Option] = {
 }
 """Every option of a recipe by its name."""
 
-SEPARATE_GATE_OPTIONS = ("gate_size", "gate_weights", "gate_learning_rate")
-"""Options without effect on a gate that is a head on its segmenter."""
-
-
-def without_effect(stages: Collection[str]) -> set[str]:
-    """The options that concern none of the models that are trained.
-
-    Args:
-        stages: `"gate"`, `"segmenter"`, both, or `"shared"` alone.
-    """
-    if "shared" in stages:
-        return set(SEPARATE_GATE_OPTIONS)
-    idle = {"gate", "segmenter"} - set(stages)
-    return {name for name, option in OPTIONS.items() if option.part in idle}
-
-
-_EARLIER_NAMES = {
-    "width": "base_filters",
-    "freeze": "freeze_epochs",
-    "warm_up": "warmup_fraction",
-    "average": "ema_fraction",
-    "augment": "augment_strength",
-    "validation": "validation_fraction",
-    "segment_on": "segmenter_frames",
-}
-"""How files of version 0.1 name some options."""
-
-
-def with_current_names(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as a file of any version names them, under today's names."""
-    return {_EARLIER_NAMES.get(name, name): value for name, value in options.items()}
-
-
-def load_recipe(content: dict[str, Any], only: str | None) -> Recipe:
-    """The recipe that a run was started with.
-
-    Args:
-        content: `recipe` of its `run.json`, under today's names or those of version 0.1. Options
-            that concern nothing that is trained may be missing.
-        only: `"gate"`, `"segmenter"`, or `None` for both.
-
-    Raises:
-        ValueError: it is from another version, or damaged; the message names the key.
-    """
-    content = with_current_names(content)
-    for name in content.keys() - OPTIONS.keys():
-        raise ValueError(f"recipe.{name} is not known")
-    shared = content.get("gate") == SHARED and only != "segmenter"
-    stages = ["shared"] if shared else [only] if only else ["gate", "segmenter"]
-    for name in OPTIONS.keys() - content.keys() - without_effect(stages):
-        raise ValueError(f"recipe.{name} is missing")
-    for name, value in content.items():
-        check(value, OPTIONS[name].kind, f"recipe.{name}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-    return Recipe.from_options(**values)
-
-
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "fast": (
         "small enough for two cores",
-        Recipe.from_options(
+        Recipe.preset(
             gate="lite0",
             gate_size=(160, 160),
             segmenter="pretrained_unet",
@@ -333,7 +318,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "edge": (
         "one Lite0 encoder for both stages, made for int8 on small devices",
-        Recipe.from_options(
+        Recipe.preset(
             gate="shared",
             segmenter="pretrained_unet",
             segmenter_size=(192, 256),
@@ -348,7 +333,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "accurate": (
         "B4 gate and Attention U-Net, for a GPU",
-        Recipe.from_options(
+        Recipe.preset(
             segmenter="attention_unet",
             segmenter_size=(320, 448),
             base_filters=48,
@@ -364,7 +349,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "original": (
         "the method of the NerveCeg paper, corrected: B4 and U-Net at 400x400, Tversky loss",
-        Recipe.from_options(
+        Recipe.preset(
             gate_size=(400, 400),
             segmenter_size=(400, 400),
             loss="tversky",

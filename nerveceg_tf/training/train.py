@@ -22,12 +22,22 @@ from nerveceg_tf.errors import (
 from nerveceg_tf.models import prune
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import EARLIER, SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build, in_float32
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import report_lost_worker, strategy, worker_output_dir
-from nerveceg_tf.training.recipe import Recipe, load_recipe, without_effect
+from nerveceg_tf.training.earlier import (
+    check_unchanged,
+    earlier_fingerprints,
+    earlier_frames,
+    find_sources,
+    is_earlier,
+    warn_if_trained_on,
+)
+from nerveceg_tf.training.effect import check_effect, idle_options
+from nerveceg_tf.training.recipe import Recipe
+from nerveceg_tf.training.recipe_file import load_recipe
 from nerveceg_tf.training.split_file import (
     duplicate_pairs,
     known_frames,
@@ -62,15 +72,15 @@ def train(
     Args:
         data: a folder that `find_frames` understands.
         out: the folder of the new run.
-        recipe: how to train.
+        recipe: how to train. An option that its user gave and that has no effect is an error.
         only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
         hold_out: subjects to use neither for training nor for validation.
         skip_bad: leave out bad frames. Otherwise a bad frame is an error.
         force: replace a run at `out` as soon as the new one is trained. Until then the new run has
             the name of `out` with the suffix `.new`; if it is interrupted, `resume` continues it.
         fixes: file of corrections to the data, as `write_fixes` writes it.
-        split: the `split.json` of an earlier run, to split the frames in the same way. `hold_out`
-            and the recipe's validation fraction then have no effect.
+        split: the `split.json` of an earlier run, to split the frames in the same way, without
+            `hold_out` and `validation_fraction`.
         cache: folder for decoded frames. Later trainings read them from there.
         read_options: how to read the files of `data`. The run records it.
 
@@ -85,7 +95,7 @@ def train(
         FrameError: a frame is bad, and `skip_bad` is off.
         SubjectError: the subjects cannot be split, or a side of the split has no frames of a kind
             that it needs.
-        ModelError: the recipe is wrong.
+        ModelError: the recipe is wrong, or one of its options has no effect.
         RunError: `out` or another file cannot be used.
         TrainingError: the training failed, for example because the loss became NaN.
 
@@ -95,6 +105,7 @@ def train(
     """
     split = Path(split) if split else None
     out = Path(out)
+    check_effect(recipe, only, split, hold_out)
     _check_out(out, force)
     out = worker_output_dir(out)
     # Waits for the other workers. If this one failed earlier, they would wait without end.
@@ -122,24 +133,32 @@ def train(
     return run, frames, training_data.bad
 
 
-def build_seeded(recipe: Recipe, only: str | None) -> tuple[dict[str, keras.Model], Recipe]:
+def build_seeded(
+    recipe: Recipe, only: str | None, begun: Collection[str] = ()
+) -> tuple[dict[str, keras.Model], Recipe]:
     """Calls `build` on all devices with the recipe's seed, so that initial weights are equal each
     time.
 
     Args:
         recipe: as for `build`.
         only: as for `build`.
+        begun: as for `build`.
 
     Returns:
         As `build`.
 
     Raises:
         ModelError: as `build`.
+        RunError: as `build`.
     """
     devices = strategy()  # must come before any other use of TensorFlow
     keras.utils.set_random_seed(recipe.data.seed)
     with devices.scope():
-        return build(recipe, only)
+        models, recipe = build(recipe, only, begun)
+    if any(map(is_earlier, (recipe.gate.weights, recipe.segmenter.weights))):
+        # Loading a model draws random numbers, and a stage that has begun needs none.
+        keras.utils.set_random_seed(recipe.data.seed)
+    return models, recipe
 
 
 def train_on(
@@ -169,9 +188,13 @@ def train_on(
         TrainingError: as `train`.
     """
     check_labels(data.frames, split, models, data.folder)
+    only = next(iter(models)) if len(models) == 1 and "shared" not in models else None
+    idle = idle_options(recipe, only)
+    sources = find_sources(recipe, models)
+    warn_if_trained_on(sources, data.frames, split)
     description = {
-        "recipe": _used_options(recipe, models),
-        "only": next(iter(models)) if len(models) == 1 and "shared" not in models else None,
+        "recipe": {name: value for name, value in recipe.options().items() if name not in idle},
+        "only": only,
         "data": {
             "folder": str(data.folder),
             "frames": len(data.frames),
@@ -180,13 +203,16 @@ def train_on(
         },
         "fixes": str(data.fixes) if data.fixes else None,
         "bad_frames": [str(error) for error in data.bad],
+        "started_from": {source.stage: source.as_json() for source in sources},
         "seconds": 0.0,
         "finished": False,
     }
     run = Run.create(out, description, force)
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
-        save_fingerprints(run.path, known_frames(split, data.frames))
-        run.write("split.json", split_to_json(split, data.frames, data.dropped))
+        known = {**earlier_fingerprints(sources), **known_frames(split, data.frames)}
+        save_fingerprints(run.path, known)
+        content = split_to_json(split, data.frames, data.dropped)
+        run.write("split.json", {**content, EARLIER: earlier_frames(sources)})
         return train_stages(run, data, split, models, recipe)
 
 
@@ -208,6 +234,7 @@ def train_stages(
     Raises:
         TrainingError: as `train`.
     """
+    check_unchanged(run.training.get("started_from", {}), models.keys() - stages_begun(run))
     before, started = run.training["seconds"], time.time()
     train_set, validation_set = (data.frames.select(p) for p in (split.train, split.validation))
     for stage, model in models.items():
@@ -226,6 +253,12 @@ def train_stages(
     if not run.description["finished"]:
         run.thresholds = Thresholds()
     return run.finish()
+
+
+def stages_begun(run: Run) -> set[str]:
+    """The stages of a run that are trained, or that resume from a checkpoint."""
+    stages = ("gate", "segmenter", "shared")
+    return {s for s in stages if run.has(s) or checkpoint_for(run, s).path.is_file()}
 
 
 @report_lost_worker()
@@ -269,7 +302,7 @@ def resume(
     except ValueError as error:
         raise run.version_error(error) from None
     run = Run(worker_output_dir(run.path, copy_existing=True))
-    models, recipe = build_seeded(recipe, description["only"])
+    models, recipe = build_seeded(recipe, description["only"], stages_begun(run))
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
     folder = data or run.data
@@ -341,8 +374,3 @@ def check_labels(
             f"{where}: no training frame has a nerve, so no gate can be trained; add frames with a"
             " nerve"
         )
-
-
-def _used_options(recipe: Recipe, stages: Collection[str]) -> dict:
-    unused = without_effect(stages)
-    return {name: value for name, value in recipe.options().items() if name not in unused}

@@ -1,11 +1,11 @@
 """The input and the head of every gate, and loading weights from a file."""
 
-import warnings
 from pathlib import Path
 
 import keras
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.weights import load_weights_file
 
 
 def gate_input(height: int, width: int) -> tuple:
@@ -58,14 +58,4 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
             f'gate weights {path}: file not found; pass weights="imagenet", weights=None or another'
             " file"
         )
-    try:
-        with warnings.catch_warnings():
-            # If a file lacks some layers, Keras only warns and leaves their weights random.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{path}: not a weights file of {model.name} ({reason}); pass one that the same"
-            " architecture saved"
-        ) from error
+    load_weights_file(model, path)
