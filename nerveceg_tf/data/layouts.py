@@ -104,6 +104,8 @@ def find_frames(
         replace(
             item.frame,
             subject=subject,
+            mask=item.mask,
+            mask_index=item.mask_index,
             held_out=item.file.subset == "test",
             read_options=options,
         )
@@ -190,8 +192,8 @@ def _check_labels(listing: Listing, found: Sequence[Found], lost: Lost, report: 
             continue
         items = [item for item in found if item.file.subset == subset]
         matches = match_rows(table, rows, _IMAGE.name, frame_index(items), report, lost)
-        for frame, file, _ in items:
-            if not matches.get(frame.name, file.name):
+        for frame, file, *_ in items:
+            if not {frame.name, file.name} & matches.keys():
                 report(
                     LayoutError(
                         f"{frame.image}: is not listed in {table.name}; add a row, or remove it"

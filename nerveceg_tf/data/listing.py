@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -75,11 +75,20 @@ class Listing:
         return path if os.path.lexists(path) else self.root / name
 
 
-class _File(NamedTuple):
-    folder: Path
-    folders: tuple[str, ...]  # below the root
-    name: str
-    subset: str
+class _Folder(NamedTuple):
+    """A folder of frames or masks.
+
+    Attributes:
+        path: the folder.
+        names: the folders from the root of the layout to it.
+        images: names of its image files.
+        subset: as in `FoundFile`.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    images: list[str]
+    subset: str = ""
 
 
 def list_folder(folder: Path) -> Listing:
@@ -100,11 +109,11 @@ def list_folder(folder: Path) -> Listing:
     layout: Layout
     if top.find(IMAGE_FOLDERS):
         layout = "images"
-        files = _beside_masks(top, left_out)
+        folders = _beside_masks(top, left_out)
         left_out.add(top, _TABLES[layout])
     elif inner and inner.find(IMAGE_FOLDERS):
         layout = "original"
-        files = _subsets(top, left_out)
+        folders = _subsets(top, left_out)
         left_out.add(top, _TABLES[layout])
     else:
         if inner:
@@ -115,14 +124,14 @@ def list_folder(folder: Path) -> Listing:
         content = inner or top
         layout = "kaggle" if content.images else "folders"
         beside = {name for name, _ in top.others} if inner else set()
-        files = _any_depth(content, layout, left_out, set(_TABLES[layout]) - beside)
-    frames, masks = _assign(files, layout, folder)
+        folders = _any_depth(content, layout, left_out, set(_TABLES[layout]) - beside)
+    frames, masks = _assign(folders, layout)
     return Listing(folder, layout, root, frames, masks, left_out)
 
 
-def _beside_masks(content: FolderContent, left_out: LeftOut, subset: str = "") -> list[_File]:
+def _beside_masks(content: FolderContent, left_out: LeftOut, subset: str = "") -> list[_Folder]:
     """Lists a folder of frames and the folders of masks beside it, each to any depth."""
-    images, files = content.find(IMAGE_FOLDERS), []
+    images, folders = content.find(IMAGE_FOLDERS), []
     left_out.add_images(content)
     for name in content.folders:
         if name != images and name.lower() not in MASK_FOLDERS:
@@ -130,36 +139,36 @@ def _beside_masks(content: FolderContent, left_out: LeftOut, subset: str = "") -
             continue
         for names, inner in walk(read_folder(content.path / name), left_out):
             left_out.add(inner)
-            files += [_File(inner.path, (name, *names), image, subset) for image in inner.images]
-    return files
+            folders.append(_Folder(inner.path, (name, *names), inner.images, subset))
+    return folders
 
 
-def _subsets(top: FolderContent, left_out: LeftOut) -> list[_File]:
-    files: list[_File] = []
+def _subsets(top: FolderContent, left_out: LeftOut) -> list[_Folder]:
+    folders: list[_Folder] = []
     left_out.add_images(top)
     for name in top.folders:
         if name.lower() in SUBSETS:
             content = read_folder(top.path / name)
-            files += _beside_masks(content, left_out, name.lower())
+            folders += _beside_masks(content, left_out, name.lower())
             left_out.add(content)
         else:
             left_out.folders.append(readable(name))
-    return files
+    return folders
 
 
 def _any_depth(
     content: FolderContent, layout: Layout, left_out: LeftOut, tables: Container[str]
-) -> list[_File]:
-    """Lists the files of Kaggle's layout, or those of the folders of subjects to any depth."""
+) -> list[_Folder]:
+    """Lists the folders of Kaggle's layout, or those of the folders of subjects to any depth."""
 
     def enter(name: str) -> bool:
         return layout == "folders" or name.lower() in MASK_FOLDERS
 
-    files = []
+    folders = []
     for names, inner in walk(content, left_out, enter):
         left_out.add(inner, () if names else tables)
-        files += [_File(inner.path, names, image, "") for image in inner.images]
-    return files
+        folders.append(_Folder(inner.path, names, inner.images))
+    return folders
 
 
 def _is_test(top: FolderContent, name: str) -> bool:
@@ -169,9 +178,7 @@ def _is_test(top: FolderContent, name: str) -> bool:
     )
 
 
-def _assign(
-    files: Iterable[_File], layout: Layout, folder: Path
-) -> tuple[list[FoundFile], list[FoundFile]]:
+def _assign(folders: Iterable[_Folder], layout: Layout) -> tuple[list[FoundFile], list[FoundFile]]:
     """Decides for each file whether it is a frame or a mask.
 
     Masks are in a folder of masks, or their names are marked. But a marked name is that of a frame
@@ -180,47 +187,47 @@ def _assign(
     unmarked: list[FoundFile] = []
     marked: list[tuple[FoundFile, str]] = []
     in_masks: list[tuple[FoundFile, str | None]] = []
-    for file in files:
-        name = stem(readable(file.name))
-        place = [readable(n) for n in file.folders]
-        inner = place[1:] if layout in ("images", "original") else place
-        root = [file.subset] if file.subset else []
-        key = [*root, *(n for n in place if n.lower() not in _ROLES), name]
-        found = FoundFile(
-            file.folder / file.name,
-            "/".join((*inner, name)),
-            "/".join(key),
-            "/".join((*root, *place, name)),
-            file.subset,
-        )
-        base = marked_frame(name)
-        key_of_frame = base and "/".join((*key[:-1], base))
-        if any(n.lower() in MASK_FOLDERS for n in place):
-            in_masks.append((found, key_of_frame))
-        elif key_of_frame:
-            marked.append((found, key_of_frame))
-        else:
-            unmarked.append(found)
-    keys = {found.key for found in unmarked}
+    for folder in folders:
+        is_masks = any(name.lower() in MASK_FOLDERS for name in folder.names)
+        for file, base in _found(folder, layout):
+            if is_masks:
+                in_masks.append((file, base))
+            elif base:
+                marked.append((file, base))
+            else:
+                unmarked.append(file)
+    keys = {file.key for file in unmarked}
     masked = _with_cines(base for _, base in marked)
-    in_folder = _with_cines(found.key for found, _ in in_masks)
+    in_folder = _with_cines(file.key for file, _ in in_masks)
     frames, masks = list(unmarked), []
-    for found, base in marked:
-        if found.key in masked or (found.key in in_folder and base not in keys):
-            frames.append(found)
+    for file, base in marked:
+        if file.key in masked or (file.key in in_folder and base not in keys):
+            frames.append(file)
         else:
-            masks.append(found._replace(key=base))
-    keys = {found.key for found in frames}
-    for found, own in in_masks:
-        masks.append(found if found.key in keys or not own else found._replace(key=own))
-    return _sorted(frames, folder), _sorted(masks, folder)
+            masks.append(file._replace(key=base))
+    keys = {file.key for file in frames}
+    for file, own in in_masks:
+        masks.append(file if file.key in keys or not own else file._replace(key=own))
+    frames.sort(key=lambda file: (file.subset == "test", natural_order(file.place)))
+    masks.sort(key=lambda file: file.place)
+    return frames, masks
+
+
+def _found(folder: _Folder, layout: Layout) -> Iterator[tuple[FoundFile, str | None]]:
+    """Yields each file of a folder, and the key of its frame if it is marked as a mask."""
+    place = [readable(name) for name in folder.names]
+    below = place[1:] if layout in ("images", "original") else place
+    root = [folder.subset] if folder.subset else []
+    key = [*root, *(name for name in place if name.lower() not in _ROLES)]
+    starts = ["".join(f"{name}/" for name in names) for names in (below, key, [*root, *place])]
+    for image in folder.images:
+        name = stem(readable(image))
+        base = marked_frame(name)
+        name_below, key_below, place_below = (start + name for start in starts)
+        found = FoundFile(folder.path / image, name_below, key_below, place_below, folder.subset)
+        yield found, base and starts[1] + base
 
 
 def _with_cines(keys: Iterable[str]) -> set[str]:
     """Returns keys, and those of the cines that they may be frames of."""
     return {k for key in keys for k in (key, _FRAME_OF_CINE.sub("", key))}
-
-
-def _sorted(files: list[FoundFile], folder: Path) -> list[FoundFile]:
-    skipped = len(str(folder))
-    return sorted(files, key=lambda f: (f.subset == "test", natural_order(str(f.path)[skipped:])))

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from nerveceg_tf.data.names import image_suffix, readable
@@ -63,17 +62,6 @@ def _only(names: set[str]) -> str | None:
     return next(iter(names)) if len(names) == 1 else None
 
 
-@dataclass(frozen=True)
-class Matches:
-    """The rows of a table by the name that they mean."""
-
-    rows: dict[str, Row]
-
-    def get(self, *names: str) -> Row | None:
-        """Returns the row of the first name that has one."""
-        return next((self.rows[name] for name in names if name in self.rows), None)
-
-
 def match_rows(
     table: Path,
     rows: Sequence[Row],
@@ -81,7 +69,7 @@ def match_rows(
     index: NameIndex,
     report: Report,
     is_lost: Callable[[str], bool] = lambda _: False,
-) -> Matches:
+) -> dict[str, Row]:
     """Finds the frame of each row, and reports rows without a frame and repeated rows.
 
     Args:
@@ -93,7 +81,7 @@ def match_rows(
         is_lost: returns whether a frame is missing because its cine is damaged.
 
     Returns:
-        The rows that have a frame.
+        The rows by the name of the frame or cine that they mean.
     """
     matched: dict[str, Row] = {}
     wrong, repeated = [], []
@@ -118,7 +106,7 @@ def match_rows(
                 f" row{'s' * (len(wrong) > 1)}"
             )
         )
-    return Matches(matched)
+    return matched
 
 
 def _shorten(text: str) -> str:

@@ -45,8 +45,11 @@ def readable(name: str) -> str:
 
 def image_suffix(name: str) -> str:
     """Returns the suffix of a file name if it promises a format of `formats.SUFFIXES`, else ''."""
-    lower = name.lower()
-    return max((suffix for suffix in SUFFIXES if lower.endswith(suffix)), key=len, default="")
+    start = name.rfind(".")
+    if name[start:].lower() in SUFFIXES and start >= 0:
+        return name[start:]
+    start = name.rfind(".", 0, max(start, 0))  # such as .nii.gz
+    return name[start:] if start >= 0 and name[start:].lower() in SUFFIXES else ""
 
 
 def stem(name: str) -> str:

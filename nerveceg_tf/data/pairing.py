@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -35,11 +34,15 @@ class Found(NamedTuple):
         frame: the frame. For a mask: its file and number.
         file: the file that contains it.
         key: what a frame and its mask have in common.
+        mask: path of the mask file, or Kaggle's run-length string; `None` before `pair`.
+        mask_index: number of the mask in its file.
     """
 
     frame: Frame
     file: FoundFile
     key: str
+    mask: Path | str | None = None
+    mask_index: int | None = None
 
 
 def open_files(files: Iterable[FoundFile], report: Report) -> list[Found]:
@@ -83,7 +86,7 @@ def frames_of(file: FoundFile) -> list[Found]:
 def frame_index(found: Sequence[Found]) -> NameIndex:
     """Returns an index of frames and cines, for tables that name them."""
     names: dict[str, list[str]] = {}
-    for frame, file, key in found:
+    for frame, file, key, *_ in found:
         number = frame.name[len(file.name) :]
         names[frame.name] = [key, f"{file.place}{number}"]
         names.setdefault(file.name, [file.key, file.place])
@@ -154,10 +157,10 @@ def pair(
                 )
             )
         elif mask:
-            with_mask = replace(frame, mask=mask.frame.image, mask_index=mask.frame.index)
-            labelled.append(item._replace(frame=with_mask))
+            image = mask.frame.image
+            labelled.append(item._replace(mask=image, mask_index=mask.frame.index))
         elif frame.name in run_lengths:
-            labelled.append(item._replace(frame=replace(frame, mask=run_lengths[frame.name])))
+            labelled.append(item._replace(mask=run_lengths[frame.name]))
         else:
             report(
                 LayoutError(f"{frame.image}: has no mask; add {advice(item)}, or remove the frame")

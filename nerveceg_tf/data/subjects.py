@@ -33,15 +33,15 @@ def find_subjects(
     """
     table = listing.table(SUBJECT_TABLE)
     rows = read_rows(table, (NAME, SUBJECT), report, alone=NAME)
-    matches = match_rows(table, rows or [], NAME.name, frame_index(found), report, lost)
+    matches = match_rows(table, rows, NAME.name, frame_index(found), report, lost) if rows else {}
     if not rows or SUBJECT.name not in rows[0].cells:
         by_file = _by_name(listing.frames, listing.layout)
         return [by_file[item.file] for item in labelled]
     subjects: list[str | None] = []
     absent: list[str] = []
     empty: list[str] = []
-    for frame, file, _ in labelled:
-        row = matches.get(frame.name, file.name)
+    for frame, file, *_ in labelled:
+        row = matches.get(frame.name) or matches.get(file.name)
         subjects.append((row and row[SUBJECT.name]) or None)
         if subjects[-1] is None:
             (empty if row else absent).append(frame.name)
