@@ -88,7 +88,10 @@ LAYOUTS = {
         [("P1/1", "P1"), ("P2/1", "P2")],
     ),
     "the original's folders in the plural": (
-        [("train/images/1_1.tif", "train/masks/1_1.tif"), ("test/images/2_1.tif", "test/masks/2_1.tif")],
+        [
+            ("train/images/1_1.tif", "train/masks/1_1.tif"),
+            ("test/images/2_1.tif", "test/masks/2_1.tif"),
+        ],
         [("1_1", "1"), ("2_1", "2")],
     ),
     "Kaggle's with masks/": (
@@ -107,7 +110,10 @@ LAYOUTS = {
         [("1_1.tif", "1_1_mask.tif"), ("1_2.tif", "1_2_mask.tif")],
         [("1_1", None), ("1_2", None)],
     ),
-    "no suffixes": ([("P1/a", "P1/a_mask"), ("P2/b", "P2/masks/b")], [("P1/a", "P1"), ("P2/b", "P2")]),
+    "no suffixes": (
+        [("P1/a", "P1/a_mask"), ("P2/b", "P2/masks/b")],
+        [("P1/a", "P1"), ("P2/b", "P2")],
+    ),
     "other suffixes than the content's": (
         [("1_1.dat", "1_1_mask.img"), ("2_1.png", "2_1_mask.TIFF")],
         [("1_1", "1"), ("2_1", "2")],
@@ -208,7 +214,15 @@ def test_what_does_not_pair_is_named(case, few, tmp_path):
 def littered(kaggle):
     """A folder with other files beside the frames."""
     place = kaggle / "train"
-    for name in ("notes.txt", "readme.txt", "a.TXT", "old.zip", ".DS_Store", "._1_1.tif", "Makefile"):
+    for name in (
+        "notes.txt",
+        "readme.txt",
+        "a.TXT",
+        "old.zip",
+        ".DS_Store",
+        "._1_1.tif",
+        "Makefile",
+    ):
         (place / name).write_bytes(b"not a frame")
     return place
 

@@ -208,8 +208,8 @@ def _assign(folders: Iterable[_Folder], layout: Layout) -> tuple[list[FoundFile]
     keys = {file.key for file in frames}
     for file, own in in_masks:
         masks.append(file if file.key in keys or not own else file._replace(key=own))
-    frames.sort(key=lambda file: (file.subset == "test", natural_order(file.place)))
-    masks.sort(key=lambda file: file.place)
+    frames.sort(key=lambda file: (file.subset == "test", natural_order(file.place), file.path.name))
+    masks.sort(key=lambda file: (file.place, file.path.name))
     return frames, masks
 
 

@@ -43,6 +43,15 @@ def readable(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_unicode(path: Path) -> bool:
+    """Returns whether a path is valid UTF-8, so that libraries can open it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def image_suffix(name: str) -> str:
     """Returns the suffix of a file name if it promises a format of `formats.SUFFIXES`, else ''."""
     start = name.rfind(".")

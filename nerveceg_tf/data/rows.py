@@ -107,7 +107,7 @@ def read_rows(
         text = read_text(path)
         separator, header_lines = _separator(text, columns)
         reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
+            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
         )
         for _ in range(header_lines):
             next(reader)
@@ -127,7 +127,7 @@ def read_rows(
     except csv.Error as error:
         report(
             TableError(
-                f"{path}: line {reader.line_num}: is not CSV ({error}); check its quotation marks"
+                f"{path}: line {reader.line_num} is not CSV ({error}); check its quotation marks"
             )
         )
         return None
@@ -159,7 +159,7 @@ def _separator(text: str, columns: Sequence[Column]) -> tuple[str, int]:
     before = len(text[:blank].splitlines())
     if match := _SEPARATOR_LINE.match(text, blank):
         return match[1], before + 1
-    first = text[blank:].split("\n", 1)[0]
+    first = next(iter(text[blank:].splitlines()), "")
 
     def known(delimiter: str) -> int:
         try:
@@ -217,6 +217,8 @@ def _rows(
         line, where = reader.line_num, f"{path}: line {reader.line_num}"
         if not any(cells):
             continue
+        if any("\n" in cell or "\r" in cell for cell in cells):
+            raise TableError(f"{where} ends a value of several lines; check its quotation marks")
         if len(cells) <= max(positions.values()):
             yield LayoutError(f"{where} is incomplete; it needs {len(positions)} values")
         elif any(cells[len(header) :]):

@@ -10,6 +10,7 @@ import numpy as np
 
 from nerveceg_tf.data.decode import check_size, to_gray
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
+from nerveceg_tf.data.names import is_unicode
 from nerveceg_tf.errors import FrameError
 
 # Skip the last frame of a truncated video: the decoder would invent its lower part.
@@ -118,6 +119,8 @@ def _check_truncation(path: Path, frames: int, declared: int) -> Extent:
 
 def _open(path: Path) -> cv2.VideoCapture:
     check_readable(path)
+    if not is_unicode(path):  # OpenCV would crash
+        raise FrameError(f"{path}: the name of a video must be valid UTF-8; rename it")
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     height, width = (
         int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
