@@ -29,6 +29,8 @@ _PARAMETERS = {
 }
 """Arguments whose option has another name, where a command lacks one of the same name."""
 
+_running: Any = None
+
 _RESUME = re.compile(r'\bresume\("(.*?)"\)')
 _CALL = re.compile("|".join(map(re.escape, sorted(_COMMANDS, key=len, reverse=True))))
 # `name=VALUE` with a plain, quoted or bracketed value, or a name with an underscore.
@@ -60,6 +62,17 @@ def translate(message: str, command: Any = None) -> str:
         if parameter.secondary_opts:
             options[f"{parameter.name}=False"] = parameter.secondary_opts[0]
     return "\n".join(_translate_line(line, options) for line in message.splitlines())
+
+
+def set_running(command: Any) -> None:
+    """Sets the click command that runs, for `translate_for_running`."""
+    global _running
+    _running = command
+
+
+def translate_for_running(message: str) -> str:
+    """As `translate`, for the command that runs."""
+    return translate(message, _running)
 
 
 def _translate_line(line: str, options: dict[str, str]) -> str:

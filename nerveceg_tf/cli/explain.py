@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nerveceg_tf.choices import METHOD_NAMES
-from nerveceg_tf.cli.options import Force, RunFolder, with_read_options
+from nerveceg_tf.cli.options import Force, RunFolder, SkipBad, skipping, with_read_options
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.utils.files import replacing_folder
 from nerveceg_tf.utils.progress import console, count
@@ -32,6 +32,7 @@ def explain_command(
         str | None,
         typer.Option(help="For Grad-CAM: name of the layer.", show_default="the last one"),
     ] = None,
+    skip_bad: SkipBad = False,
     force: Force = False,
     read_options: ReadOptions | None = None,
 ) -> None:
@@ -42,8 +43,9 @@ def explain_command(
     from nerveceg_tf.runs.run import Run
 
     opened = Run(run)
-    images = find_images(frames, read_options or opened.read_options)
-    explainer = Explainer.from_run(opened, method or ["grad-cam"], layer)
-    with replacing_folder(out, MARKER, force) as folder:
-        write_explanations(explainer, images, folder)
-    console.print(f"{count(len(images), 'frame')}: {out}", soft_wrap=True)
+    with skipping(skip_bad) as (report, _):
+        images = find_images(frames, read_options or opened.read_options, report)
+        explainer = Explainer.from_run(opened, method or ["grad-cam"], layer)
+        with replacing_folder(out, MARKER, force) as folder:
+            explained = write_explanations(explainer, images, folder, report)
+    console.print(f"{count(explained, 'frame')}: {out}", soft_wrap=True)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from nerveceg_tf.cli.options import Fixes, Force, ForceFile, RunFolder, ScoredSubset, parse_size
+from nerveceg_tf.cli.options import (
+    Fixes,
+    Force,
+    ForceFile,
+    RunFolder,
+    ScoredSubset,
+    SkipBad,
+    parse_size,
+    skipping,
+)
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.export.config import ExportConfig, ExportFormat, Limits, Precision, TensorType
 from nerveceg_tf.utils.files import check_new_file, check_outputs, write_json
@@ -78,6 +87,7 @@ def export_command(
         typer.Option(metavar="DATA", help="Folder of the training data, if it has moved."),
     ] = None,
     fixes: Fixes = None,
+    skip_bad: SkipBad = False,
     max_dice_drop: MaxDiceDrop = Limits.nerve_dice,
     max_auc_drop: MaxAucDrop = Limits.gate_auc,
     force: Force = False,
@@ -100,9 +110,12 @@ def export_command(
     from nerveceg_tf.runs.run import Run
 
     opened = Run(run)
-    frames, _, _ = find_fixed_frames(on or opened.data, fixes, options=opened.read_options)
     limits = {"nerve_dice": max_dice_drop, "gate_auc": max_auc_drop}
-    written, run_report, export_report = export_run(opened, out, config, frames, force, **limits)
+    with skipping(skip_bad) as (report, _):
+        frames, _, _ = find_fixed_frames(on or opened.data, fixes, report, opened.read_options)
+        written, run_report, export_report = export_run(
+            opened, out, config, frames, force, report, **limits
+        )
     print_export_reports([run_report, export_report], f"{written} and its run")
     console.print(f"export: {written}", soft_wrap=True)
 
@@ -122,6 +135,7 @@ def verify_command(
     ] = None,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
+    skip_bad: SkipBad = False,
     threads: Threads = None,
     max_dice_drop: MaxDiceDrop = Limits.nerve_dice,
     max_auc_drop: MaxAucDrop = Limits.gate_auc,
@@ -136,8 +150,9 @@ def verify_command(
     from nerveceg_tf.runs.run import Run
 
     run = Run(against)
-    frames, _, _ = find_fixed_frames(on, fixes, options=run.read_options)
-    frames, scored = frames_of_subset(run, frames, subset)
+    with skipping(skip_bad) as (report, _):
+        frames, _, _ = find_fixed_frames(on, fixes, report, run.read_options)
+        frames, scored = frames_of_subset(run, frames, subset, report)
     run_report, *reports = verify(
         exports, run, frames, threads, nerve_dice=max_dice_drop, gate_auc=max_auc_drop
     )

@@ -1,5 +1,6 @@
 """The `nerveceg` command: thin, every command calls one function of the package."""
 
+import io
 import logging
 import sys
 import warnings
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nerveceg_tf.choices import MAX_PICTURES
-from nerveceg_tf.cli.errors import translate
+from nerveceg_tf.cli.errors import set_running, translate_for_running
 from nerveceg_tf.cli.explain import app as explain_app
 from nerveceg_tf.cli.export import app as export_app
 from nerveceg_tf.cli.options import (
@@ -20,8 +21,10 @@ from nerveceg_tf.cli.options import (
     RunFolder,
     RunFolders,
     ScoredSubset,
+    SkipBad,
     Tta,
     parse_size,
+    skipping,
     with_read_options,
 )
 from nerveceg_tf.cli.renamed import with_current_options
@@ -41,6 +44,7 @@ from nerveceg_tf.utils.files import (
     replacing,
     replacing_folder,
     write_json,
+    write_text,
 )
 from nerveceg_tf.utils.progress import console, count, output, say
 
@@ -118,7 +122,7 @@ def audit_command(
     print_audit(result)
     if report:
         with replacing(report) as temporary:
-            temporary.write_text(audit_page(result), "utf-8")
+            write_text(temporary, audit_page(result))
         console.print(f"page: {report}", soft_wrap=True)
     if json:
         write_json(json, result.as_json())
@@ -216,6 +220,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
     tta: Tta = False,
+    skip_bad: SkipBad = False,
     force: Force = False,
     read_options: ReadOptions | None = None,
 ) -> None:
@@ -225,10 +230,11 @@ def predict(
     from nerveceg_tf.runs.ensemble import open_runs
 
     opened = open_runs(runs, tta)
-    images = find_images(frames, read_options or opened.read_options)
-    with replacing_folder(out, "presence.csv", force) as folder:
-        write_predictions(opened, images, folder)
-    console.print(f"{count(len(images), 'frame')}: {out}")
+    with skipping(skip_bad) as (report, _):
+        images = find_images(frames, read_options or opened.read_options, report)
+        with replacing_folder(out, "presence.csv", force) as folder:
+            predicted = write_predictions(opened, images, folder, report=report)
+    console.print(f"{count(predicted, 'frame')}: {out}")
 
 
 @app.command()
@@ -247,6 +253,7 @@ def tune(
             help="Also choose the post-processing steps that improve the score.",
         ),
     ] = False,
+    skip_bad: SkipBad = False,
     read_options: ReadOptions | None = None,
 ) -> None:
     """Choose presence and mask thresholds and the smallest area, and save them in the run."""
@@ -254,7 +261,9 @@ def tune(
     from nerveceg_tf.evaluation.tune import tune as tune_run
     from nerveceg_tf.runs.run import Run
 
-    print_tuned(str(run), tune_run(Run(run), on, fixes, tune_postprocessing, read_options))
+    with skipping(skip_bad) as (report, _):
+        result = tune_run(Run(run), on, fixes, tune_postprocessing, read_options, report)
+    print_tuned(str(run), result)
 
 
 @app.command()
@@ -266,6 +275,7 @@ def submit(
         Path, typer.Option(metavar="FILE.csv", help="Write the submission to this file.")
     ],
     tta: Tta = False,
+    skip_bad: SkipBad = False,
     force: ForceFile = False,
     read_options: ReadOptions | None = None,
 ) -> None:
@@ -273,15 +283,18 @@ def submit(
     check_new_file(out, force)
 
     from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.data.pairing import UnopenedFileError
     from nerveceg_tf.inference.submission import write_submission
     from nerveceg_tf.runs.ensemble import open_runs
 
     opened = open_runs(runs, tta)
-    images = find_images(frames, read_options or opened.read_options)
-    masks = write_submission(opened, images, out)
-    console.print(
-        f"{count(len(images), 'row')}, {masks} of them with a mask: {out}", soft_wrap=True
-    )
+    with skipping(skip_bad) as (report, errors):
+        images = find_images(frames, read_options or opened.read_options, report)
+        unopened = [error.name for error in errors if isinstance(error, UnopenedFileError)]
+        masks = write_submission(opened, images, out, report, unopened)
+    with out.open(encoding="utf-8") as file:
+        rows = sum(1 for _ in file) - 1
+    console.print(f"{count(rows, 'row')}, {masks} of them with a mask: {out}", soft_wrap=True)
 
 
 @app.command()
@@ -299,6 +312,7 @@ def evaluate(
     tta: Tta = False,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
+    skip_bad: SkipBad = False,
     read_options: ReadOptions | None = None,
 ) -> None:
     """Score a run on labelled frames and compare it with baselines."""
@@ -310,8 +324,10 @@ def evaluate(
     from nerveceg_tf.runs.ensemble import open_runs
 
     run = open_runs(runs, tta)
-    frames, _, _ = find_fixed_frames(data, fixes, options=read_options or run.read_options)
-    scores, frame_scores = evaluate_run(run, frames, subset)
+    with skipping(skip_bad) as (report, _):
+        options = read_options or run.read_options
+        frames, _, _ = find_fixed_frames(data, fixes, report, options)
+        scores, frame_scores = evaluate_run(run, frames, subset, report)
     if json:
         write_json(json, scores)
     if csv:
@@ -342,6 +358,7 @@ def report_command(
             metavar="METHOD", help="Also explain the predictions, by a method of nerveceg explain."
         ),
     ] = None,
+    skip_bad: SkipBad = False,
     force: ForceFile = False,
     read_options: ReadOptions | None = None,
 ) -> None:
@@ -356,8 +373,9 @@ def report_command(
 
     run = open_runs(runs, tta)
     options = read_options or run.read_options
-    frames, _, _ = find_fixed_frames(data or run.data, fixes, options=options)
-    write_report(run, frames, out, subset, max_frames, explain)
+    with skipping(skip_bad) as (report, _):
+        frames, _, _ = find_fixed_frames(data or run.data, fixes, report, options)
+        write_report(run, frames, out, subset, max_frames, explain, report)
     console.print(f"page: {out}", soft_wrap=True)
 
 
@@ -366,13 +384,13 @@ app.add_typer(explain_app)
 app.add_typer(export_app)
 
 
-def _show_warnings(command: Any) -> None:
+def _show_warnings() -> None:
     """Prints the package's warnings as notes, in the options of the command that runs."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         # Packages that are imported only now may let their own warnings through.
         if issubclass(category, NervecegWarning):
-            say(f"note: {translate(str(message), command)}", "yellow")
+            say(f"note: {translate_for_running(str(message))}", "yellow")
 
     warnings.showwarning = show
     warnings.simplefilter("ignore")
@@ -382,8 +400,11 @@ def _show_warnings(command: Any) -> None:
 def main() -> None:
     """Entry point. An error that a user can cause becomes one line and exit code 2."""
     command = typer.main.get_group(app)
-    running = command.commands.get(next(iter(sys.argv[1:]), ""))
-    _show_warnings(running)
+    set_running(command.commands.get(next(iter(sys.argv[1:]), "")))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name need not be valid Unicode
+            stream.reconfigure(errors="backslashreplace")
+    _show_warnings()
     # TensorFlow advises against several models in one process; here they are intended.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
@@ -404,7 +425,7 @@ def main() -> None:
         say(f"error: {where}{error.format_message().replace('Value error, ', '')}")
         sys.exit(2)
     except NervecegError as error:
-        for line in translate(str(error), running).splitlines():
+        for line in translate_for_running(str(error)).splitlines():
             say(f"error: {line}")
         sys.exit(2)
     except OSError as error:

@@ -2,15 +2,20 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nerveceg_tf.choices import Subset
+from nerveceg_tf.cli.errors import translate_for_running
 from nerveceg_tf.data.read_options import MAX_BITS, ReadOptions
+from nerveceg_tf.data.rows import Report, skip_into
+from nerveceg_tf.errors import NervecegError
 from nerveceg_tf.size import Size
+from nerveceg_tf.utils.progress import say
 
 
 def parse_size(text: str | None) -> Size | None:
@@ -42,6 +47,30 @@ def parse_mask_value(text: str | None) -> tuple[int, ...] | str | None:
     if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", text or ""):
         raise typer.BadParameter(f"{text}: write values such as 1,3, or any")
     return tuple(map(int, text.split(",")))
+
+
+@contextmanager
+def skipping(skip_bad: bool) -> Iterator[tuple[Report | None, list[NervecegError]]]:
+    """Collects the errors of what cannot be used, and prints them at the end.
+
+    Args:
+        skip_bad: whether such errors are skipped.
+
+    Yields:
+        The `report` to pass to a function of the library, `None` without `skip_bad`; and the list
+        of the errors so far.
+    """
+    errors: list[NervecegError] = []
+    try:
+        yield (skip_into(errors) if skip_bad else None), errors
+    finally:
+        print_excluded(errors)
+
+
+def print_excluded(errors: Iterable[NervecegError]) -> None:
+    """Prints a line on standard error for each frame, mask or row that was left out."""
+    for error in errors:
+        say(f"excluded: {translate_for_running(str(error))}", "yellow")
 
 
 _READ_PANEL = "How files are read"
@@ -115,6 +144,13 @@ def with_read_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
 
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is at --out.")]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Skip frames, masks and table rows that cannot be used, instead of stopping.",
+    ),
+]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of frames with masks.")]
 Fixes = Annotated[
     Path | None, typer.Option(metavar="FIXES.csv", help="Apply the fixes that audit --fixes wrote.")

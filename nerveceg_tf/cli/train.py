@@ -12,12 +12,14 @@ from nerveceg_tf.choices import Stage
 from nerveceg_tf.cli.options import (
     Fixes,
     Force,
+    SkipBad,
     parse_size,
     parse_subjects,
+    print_excluded,
     with_read_options,
 )
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.errors import FrameError, RunError, SubjectError
+from nerveceg_tf.errors import NervecegError, RunError, SubjectError
 from nerveceg_tf.size import Size
 from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
 from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Option, Recipe
@@ -160,10 +162,7 @@ def train(
             metavar="DIR", help="Store decoded frames here, so that later runs start faster."
         ),
     ] = None,
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Skip frames that cannot be used, instead of stopping."),
-    ] = False,
+    skip_bad: SkipBad = False,
     force: Force = False,
     read_options: ReadOptions | None = None,
     **options: Any,
@@ -209,7 +208,7 @@ def train(
         scores, bad = cross_validate(
             data, out, chosen, cv, only, skip_bad, force, fixes, cache, read_options or AS_DECLARED
         )
-        _print_excluded(bad)
+        print_excluded(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
         return
     from nerveceg_tf.training.train import train as train_run
@@ -259,21 +258,16 @@ def _recipe(name: str | None) -> Recipe:
     return RECIPES[name][1]
 
 
-def _score(run: "Run", frames: "FrameSet", bad: list[FrameError]) -> None:
+def _score(run: "Run", frames: "FrameSet", bad: list[NervecegError]) -> None:
     from nerveceg_tf.cli.tables import print_scores
     from nerveceg_tf.evaluation.evaluate import evaluate
     from nerveceg_tf.training.distributed import is_chief
 
     if not is_chief():
         return
-    _print_excluded(bad)
+    print_excluded(bad)
     if {"validation", "held_out"} & set(run.subsets.values()):
         scores, _ = evaluate(run, frames.frames)
         run.write("metrics.json", scores)
         print_scores(scores, f"{run.path} on frames that it was not trained on")
     console.print(f"run: {run.path}")
-
-
-def _print_excluded(errors: list[FrameError]) -> None:
-    for error in errors:
-        say(f"excluded: {error}", "yellow")

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.matching import NameIndex
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.rows import Report, check_columns
-from nerveceg_tf.errors import LayoutError
+from nerveceg_tf.data.rows import Column, Report, Row, raise_error, read_rows, skip_into
+from nerveceg_tf.errors import LayoutError, NervecegError
 from nerveceg_tf.utils.files import replacing
 
 _MAX_SHIFT = 500
@@ -74,18 +75,22 @@ def write_fixes(path: Path | str, steps: Sequence[Fix]) -> None:
     path = Path(path)
     with (
         replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        # The reason may quote a file name that is not valid UTF-8.
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(field.name for field in fields(Fix))
         rows.writerows(astuple(step) for step in steps)
 
 
-def read_fixes(path: Path | str) -> list[Fix]:
+def read_fixes(path: Path | str, report: Report | None = None) -> list[Fix]:
     """Reads a table of fixes.
 
     Args:
-        path: a CSV file with the columns of `Fix`, as from `write_fixes`.
+        path: a CSV file with the columns of `Fix`, as from `write_fixes`, or as a spreadsheet saves
+            it.
+        report: function that is called with the error of each wrong row. `None`: the first error is
+            raised.
 
     Returns:
         One `Fix` per row.
@@ -102,16 +107,17 @@ def read_fixes(path: Path | str) -> list[Fix]:
         ...     read_fixes(path)
         [Fix(name='1_2', action='copy_mask', source='1_1', down=3, right=0, reason='')]
     """
-    path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            check_columns(path, [field.name for field in fields(Fix)], reader.fieldnames)
-            return [_fix(row, f"{path}: line {reader.line_num}") for row in reader]
-    except OSError as error:
-        raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
+    path, report = Path(path), report or raise_error
+    rows = read_rows(path, [Column(field.name) for field in fields(Fix)], report)
+    if rows is None:
+        raise LayoutError(f"{path}: cannot be read (No such file or directory)")
+    steps = []
+    for row in rows:
+        try:
+            steps.append(_fix(row))
+        except LayoutError as error:
+            report(error)
+    return steps
 
 
 FixedFrames = tuple[list[Frame], list[Frame], list[tuple[str, str]]]
@@ -146,15 +152,48 @@ def find_fixed_frames(
         (120, [], [])
     """
     frames = find_frames(folder, report, options)
-    return apply_fixes(frames, read_fixes(fixes) if fixes else [])
+    return apply_fixes(frames, read_fixes(fixes, report) if fixes else [], report)
 
 
-def apply_fixes(frames: Sequence[Frame], steps: Sequence[Fix]) -> FixedFrames:
+def find_usable_frames(
+    folder: Path | str,
+    fixes: Path | str | None,
+    skip_bad: bool,
+    options: ReadOptions = AS_DECLARED,
+) -> tuple[FixedFrames, list[NervecegError]]:
+    """As `find_fixed_frames`, and leaves out what cannot be used.
+
+    Args:
+        folder: as for `find_fixed_frames`.
+        fixes: as for `find_fixed_frames`.
+        skip_bad: leave out frames, masks and rows that cannot be used, instead of raising an error.
+        options: as for `find_frames`.
+
+    Returns:
+        The frames, and one error for each frame, mask or row that was left out.
+
+    Raises:
+        FrameError: as `find_fixed_frames`.
+        LayoutError: as `find_fixed_frames`, or no frame is left.
+    """
+    errors: list[NervecegError] = []
+    listed = find_fixed_frames(folder, fixes, skip_into(errors) if skip_bad else None, options)
+    if not listed[0]:
+        lines = [str(error) for error in errors[:10]]
+        raise LayoutError("\n".join([*lines, f"{folder}: contains no frame that can be used"]))
+    return listed, errors
+
+
+def apply_fixes(
+    frames: Sequence[Frame], steps: Sequence[Fix], report: Report | None = None
+) -> FixedFrames:
     """Applies fixes to frames.
 
     Args:
         frames: labelled frames, as from `find_frames`.
         steps: the fixes, as from `read_fixes` or `suggest_fixes`.
+        report: function that is called with the error of each fix that cannot be applied. `None`:
+            the first error is raised.
 
     Returns:
         The remaining frames with their copied masks; the dropped frames; and pairs of frame names
@@ -171,7 +210,7 @@ def apply_fixes(frames: Sequence[Frame], steps: Sequence[Fix]) -> FixedFrames:
         (119, ['1_2'])
     """
     by_name = {frame.name: frame for frame in frames}
-    _check(steps, by_name)
+    steps = _applicable(steps, by_name, report or raise_error)
     drops = {step.name for step in steps if step.action == "drop"}
     copied = {
         step.name: replace(
@@ -189,47 +228,75 @@ def apply_fixes(frames: Sequence[Frame], steps: Sequence[Fix]) -> FixedFrames:
     return remaining, dropped, linked_pairs
 
 
-def _check(steps: Sequence[Fix], by_name: dict[str, Frame]) -> None:
+def _applicable(steps: Sequence[Fix], by_name: dict[str, Frame], report: Report) -> list[Fix]:
+    """Returns the fixes that can be applied, with the names of the frames, and reports the others.
+
+    Raises:
+        LayoutError: no frame would remain.
+    """
+    index = NameIndex(dict.fromkeys(by_name, ()))
     changed: dict[str, Fix] = {}
-    for step in steps:
-        where = f"fixes: {step.action} {step.name}"
-        for name in filter(None, (step.name, step.source)):
-            if name not in by_name:
+    kept: list[Fix] = []
+    for written in steps:
+        try:
+            step = _with_names(written, index)
+            if step.name in changed and step.action != "keep_together":
                 raise LayoutError(
-                    f"{where}: the data has no frame {name}; write the fixes again with"
-                    " suggest_fixes(audit)"
+                    f"{_describe(step)}: another row changes this frame too; remove one"
                 )
-        if step.name == step.source:
-            raise LayoutError(f"{where}: is its own source; name another frame")
-        if step.action == "keep_together":
+        except LayoutError as error:
+            report(error)
             continue
-        if step.name in changed:
-            raise LayoutError(f"{where}: another row changes this frame too; remove one")
-        changed[step.name] = step
+        kept.append(step)
+        if step.action != "keep_together":
+            changed[step.name] = step
     for step in changed.values():
         if step.source in changed:
-            raise LayoutError(
-                f"fixes: copy_mask {step.name}: its source {step.source} is changed by the fixes"
-                " too; name another, or drop the frame"
+            report(
+                LayoutError(
+                    f"{_describe(step)}: its source {step.source} is changed by the fixes too; name"
+                    " another, or drop the frame"
+                )
             )
+            kept.remove(step)
     if by_name and sum(step.action == "drop" for step in changed.values()) == len(by_name):
         raise LayoutError("fixes: drops every frame; keep some to train on")
+    return kept
 
 
-def _fix(row: dict[str, str], where: str) -> Fix:
+def _with_names(step: Fix, index: NameIndex) -> Fix:
+    """Returns a fix with the names of its frames as they are in the data."""
+    names = [text and index.find(text) for text in (step.name, step.source)]
+    for text, name in zip((step.name, step.source), names, strict=True):
+        if name is None:
+            raise LayoutError(
+                f"{_describe(step)}: the data has no frame {text}; write the fixes again with"
+                " suggest_fixes(audit)"
+            )
+    if names[0] == names[1]:
+        raise LayoutError(f"{_describe(step)}: is its own source; name another frame")
+    return replace(step, name=names[0] or "", source=names[1] or "")
+
+
+def _describe(step: Fix) -> str:
+    return f"fixes: {step.action} {step.name}"
+
+
+def _fix(row: Row) -> Fix:
     if row["action"] not in ACTIONS:
         raise LayoutError(
-            f"{where}: unknown action {row['action']}; use one of {', '.join(ACTIONS)}"
+            f"{row.where}: unknown action {row['action']}; use one of {', '.join(ACTIONS)}"
         )
     if not row["name"] or (row["action"] != "drop" and not row["source"]):
         needed = "a name" if row["action"] == "drop" else "a name and a source"
-        raise LayoutError(f"{where}: {row['action']} needs {needed}")
+        raise LayoutError(f"{row.where}: {row['action']} needs {needed}")
     try:
         shift = int(row["down"] or 0), int(row["right"] or 0)
         if max(map(abs, shift)) > _MAX_SHIFT:
             raise ValueError
-    except (TypeError, ValueError):
+    except ValueError:
         raise LayoutError(
-            f"{where}: down and right must be whole numbers of pixels, -{_MAX_SHIFT}..{_MAX_SHIFT}"
+            f"{row.where}: down and right must be whole numbers of pixels,"
+            f" -{_MAX_SHIFT}..{_MAX_SHIFT}"
         ) from None
-    return Fix(row["name"], row["action"], row["source"] or "", *shift, row["reason"] or "")
+    return Fix(row["name"], row["action"], row["source"], *shift, row["reason"])

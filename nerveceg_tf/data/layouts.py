@@ -1,24 +1,31 @@
-"""Finds the frames, masks and subjects of a folder, in any of three layouts."""
+"""Finds the frames, masks and subjects of a folder, in any of four layouts."""
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-from nerveceg_tf.data.cine import describe, is_truncated
-from nerveceg_tf.data.dicom_objects import describe_passed_over, other_object
-from nerveceg_tf.data.formats import SUFFIXES, file_format
+from nerveceg_tf.data.formats import SUFFIXES
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.notes import note_once
+from nerveceg_tf.data.listing import RUN_LENGTHS, SUBSETS, FoundFile, Listing, list_folder
+from nerveceg_tf.data.matching import match_rows
+from nerveceg_tf.data.names import readable, stem
+from nerveceg_tf.data.pairing import (
+    Found,
+    Lost,
+    frame_index,
+    frames_of,
+    open_files,
+    pair,
+    without_repeated,
+)
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.rows import Report, check_repeated, list_few, read_rows
-from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
+from nerveceg_tf.data.rows import NAME, Column, Report, list_few, raise_error, read_rows
+from nerveceg_tf.data.subjects import find_subjects
+from nerveceg_tf.errors import LayoutError
 
-_KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
-_MASK_SUFFIX = "_mask"
-_HAS_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")  # the suffix of 1.2.840.113 is a number, and is none
+_IMAGE = Column("image", (NAME.name, *NAME.others))
+_LABEL_COLUMNS = (_IMAGE, Column("label"))
+_RUN_LENGTH_COLUMNS = (Column("subject"), Column("img"), Column("pixels"))
 
 
 def find_frames(
@@ -26,15 +33,30 @@ def find_frames(
 ) -> list[Frame]:
     """Lists the labelled frames of a folder, in the order of their names.
 
-    Three layouts are supported:
+    The layout is the first of these that fits; only its files are read:
 
-    - Kaggle's "Ultrasound Nerve Segmentation": `{subject}_{n}.tif` and `{subject}_{n}_mask.tif`, in
-      the folder or in its subfolder `train/`. If a mask file is missing, the mask is read from
-      `train_masks.csv`.
-    - `images/` and `masks/` with the same file stems, and an optional `frames.csv` with the columns
-      `name` and `subject`.
-    - The original NerveCeg: `{train,test}/image`, `{train,test}/mask`, `train_label.csv` and
-      `test_label.csv`. Frames in `test/` have `held_out=True`.
+    1. `images/` and `masks/` with the same file stems, in the same subfolders if there are any.
+    2. The original NerveCeg: `{train,test}/image`, `{train,test}/mask`, and optional tables
+       `train_label.csv` and `test_label.csv`. Frames in `test/` have `held_out=True`.
+    3. Kaggle's "Ultrasound Nerve Segmentation": `{subject}_{n}.tif` and `{subject}_{n}_mask.tif`,
+       in the subfolder `train/` if there is one, else in the folder. Masks may also be in `masks/`
+       beside them, or in `train_masks.csv`.
+    4. A folder for each subject, to any depth. The path below the data folder is the frame's name.
+       Masks are beside the frames, or in `masks/` beside `images/`.
+
+    A file is an image if its suffix or its content says so. It is a mask if it is in a folder of
+    masks, or if its name begins or ends with `mask`, `seg`, `segmentation`, `label`, `annotation`
+    or `gt`, separated by `_`, `-`, `.` or a blank. `scan_seg` is a frame if `scan_seg_mask` exists.
+    `image`, `imgs`, `frames` and `mask`, `labels`, `annotations` are folders like `images` and
+    `masks`. Capitals and the Unicode form of a name make no difference. Links to folders are
+    followed once. What is left out is counted in one warning.
+
+    The subject of a frame is, in this order:
+
+    - in `frames.csv`, if it has a column for subjects (see `nerveceg_tf.data.rows.SUBJECT`). The
+      column `name` may contain suffixes and folders;
+    - the first folder below the data folder, or below `images/`;
+    - except with `images/`: the name up to the last `_NUMBER`, if at least two such prefixes occur.
 
     The frames of a cine `sweep` are named `sweep_0000`, `sweep_0001` and so on. Their masks are a
     multi-page TIFF with the name of the cine, or files with the names of the frames. For a
@@ -44,7 +66,7 @@ def find_frames(
     Args:
         folder: the data folder.
         report: function that is called with the error of each file that has no partner or cannot be
-            opened. `None`: the first error is raised.
+            opened, and of each row of a table without a frame. `None`: the first error is raised.
         options: how to read the files.
 
     Returns:
@@ -53,7 +75,7 @@ def find_frames(
     Raises:
         FrameError: a cine or a mask file cannot be opened.
         LayoutError: the folder is missing or contains no frames, a frame or a mask has no partner,
-            or a table lists a missing frame, or a frame twice.
+            or a table is wrong, lists a missing frame, or a frame twice.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -61,42 +83,48 @@ def find_frames(
         >>> len(frames), frames[0].name, frames[0].subject
         (120, '1_1', '1')
     """
-    folder = _existing(Path(folder))
-    report = report or _raise
-    if (folder / "images").is_dir():
-        frames = _images_and_masks(folder, report)
-    elif (folder / "train" / "image").is_dir():
-        frames = _original(folder, report)
-    else:
-        frames = _kaggle(folder, report)
-    frames = [replace(frame, read_options=options) for frame in frames]
-    if not frames and report is _raise:
-        raise LayoutError(
-            f"{folder}: contains no frames; expected {{subject}}_{{n}}.tif with _mask.tif (Kaggle),"
-            " images/ with masks/, or train/image with train/mask"
+    folder, stop = _existing(Path(folder)), report or raise_error
+    listing = list_folder(folder)
+    found, lost = open_files(listing.frames, stop), Lost(listing.frames)
+    found = without_repeated(found, folder, report)
+    masks = open_files(listing.masks, stop)
+    run_lengths = _read_run_lengths(listing.table(RUN_LENGTHS), stop) if _is_flat(listing) else {}
+    labelled = pair(found, masks, run_lengths, lambda item: _advice(listing, item), lost, stop)
+    if listing.layout == "original":
+        _check_labels(listing, found, lost, stop)
+    if not labelled and not report:
+        expected = (
+            "; expected {subject}_{n}.tif with _mask.tif (Kaggle), images/ with masks/, train/image"
+            " with train/mask, or a folder for each subject"
         )
-    if report is _raise:
-        _refuse_repeated(frames, folder)
-        return frames
-    unique: dict[str, Frame] = {}
-    for frame in frames:
-        if frame.name in unique:
-            report(
-                LayoutError(f"{frame.image}: another frame is named {frame.name} too; rename one")
-            )
-        unique.setdefault(frame.name, frame)
-    return list(unique.values())
+        raise _no_frames(listing, expected)
+    subjects = find_subjects(listing, found, labelled, lost, stop)
+    listing.left_out.warn(folder)
+    return [
+        replace(
+            item.frame,
+            subject=subject,
+            mask=item.mask,
+            mask_index=item.mask_index,
+            held_out=item.file.subset == "test",
+            read_options=options,
+        )
+        for item, subject in zip(labelled, subjects, strict=True)
+    ]
 
 
-def find_images(path: Path | str, options: ReadOptions = AS_DECLARED) -> list[Frame]:
+def find_images(
+    path: Path | str, options: ReadOptions = AS_DECLARED, report: Report | None = None
+) -> list[Frame]:
     """Lists the frames of a folder or of one file. Masks are not needed.
 
-    Files whose stem ends in `_mask` are skipped. If the folder has a layout of `find_frames`, the
-    images in its subfolders are listed.
+    The files of a folder are found as by `find_frames`. Masks are left out.
 
     Args:
         path: a folder, an image or a cine.
         options: how to read the files.
+        report: function that is called with the error of each file that cannot be opened, or has
+            the name of another one. `None`: the first error is raised.
 
     Returns:
         One `Frame` without a mask per image, or per frame of a cine (multi-page TIFF, DICOM with
@@ -114,221 +142,69 @@ def find_images(path: Path | str, options: ReadOptions = AS_DECLARED) -> list[Fr
     """
     path = Path(path)
     if path.is_file():
-        return [replace(frame, read_options=options) for frame in _frames_of(path)]
-    folder = _existing(path)
-    subfolders = [folder / name for name in ("images", "train", "train/image", "test/image")]
-    images = [image for parent in (folder, *subfolders) for image in _files(parent)]
-    frames = [f for i in images if not i.stem.endswith(_MASK_SUFFIX) for f in _frames_of(i)]
-    if not frames:
-        raise LayoutError(f"{folder}: contains no frames ({', '.join(SUFFIXES)})")
-    _refuse_repeated(frames, folder)
-    return [replace(frame, read_options=options) for frame in frames]
+        name = stem(readable(path.name))
+        found = frames_of(FoundFile(path, name, name, name))
+    else:
+        listing = list_folder(_existing(path))
+        if not listing.frames:
+            raise _no_frames(listing, f" ({', '.join(SUFFIXES)})", len(listing.masks))
+        found = open_files(listing.frames, report or raise_error)
+        found = without_repeated(found, path, report)
+        listing.left_out.warn(path, len(listing.masks))
+    return [replace(item.frame, read_options=options) for item in found]
 
 
-def _kaggle(folder: Path, report: Report) -> list[Frame]:
-    files = _files(folder / "train" if (folder / "train").is_dir() else folder)
-    images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
-    masks = _masks((path for path in files if path.stem.endswith(_MASK_SUFFIX)), report)
-    run_lengths = _read_run_lengths(folder / "train_masks.csv", report)
-    missing = f"{_MASK_SUFFIX}.tif or a row in train_masks.csv"
-    frames = []
-    for frame in _labelled(images, _listed(images, report), masks, report, run_lengths, missing):
-        match = _KAGGLE_NAME.fullmatch(frame.image.stem)
-        frames.append(replace(frame, subject=match["subject"] if match else None))
-    return frames
+def _is_flat(listing: Listing) -> bool:
+    return listing.layout in ("kaggle", "folders")
 
 
-def _images_and_masks(folder: Path, report: Report) -> list[Frame]:
-    masks = _masks(_files(folder / "masks"), report)
-    table = folder / "frames.csv"
-    rows = read_rows(table, ("name", "subject"), report, alone="name") or []
-    images = _files(folder / "images")
-    frames = _listed(images, report)
-    _check_rows(table, [row["name"] for row in rows], images, frames, report)
-    subjects = {row["name"]: row.get("subject") or None for row in rows}
-    return [
-        replace(frame, subject=subjects.get(frame.name, subjects.get(frame.image.stem)))
-        for frame in _labelled(images, frames, masks, report, {}, f".png in {folder / 'masks'}")
-    ]
+def _advice(listing: Listing, item: Found) -> str:
+    """Returns the file to add for a frame without a mask."""
+    name, folder = item.frame.name, listing.folder
+    if listing.layout == "images":
+        return f"{name}.png in {folder / 'masks'}"
+    if listing.layout == "original":
+        return f"{name}.png in {folder / item.file.subset / 'mask'}"
+    if listing.layout == "folders":
+        return f"{name.rsplit('/', 1)[-1]}_mask.png beside it"
+    return f"{name}_mask.tif or a row in {RUN_LENGTHS}"
 
 
-def _original(folder: Path, report: Report) -> list[Frame]:
-    all_frames = []
-    for subset in ("train", "test"):
-        table, subfolder = folder / f"{subset}_label.csv", folder / subset
-        rows = read_rows(table, ("image", "label"), report)
-        images = _files(subfolder / "image")
-        frames = _listed(images, report)
-        masks = _masks(_files(subfolder / "mask"), report)
-        names = [row["image"] for row in rows or []]
-        _check_rows(table, names, images, frames, report)
-        listed = set(names)
-        advice = f".png in {subfolder / 'mask'}"
-        for frame in _labelled(images, frames, masks, report, {}, advice):
-            if rows is not None and not {frame.name, frame.image.stem} & listed:
+def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
+    rows: dict[str, str] = {}
+    repeated = []
+    for row in read_rows(path, _RUN_LENGTH_COLUMNS, report) or []:
+        name = readable(f"{row['subject']}_{row['img']}")
+        if name in rows:
+            repeated.append(name)
+        rows[name] = row["pixels"]
+    if repeated:
+        report(LayoutError(f"{path}: lists {list_few(repeated)} twice; keep one row of each"))
+    return rows
+
+
+def _check_labels(listing: Listing, found: Sequence[Found], lost: Lost, report: Report) -> None:
+    """Reports where the original's label tables and its folders do not agree."""
+    for subset in SUBSETS:
+        table = listing.folder / f"{subset}_label.csv"
+        rows = read_rows(table, _LABEL_COLUMNS, report)
+        if rows is None:
+            continue
+        items = [item for item in found if item.file.subset == subset]
+        matches = match_rows(table, rows, _IMAGE.name, frame_index(items), report, lost)
+        for frame, file, *_ in items:
+            if not {frame.name, file.name} & matches.keys():
                 report(
                     LayoutError(
                         f"{frame.image}: is not listed in {table.name}; add a row, or remove it"
                     )
                 )
-            match = _KAGGLE_NAME.fullmatch(frame.image.stem)
-            subject = match["subject"] if match else None
-            all_frames.append(replace(frame, subject=subject, held_out=subset == "test"))
-    return all_frames
 
 
-def _listed(images: Iterable[Path], report: Report) -> list[Frame]:
-    return [frame for image in images for frame in _read_or_report(image, report)]
-
-
-def _frames_of(path: Path) -> list[Frame]:
-    """Lists the frames of one file, without labels."""
-    # The last number of a name such as 1.2.840.7 is no suffix.
-    stem = (path.stem if _HAS_SUFFIX.search(path.name) else path.name).removesuffix(_MASK_SUFFIX)
-    count, region, spacing = describe(path)
-    if count is None:
-        return [Frame(stem, path, region=region, spacing=spacing)]
-    return [
-        Frame(f"{stem}_{index:04d}", path, index=index, region=region, spacing=spacing)
-        for index in range(count)
-    ]
-
-
-def _labelled(
-    images: Sequence[Path],
-    frames: Iterable[Frame],
-    masks: dict[str, Frame],
-    report: Report,
-    run_lengths: dict[str, str],
-    missing: str,
-) -> list[Frame]:
-    """Assigns a mask to each frame, and reports frames without a mask and masks without a frame.
-
-    Args:
-        images: the image files of `frames`.
-        frames: frames without masks.
-        masks: the mask files, by the name of the frame.
-        report: is called with each error.
-        run_lengths: Kaggle's run-length masks, by the name of the frame.
-        missing: end of the file name of a missing mask, for error messages.
-    """
-    labelled, used = [], set()
-    for frame in frames:
-        mask = masks.get(frame.name)
-        used.add(frame.name)
-        if mask is not None:
-            labelled.append(replace(frame, mask=mask.image, mask_index=mask.index))
-        elif frame.name in run_lengths:
-            labelled.append(replace(frame, mask=run_lengths[frame.name]))
-        else:
-            report(
-                LayoutError(
-                    f"{frame.image}: has no mask; add {frame.name}{missing}, or remove the frame"
-                )
-            )
-    is_lost = _lost_from(images)
-    for name in sorted(masks.keys() - used):
-        if not is_lost(name):
-            report(
-                LayoutError(f"{masks[name].image}: has no frame; add the frame, or remove the mask")
-            )
-    return labelled
-
-
-def _lost_from(images: Iterable[Path]) -> Callable[[str], bool]:
-    """Returns a function that tells whether a frame is missing because its cine is damaged.
-
-    A cine that is truncated or cannot be opened is reported once, instead of each missing frame.
-    """
-    cines = {image.stem: image for image in images}
-    truncated = cache(is_truncated)
-
-    def is_lost(name: str) -> bool:
-        stem, _, number = name.rpartition("_")
-        return number.isdigit() and stem in cines and truncated(cines[stem])
-
-    return is_lost
-
-
-def _check_rows(
-    table: Path,
-    names: Sequence[str],
-    images: Sequence[Path],
-    frames: Iterable[Frame],
-    report: Report,
-) -> None:
-    """Reports rows without a frame or cine, and repeated rows."""
-    check_repeated(table, names, report)
-    existing = {frame.name for frame in frames} | {image.stem for image in images}
-    is_lost = _lost_from(images)
-    if wrong := [name for name in dict.fromkeys(names) if not (name in existing or is_lost(name))]:
-        report(
-            LayoutError(
-                f"{table}: lists {list_few(wrong)}, which {'are' if wrong[1:] else 'is'} not in the"
-                " folder; write file names without their suffix, or remove the rows"
-            )
-        )
-
-
-def _masks(files: Iterable[Path], report: Report) -> dict[str, Frame]:
-    """Returns the masks by the name of their frame, which is the stem without `_mask`."""
-    masks: dict[str, Frame] = {}
-    for mask in [mask for file in files for mask in _read_or_report(file, report)]:
-        if mask.name in masks:
-            other = masks[mask.name].image.name
-            report(LayoutError(f"{mask.image}: {other} is a mask of the same frame; remove one"))
-        masks.setdefault(mask.name, mask)
-    return masks
-
-
-def _read_or_report(file: Path, report: Report) -> list[Frame]:
-    try:
-        return _frames_of(file)
-    except FrameError as error:
-        report(error)
-        return []
-
-
-def _refuse_repeated(frames: Sequence[Frame], folder: Path) -> None:
-    counts = Counter(frame.name for frame in frames)
-    name, count = counts.most_common(1)[0]
-    if count > 1:
-        raise LayoutError(f"{folder}: two frames are named {name}; rename one")
-
-
-def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
-    rows = read_rows(path, ("subject", "img", "pixels"), report) or []
-    named = [(f"{row['subject']}_{row['img']}", row["pixels"]) for row in rows]
-    check_repeated(path, [name for name, _ in named], report)
-    return dict(named)
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = [p for p in folder.iterdir() if not p.name.startswith(".") and _is_listed(p)]
-    kinds = {path: kind for path in files if (kind := other_object(path))}
-    if kinds:
-        note = f"{folder}: {describe_passed_over(kinds.values())}"
-        note_once(note, note)
-    return sorted((path for path in files if path not in kinds), key=_natural_order)
-
-
-def _is_listed(path: Path) -> bool:
-    """Returns whether a file is one of frames, which DICOMs from archives are without a suffix."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    return not _HAS_SUFFIX.search(path.name) and path.is_file() and file_format(path) == "DICOM"
-
-
-def _natural_order(path: Path) -> list[str | int]:
-    """Sorts `1_2` before `1_10`."""
-    words = re.split(r"(\d+)", path.name)
-    return [int(word) if odd % 2 else word for odd, word in enumerate(words)]
-
-
-def _raise(error: NervecegError) -> None:
-    raise error
+def _no_frames(listing: Listing, expected: str, masks: int = 0) -> LayoutError:
+    left_out = listing.left_out.describe(masks)
+    text = f"{listing.folder}: contains no frames{expected}"
+    return LayoutError(f"{text}; {left_out}" if left_out else text)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,85 +1,264 @@
-"""Reads the CSV tables of a data folder and reports wrong rows."""
+"""Reads the CSV tables of a data folder, as spreadsheets write them, and reports wrong rows."""
 
 import csv
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerveceg_tf.errors import LayoutError, NervecegError
 
 Report = Callable[[NervecegError], None]
 """A function that is called with each error. It may raise the error or collect it."""
 
+if TYPE_CHECKING:
+    from _csv import Reader as _Reader
+
 _SHOWN = 5
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # as Excel writes and reads it
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class TableError(LayoutError):
+    """A table that cannot be read at all. To skip it would change subjects or labels unnoticed."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: its name.
+        others: other names that are accepted. Case, blanks, `_` and `-` make no difference.
+    """
+
+    name: str
+    others: tuple[str, ...] = ()
+
+    def accepts(self, header: str) -> bool:
+        """Returns whether a header is a name of this column."""
+        return _plain(header) in {_plain(name) for name in (self.name, *self.others)}
+
+
+NAME = Column(
+    "name",
+    (
+        *("frame", "image", "file", "filename", "img", "path"),
+        *("frame name", "image name", "img name", "frame path", "image path", "file path"),
+    ),
+)
+"""The column with the name of a frame."""
+
+SUBJECT = Column(
+    "subject",
+    (
+        *("patient", "case", "person", "participant"),
+        *("subject id", "patient id", "case id", "person id", "participant id"),
+    ),
+)
+"""The column with the subject of a frame."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        where: the table and the line, for messages.
+        line: number of the line, from 1.
+        text: the row as it is in the table.
+        cells: the values by the name of the column, without blanks around them.
+    """
+
+    where: str
+    line: int
+    text: str
+    cells: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells[column]
 
 
 def read_rows(
-    path: Path, columns: tuple[str, ...], report: Report, alone: str | None = None
-) -> list[dict[str, str]] | None:
-    """Reads a CSV table whose first line contains the column names.
+    path: Path, columns: Sequence[Column], report: Report, alone: Column | None = None
+) -> list[Row] | None:
+    """Reads a table whose first line contains the names of its columns.
+
+    The separator is a comma, a semicolon, a tab or a bar. The text is UTF-8, or UTF-16 with a byte
+    order mark.
 
     Args:
         path: the table.
         columns: the columns that the table must have, with a value in every row.
-        report: is called with the error if the table is wrong.
+        report: is called with each error: a `TableError` if the table is wrong, and a
+            `LayoutError` for each wrong row.
         alone: a column that is sufficient if the table has only this one.
 
     Returns:
-        One dict per row, with the column names as keys; `None` if the file is missing or wrong.
+        The rows that are right; `None` if the file is missing or wrong.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        return list(_read_rows(path, columns, alone))
-    except LayoutError as error:
+        text = read_text(path)
+        separator, header_lines = _separator(text, columns)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
+        )
+        for _ in range(header_lines):
+            next(reader)
+        header = [cell.strip() for cell in next(reader, [])]
+        if alone is not None and len(header) == 1 and alone.accepts(header[0]):
+            columns = (alone,)
+        positions = _find_columns(path, columns, header, text)
+        rows = []
+        for row in _rows(path, reader, header, positions, separator):
+            if isinstance(row, LayoutError):
+                report(row)
+            else:
+                rows.append(row)
+    except TableError as error:
         report(error)
         return None
+    except csv.Error as error:
+        report(
+            TableError(
+                f"{path}: line {reader.line_num} is not CSV ({error}); check its quotation marks"
+            )
+        )
+        return None
+    return rows
 
 
-def _read_rows(path: Path, columns: tuple[str, ...], alone: str | None) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if alone is not None and reader.fieldnames == [alone]:
-                columns = (alone,)
-            check_columns(path, columns, reader.fieldnames)
-            for row in reader:
-                if any(row[column] is None for column in columns):
-                    raise LayoutError(
-                        f"{path}: line {reader.line_num} is incomplete; it needs"
-                        f" {len(columns)} values"
-                    )
-                yield row
-    except (UnicodeDecodeError, csv.Error):
-        raise LayoutError(f"{path}: is not a CSV text file; save it as UTF-8 CSV") from None
-
-
-def check_columns(path: Path, required: Sequence[str], columns: Sequence[str] | None) -> None:
-    """Checks that a table has the required columns.
-
-    Args:
-        path: the table.
-        required: the columns that it must have.
-        columns: the columns that it has, as `csv.DictReader.fieldnames`.
+def read_text(path: Path) -> str:
+    """Reads a table as text.
 
     Raises:
-        LayoutError: a column is missing.
+        TableError: the file cannot be read, or is not text.
     """
-    if missing := [f"'{column}'" for column in required if column not in (columns or ())]:
-        first_line = f"is '{','.join(columns)}'" if columns else "is empty"
-        raise LayoutError(
-            f"{path}: has no column {' and no column '.join(missing)}: its first line {first_line};"
-            f" it must contain {','.join(required)}"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        text = content.decode("utf-16" if content[:2] in _UTF_16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise TableError(f"{path}: is not a CSV text file; save it as UTF-8 CSV")
+    return text
+
+
+def _separator(text: str, columns: Sequence[Column]) -> tuple[str, int]:
+    """Returns the separator of a table, and the number of lines before its header."""
+    blank = len(text) - len(text.lstrip("\r\n"))
+    before = len(text[:blank].splitlines())
+    if match := _SEPARATOR_LINE.match(text, blank):
+        return match[1], before + 1
+    first = next(iter(text[blank:].splitlines()), "")
+
+    def known(delimiter: str) -> int:
+        try:
+            header = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+        except csv.Error:
+            return 0
+        return sum(any(column.accepts(cell) for cell in header) for column in columns)
+
+    return max(_DELIMITERS, key=known), before
+
+
+def _find_columns(
+    path: Path, columns: Sequence[Column], header: Sequence[str], text: str
+) -> dict[str, int]:
+    """Returns the position of each column."""
+    positions, missing = {}, []
+    for column in columns:
+        found = [i for i, cell in enumerate(header) if column.accepts(cell)]
+        exact = [i for i in found if _plain(header[i]) == column.name]
+        if len(found) > 1 and column is not SUBJECT and len(exact) == 1:
+            found = exact  # beside `name`, a column `path` may say the same
+        if len(found) > 1:
+            named = " and ".join(f"'{header[i]}'" for i in found)
+            raise TableError(
+                f"{path}: has {len(found)} columns for the {column.name}: {named}; keep one"
+            )
+        if found:
+            positions[column.name] = found[0]
+        else:
+            missing.append(column)
+    if missing:
+        first_line = f"is '{text.strip().splitlines()[0]}'" if text.strip() else "is empty"
+        others = "".join(
+            f"; instead of {column.name}, also {', '.join(column.others)}"
+            for column in missing
+            if column.others
         )
+        absent = " and no column ".join(f"'{column.name}'" for column in missing)
+        raise TableError(
+            f"{path}: has no column {absent}: its first line {first_line}; it must contain"
+            f" {','.join(column.name for column in columns)}{others}"
+        )
+    return positions
 
 
-def check_repeated(path: Path, names: Iterable[str], report: Report) -> None:
-    """Reports the names that a table lists more than once."""
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        report(LayoutError(f"{path}: lists {list_few(repeated)} twice; keep one row of each"))
+def _rows(
+    path: Path,
+    reader: "_Reader",
+    header: Sequence[str],
+    positions: dict[str, int],
+    separator: str,
+) -> Iterator[Row | LayoutError]:
+    for values in reader:
+        cells = [cell.strip() for cell in values]
+        line, where = reader.line_num, f"{path}: line {reader.line_num}"
+        if not any(cells):
+            continue
+        if any("\n" in cell or "\r" in cell for cell in cells):
+            raise TableError(f"{where} ends a value of several lines; check its quotation marks")
+        if len(cells) <= max(positions.values()):
+            yield LayoutError(f"{where} is incomplete; it needs {len(positions)} values")
+        elif any(cells[len(header) :]):
+            yield LayoutError(
+                f"{where} has {len(cells)} values, but the first line {len(header)}; put quotation"
+                f" marks around a value that contains '{separator}'"
+            )
+        else:
+            picked = {name: cells[i] for name, i in positions.items()}
+            yield Row(where, line, separator.join(values), picked)
+
+
+def _plain(header: str) -> str:
+    return re.sub(r"[\s_-]+", "", header).casefold()
 
 
 def list_few(names: Sequence[str]) -> str:
     """Formats the first names, and the number of the others."""
     shown = ", ".join(name or "an empty name" for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def raise_error(error: NervecegError) -> None:
+    """Raises an error: the `Report` of whoever wants to stop at the first one."""
+    raise error
+
+
+def skip_into(errors: list[NervecegError]) -> Report:
+    """Returns a `Report` that collects the errors of frames, masks and rows.
+
+    Args:
+        errors: the list to collect them in.
+
+    Returns:
+        The function. It raises a `TableError`.
+    """
+
+    def report(error: NervecegError) -> None:
+        if isinstance(error, TableError):
+            raise error
+        errors.append(error)
+
+    return report

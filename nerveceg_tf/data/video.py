@@ -19,6 +19,7 @@ from nerveceg_tf.data.container import (
 from nerveceg_tf.data.decode import check_size, to_gray
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, missing_frame
 from nerveceg_tf.data.formats import describe_other, read_head
+from nerveceg_tf.data.names import is_unicode
 from nerveceg_tf.errors import FrameError
 
 # FFmpeg would open playlists, reference movies and series of pictures, which name other files, and
@@ -209,6 +210,8 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
     Raises:
         FrameError: the file cannot be read, or is not a video that OpenCV decodes.
     """
+    if not is_unicode(path):  # OpenCV would crash
+        raise FrameError(f"{path}: the name of a video must be valid UTF-8; rename it")
     head = read_head(path)
     if not head:
         raise FrameError(f"{path}: the file is empty; copy it again")

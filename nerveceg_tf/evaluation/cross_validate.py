@@ -10,10 +10,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.fixes import find_usable_frames
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
-from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
+from nerveceg_tf.errors import NervecegError, NervecegWarning, RunError
 from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
@@ -64,7 +64,7 @@ def cross_validate(
     fixes: Path | str | None = None,
     cache: Path | str | None = None,
     read_options: ReadOptions = AS_DECLARED,
-) -> tuple[dict, list[FrameError]]:
+) -> tuple[dict, list[NervecegError]]:
     """Trains, tunes and scores one run for each of `k` folds by subject.
 
     Each fold is a run folder: `out/fold_1`, `out/fold_2` and so on. A fold is trained on the
@@ -80,7 +80,7 @@ def cross_validate(
         recipe: how to train each fold.
         k: number of folds.
         only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
-        skip_bad: leave out bad frames. Otherwise a bad frame is an error.
+        skip_bad: as for `train`.
         force: start again if there are folds at `out`. The new folds have the name of `out` with
             the suffix `.new` until all are finished; then they replace the old ones. If they are
             interrupted, they can be resumed under that name.
@@ -95,7 +95,7 @@ def cross_validate(
           out. It has two more keys. `folds` lists the dict of each fold. `fold_gate_auc` is the
           mean of the folds' gate AUCs; unlike `gate_auc`, it does not compare the presences of
           different gates.
-        - `errors` lists the errors of the frames that were left out.
+        - `errors` lists the errors of what was left out.
 
     Raises:
         FrameError: a frame is bad, and `skip_bad` is off.
@@ -117,9 +117,9 @@ def cross_validate(
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
     # Fails early, before weights are downloaded.
-    listed = find_fixed_frames(data, fixes, options=read_options)
+    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options)
     models, used = build_seeded(recipe, only)
-    training_data = read_data(data, listed, models, skip_bad, fixes, cache)
+    training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
     check_unseen(find_sources(used, models), frames)
     splits = k_folds_by_subject(

@@ -7,6 +7,7 @@ import numpy as np
 
 from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.rows import Report
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import select_subset
 from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances, outline_distances_mm
@@ -19,7 +20,10 @@ from nerveceg_tf.runs.thresholds import Thresholds
 
 
 def evaluate(
-    run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
+    run: TrainedRun,
+    frames: Sequence[Frame],
+    subset: Subset | None = None,
+    report: Report | None = None,
 ) -> tuple[dict, FrameScores]:
     """Scores a run on labelled frames, at the original size of each frame.
 
@@ -30,6 +34,8 @@ def evaluate(
             those that the run held out, and those that it does not know. `None` scores the unseen
             frames, or, if there are none, the validation frames. Frames are recognised by their
             pixels.
+        report: function that is called with the error of each frame whose image or mask cannot be
+            read, which is then left out. `None`: the first error is raised.
 
     Returns:
         A tuple of `metrics`, a dict of numbers that can be written as JSON, and `scores`, the
@@ -90,7 +96,7 @@ def evaluate(
 
     Raises:
         RunError: no frame belongs to `subset`, or the run cannot be loaded.
-        FrameError: a frame or a mask cannot be read.
+        FrameError: a frame or a mask cannot be read, or with `report` none can.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -100,7 +106,7 @@ def evaluate(
         >>> metrics["subset"], metrics["frames"], len(scores)
         ('unseen', 2, 2)
     """
-    frames, subset, excluded = select_subset(run, frames, subset)
+    frames, subset, excluded = select_subset(run, frames, subset, report)
     scores = score_frames(run, frames)
     return summary_dict(scores, run.thresholds, subset, excluded), scores
 

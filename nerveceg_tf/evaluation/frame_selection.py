@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nerveceg_tf.choices import Subset
-from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames
+from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
 from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, nearest
-from nerveceg_tf.errors import NervecegWarning, RunError
+from nerveceg_tf.data.rows import Report, raise_error
+from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED
 from nerveceg_tf.utils.progress import count, track
@@ -40,15 +41,21 @@ class Selection(NamedTuple):
 
 
 def frames_of_subset(
-    run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
+    run: TrainedRun,
+    frames: Sequence[Frame],
+    subset: Subset | None = None,
+    report: Report | None = None,
 ) -> tuple[list[Frame], Subset]:
     """As `select_subset`, without the numbers of excluded frames."""
-    selection = select_subset(run, frames, subset)
+    selection = select_subset(run, frames, subset, report)
     return selection.frames, selection.subset
 
 
 def select_subset(
-    run: TrainedRun, frames: Sequence[Frame], subset: Subset | None = None
+    run: TrainedRun,
+    frames: Sequence[Frame],
+    subset: Subset | None = None,
+    report: Report | None = None,
 ) -> Selection:
     """Selects the frames of a subset. Warnings tell how many frames are left out, and why.
 
@@ -57,14 +64,16 @@ def select_subset(
         frames: frames on disk.
         subset: name of the subset. `None` for the unseen frames, or, if there are none, the
             validation frames.
+        report: as for `frames_by_subset`.
 
     Returns:
         The frames of the subset, as found by `frames_by_subset`.
 
     Raises:
+        FrameError: as `frames_by_subset`.
         RunError: no frame belongs to the subset.
     """
-    by_subset = frames_by_subset(run, frames)
+    by_subset = frames_by_subset(run, frames, report)
     if subset is None:
         subset = next((name for name in ("unseen", "validation") if by_subset[name]), None)
         if subset is None:
@@ -88,7 +97,9 @@ def select_subset(
     return Selection(by_subset[subset], subset, excluded)
 
 
-def frames_by_subset(run: TrainedRun, frames: Sequence[Frame]) -> dict[str, list[Frame]]:
+def frames_by_subset(
+    run: TrainedRun, frames: Sequence[Frame], report: Report | None = None
+) -> dict[str, list[Frame]]:
     """Divides frames into the subsets of a run.
 
     A frame is recognised by its pixels, under any name and in any lossless format. It is also
@@ -102,18 +113,28 @@ def frames_by_subset(run: TrainedRun, frames: Sequence[Frame]) -> dict[str, list
         run: the run. A run of an earlier version has no fingerprints; then only identical frames
             are recognised, with a warning.
         frames: frames on disk.
+        report: function that is called with the error of each frame whose image or mask cannot be
+            read. The frame is then in no subset. `None`: the error is raised, that of a mask only
+            when it is used.
 
     Returns:
         The frames by `"unseen"` (with held-out frames), `"validation"`, `"train"`, and by each of
         `REASONS`.
 
     Raises:
-        FrameError: a frame cannot be read.
+        FrameError: a frame cannot be read, or with `report` none can.
     """
     known_subsets = run.subsets
-    identified = track(map_frames(_identify, frames), "recognising frames", len(frames))
-    memory = PixelMemory()
-    frames = [memory.keep(frame) for frame in identified]
+    identify = _identify if report is None else _identify_with_mask
+    outcomes = track(map_frames(identify, frames), "recognising frames", len(frames))
+    memory, frames = PixelMemory(), []
+    for outcome in outcomes:
+        if isinstance(outcome, FrameError):
+            (report or raise_error)(outcome)
+        else:
+            frames.append(memory.keep(outcome))
+    if report and not frames:
+        raise FrameError("no frame can be used; pass other frames")
     own_subsets = [known_subsets.get(frame.read_results.digest) for frame in frames]
     near_subsets = _near_subsets(run, known_subsets, frames, own_subsets)
     training_subjects = {
@@ -159,6 +180,17 @@ def _identify(frame: Frame, read: Callable[[], np.ndarray]) -> Frame:
         return frame
     image = read()
     return replace(frame, known=Known(digest(image), fingerprint(image), image))
+
+
+def _identify_with_mask(frame: Frame, read: Callable[[], np.ndarray]) -> Frame | FrameError:
+    """As `_identify`; also reads the mask, so that nothing can fail later."""
+    try:
+        frame = _identify(frame, read)
+        known = frame.read_results
+        image = read() if known.image is None else known.image
+        return replace(frame, known=replace(known, mask=read_mask(frame, image.shape)))
+    except FrameError as error:
+        return error
 
 
 def _near_subsets(

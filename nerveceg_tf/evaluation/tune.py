@@ -10,6 +10,7 @@ import numpy as np
 from nerveceg_tf.data.fixes import find_fixed_frames
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.read_options import ReadOptions
+from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.calibration import Calibration, calibrate
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
@@ -56,6 +57,7 @@ def tune(
     fixes: Path | str | None = None,
     tune_postprocessing: bool = False,
     read_options: ReadOptions | None = None,
+    report: Report | None = None,
 ) -> TuningResult:
     """Chooses a run's thresholds on its validation frames, and writes them to the run folder.
 
@@ -69,6 +71,7 @@ def tune(
         tune_postprocessing: also measure the post-processing steps, and choose those that gain.
             The shape model is learned from the run's training frames in `data`.
         read_options: how to read the files; `None`: as for the training.
+        report: as for `evaluate`, and also called with the errors of `find_frames`.
 
     Returns:
         The chosen thresholds, and the scores of all others.
@@ -84,8 +87,8 @@ def tune(
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; only masks can be tuned")
     options = read_options or run.read_options
-    frames, _, _ = find_fixed_frames(data or run.data, fixes, options=options)
-    subsets = frames_by_subset(run, frames)
+    frames, _, _ = find_fixed_frames(data or run.data, fixes, report, options)
+    subsets = frames_by_subset(run, frames, report)
     for subset in ("validation", "train") if tune_postprocessing else ("validation",):
         if not subsets[subset]:
             raise no_frames(run, subset, subsets)

@@ -6,19 +6,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.rows import Report
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.heatmap import overlay_heatmap
 from nerveceg_tf.explain.logits import gate_presence
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.utils.files import write_json
-from nerveceg_tf.utils.progress import track
+from nerveceg_tf.inference.predict import load_frames
+from nerveceg_tf.utils.files import path_for_name, write_json
 
 MARKER = "explained.json"
 _WIDTH = 360
 
 
-def write_explanations(explainer: Explainer, frames: Sequence[Frame], folder: Path) -> None:
+def write_explanations(
+    explainer: Explainer, frames: Sequence[Frame], folder: Path, report: Report | None = None
+) -> int:
     """Explains frames, and writes the results into an empty folder.
 
     It writes for each frame `NAME.png`, the frame and its maps side by side, and `maps/NAME.npz`,
@@ -28,18 +31,23 @@ def write_explanations(explainer: Explainer, frames: Sequence[Frame], folder: Pa
         explainer: the methods.
         frames: frames on disk.
         folder: the empty folder.
+        report: function that is called with the error of each frame that cannot be read, which is
+            then left out. `None`: the first error is raised.
+
+    Returns:
+        The number of frames that were explained.
 
     Raises:
-        FrameError: a frame cannot be read.
+        FrameError: a frame cannot be read, or none can.
+        RunError: the name of a frame leads out of the folder.
         ModelError: the layer of the explainer does not exist.
     """
     (folder / "maps").mkdir()
     gate, presence = explainer.models["gate"], {}
-    loaded = map_frames(lambda frame, read: (frame, read()), frames)
-    for frame, image in track(loaded, "explaining", len(frames)):
+    for frame, image in load_frames(frames, "explaining", report):
         batch = image[None, ..., None].astype(np.float32)
         maps = {name: values[0] for name, values in explainer(batch).items()}
-        np.savez_compressed(folder / "maps" / f"{frame.name}.npz", **maps)
+        np.savez_compressed(path_for_name(folder / "maps", frame.name, ".npz"), **maps)
         presence[frame.name] = None if gate is None else float(gate_presence(gate, batch)[0])
         caption = "frame" if gate is None else f"presence {presence[frame.name]:.3f}"
         tiles = [_tile(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), caption)]
@@ -47,9 +55,10 @@ def write_explanations(explainer: Explainer, frames: Sequence[Frame], folder: Pa
             # The four levels of attention become one picture.
             tiles.append(_tile(overlay_heatmap(image, values.mean(axis=-1)), METHODS[name].title))
         panel = cv2.imencode(".png", np.hstack(tiles))[1]
-        (folder / f"{frame.name}.png").write_bytes(panel.tobytes())
+        path_for_name(folder, frame.name, ".png").write_bytes(panel.tobytes())
     content = {"methods": explainer.methods, "layer": explainer.layer, "presence": presence}
     write_json(folder / MARKER, content)
+    return len(presence)
 
 
 def _tile(picture: np.ndarray, caption: str) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
 from nerveceg_tf.export.config import (
@@ -37,6 +38,7 @@ def export_run(
     config: ExportConfig,
     frames: Sequence[Frame],
     force: bool = False,
+    report: Report | None = None,
     **limits: float,
 ) -> tuple[Path, ExportReport, ExportReport]:
     """Writes a run as SavedModel, TFLite or ONNX, if the export agrees with the run.
@@ -52,6 +54,7 @@ def export_run(
         config: what to write.
         frames: labelled frames of the data that the run was trained on, as from `find_frames`.
         force: replace an export that exists.
+        report: as for `frames_by_subset`.
         limits: other values for the attributes of `Limits`, for example `gate_auc=0.02`.
 
     Returns:
@@ -83,7 +86,7 @@ def export_run(
         )
     with exporter.replacing(out, force) as path:
         model = run.model()
-        by_subset = frames_by_subset(run, frames)
+        by_subset = frames_by_subset(run, frames, report)
         subset = next((p for p in ("validation", "unseen") if by_subset[p]), "validation")
         if not by_subset[subset]:
             raise no_frames(run, subset, by_subset)
@@ -100,15 +103,15 @@ def export_run(
         exporter.write_metadata(path, metadata)
         comparison = ExportComparison(run, checked_on, model)
         allowed = replace(default_limits(config.precision), **limits)
-        report = comparison.verify(exporter.open(path), path, allowed, str(out))
-        if report.broken:
+        compared = comparison.verify(exporter.open(path), path, allowed, str(out))
+        if compared.broken:
             raise ModelError(
-                f"out={out}: not written, because on {report.frames} {subset} frames"
-                f" {'; '.join(report.broken)}; {_suggest_fix(config)}"
+                f"out={out}: not written, because on {compared.frames} {subset} frames"
+                f" {'; '.join(compared.broken)}; {_suggest_fix(config)}"
             )
-        reports = {"run": asdict(comparison.reference), "export": asdict(report)}
+        reports = {"run": asdict(comparison.reference), "export": asdict(compared)}
         exporter.write_metadata(path, {**metadata, "verified": {"subset": subset, **reports}})
-    return exporter.target(out), comparison.reference, report
+    return exporter.target(out), comparison.reference, compared
 
 
 def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Predicts frames on disk: presence and mask, at the original size of each frame."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,13 @@ import tensorflow as tf
 
 from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
+from nerveceg_tf.data.rows import Report, raise_error
+from nerveceg_tf.errors import FrameError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.video import OverlayVideo, presence_curve
 from nerveceg_tf.models.ensemble import EnsembleModel
 from nerveceg_tf.runs.protocol import TrainedRun
+from nerveceg_tf.utils.files import path_for_name
 from nerveceg_tf.utils.overlay import overlay
 from nerveceg_tf.utils.progress import track
 
@@ -39,7 +42,10 @@ class FramePrediction(NamedTuple):
 
 
 def predict(
-    run: TrainedRun | keras.Model | EnsembleModel, frames: Sequence[Frame], batch_size: int = 8
+    run: TrainedRun | keras.Model | EnsembleModel,
+    frames: Sequence[Frame],
+    batch_size: int = 8,
+    report: Report | None = None,
 ) -> Iterator[FramePrediction]:
     """Predicts frames, and shows a progress bar.
 
@@ -50,12 +56,14 @@ def predict(
         run: a run or an ensemble of runs, or a model: `NerveCeg`, `GateAlone` or `EnsembleModel`.
         frames: frames on disk; they need no masks.
         batch_size: largest number of frames per batch.
+        report: function that is called with the error of each frame that cannot be read, which is
+            then left out. `None`: the first error is raised.
 
     Returns:
         An iterator over the predictions, in the order of `frames`.
 
     Raises:
-        FrameError: a frame cannot be read.
+        FrameError: a frame cannot be read, or none can.
         RunError: the run cannot be loaded.
 
     Example:
@@ -75,15 +83,49 @@ def predict(
         return model(tf.cast(images, tf.float32), training=False)
 
     def predictions() -> Iterator[FramePrediction]:
-        loaded = map_frames(lambda frame, read: (frame, read()), frames)
-        for batch in _batches(loaded, batch_size):
+        for batch in _batches(load_frames(frames, "predicting", report), batch_size):
             outputs = infer(np.stack([image for _, image in batch])[..., None])
             presence = outputs["presence"].numpy()[:, 0]
             masks = outputs["mask"].numpy()[..., 0] if "mask" in outputs else [None] * len(batch)
             for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
                 yield FramePrediction(frame, image, float(p), mask)
 
-    return track(predictions(), "predicting", len(frames))
+    return predictions()
+
+
+def load_frames(
+    frames: Sequence[Frame], description: str, report: Report | None = None
+) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Reads frames in parallel, and shows a progress bar.
+
+    Args:
+        frames: frames on disk.
+        description: text before the bar.
+        report: as for `predict`.
+
+    Yields:
+        Each frame that can be read, and its image, uint8 `(height, width)`, gray 0..255.
+
+    Raises:
+        FrameError: as `predict`.
+    """
+    bad = good = 0
+    for outcome in track(map_frames(_load, frames), description, len(frames)):
+        if isinstance(outcome, FrameError):
+            (report or raise_error)(outcome)
+            bad += 1
+        else:
+            yield outcome
+            good += 1
+    if bad and not good:
+        raise FrameError("no frame can be read; pass other frames")
+
+
+def _load(frame: Frame, read: Callable[[], np.ndarray]) -> tuple[Frame, np.ndarray] | FrameError:
+    try:
+        return frame, read()
+    except FrameError as error:
+        return error
 
 
 def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FramePrediction]:
@@ -107,8 +149,13 @@ def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FrameP
 
 
 def write_predictions(
-    run: TrainedRun, frames: Sequence[Frame], folder: Path | str, *, truth: bool = False
-) -> None:
+    run: TrainedRun,
+    frames: Sequence[Frame],
+    folder: Path | str,
+    *,
+    truth: bool = False,
+    report: Report | None = None,
+) -> int:
     """Predicts frames, and writes masks, overlays and a table of presences into a folder.
 
     The files are:
@@ -119,7 +166,8 @@ def write_predictions(
     - `overlays/NAME.png`, the frame as it is read, with the outline of the mask.
 
     For a cine, one video `overlays/CINE.mp4` replaces the overlays, and `CINE_presence.png` shows
-    the presence over time. A run with only a gate writes `presence.csv` alone, and the curves.
+    the presence over time. Names with `/` become folders. A run with only a gate writes
+    `presence.csv` alone, and the curves.
 
     Args:
         run: a run or an ensemble of runs, with a segmenter, a gate, or both. Its thresholds and
@@ -127,10 +175,15 @@ def write_predictions(
         frames: frames on disk.
         folder: an existing empty folder.
         truth: also draw the true masks in the overlays. All frames must then have masks.
+        report: as for `predict`.
+
+    Returns:
+        The number of frames that were predicted.
 
     Raises:
-        RunError: the run cannot be loaded, or a video cannot be written.
-        FrameError: a frame or a mask cannot be read.
+        RunError: the run cannot be loaded, a video cannot be written, or the name of a frame leads
+            out of the folder.
+        FrameError: a frame or a mask cannot be read, or no frame can.
 
     Example:
         >>> write_predictions(run, frames, Path("predictions"))  # doctest: +SKIP
@@ -142,18 +195,26 @@ def write_predictions(
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels", "nerve_mm2"))
-        predictions = predict(model, frames)
-        for cine, group in groupby(
-            predictions, key=lambda p: None if p.frame.index is None else p.frame.image
-        ):
+        predictions = predict(model, frames, report=report)
+        written = 0
+        for cine, group in groupby(predictions, key=lambda prediction: _cine(prediction.frame)):
             if cine is None:
                 for prediction in group:
+                    written += 1
                     name = prediction.frame.name
                     picture = _write_frame(prediction, postprocess, folder, rows, truth=truth)
                     if picture is not None:
-                        _write_png(folder / "overlays" / f"{name}.png", picture)
+                        _write_png(path_for_name(folder / "overlays", name, ".png"), picture)
             else:
-                _write_cine(cine, group, postprocess, folder, rows, truth=truth)
+                written += _write_cine(cine, group, postprocess, folder, rows, truth=truth)
+    return written
+
+
+def _cine(frame: Frame) -> tuple[Path, str] | None:
+    """The file and the name of the cine that contains a frame; `None` for a still image."""
+    if frame.index is None:
+        return None
+    return frame.image, frame.name.removesuffix(f"_{frame.index:04d}")
 
 
 def _write_frame(
@@ -171,7 +232,7 @@ def _write_frame(
         return None
     mask = postprocess(presence, probabilities)
     whole = frame.as_whole(mask.astype(np.uint8) * 255)
-    _write_png(folder / "masks" / f"{frame.name}.png", whole)
+    _write_png(path_for_name(folder / "masks", frame.name, ".png"), whole)
     pixels = int(mask.sum())
     area = f"{pixels * frame.spacing[0] * frame.spacing[1]:.3f}" if frame.spacing else ""
     rows.writerow((frame.name, f"{presence:.6f}", pixels, area))
@@ -179,16 +240,19 @@ def _write_frame(
 
 
 def _write_cine(
-    cine: Path,
+    cine: tuple[Path, str],
     predictions: Iterator[FramePrediction],
     postprocess: MaskPostprocessor,
     folder: Path,
     rows: Any,
     *,
     truth: bool,
-) -> None:
-    rate, presence = frame_rate(cine), []
-    video = OverlayVideo(folder / "overlays" / f"{cine.stem}.mp4", rate)
+) -> int:
+    path, name = cine
+    rate, presence = frame_rate(path), []
+    has_masks = (folder / "overlays").is_dir()
+    overlays = path_for_name(folder / "overlays" if has_masks else folder, name, ".mp4")
+    video = OverlayVideo(overlays, rate)
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
@@ -197,9 +261,9 @@ def _write_cine(
                 video.add(picture)
     finally:
         video.close()
-    presence_curve(
-        folder / f"{cine.stem}_presence.png", presence, postprocess.thresholds.presence, rate
-    )
+    curve = path_for_name(folder, name, "_presence.png")
+    presence_curve(curve, presence, postprocess.thresholds.presence, rate)
+    return len(presence)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

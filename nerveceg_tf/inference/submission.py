@@ -1,7 +1,7 @@
 """Writes a submission file for Kaggle's "Ultrasound Nerve Segmentation"."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.decode import format_size
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.rows import Report, raise_error
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import predict
@@ -20,7 +21,13 @@ SIZE: Size = (420, 580)
 _HEADER = ["img", "pixels"]
 
 
-def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path | str) -> int:
+def write_submission(
+    run: TrainedRun,
+    frames: Sequence[Frame],
+    out: Path | str,
+    report: Report | None = None,
+    unopened: Iterable[str] = (),
+) -> int:
     """Predicts test frames, and writes `img,pixels` rows in the order of their numbers.
 
     The file is written under a temporary name, read back and decoded. Only a correct file gets its
@@ -28,48 +35,79 @@ def write_submission(run: TrainedRun, frames: Sequence[Frame], out: Path | str) 
 
     Args:
         run: a run or an ensemble of runs, with a segmenter.
-        frames: test frames of 580x420 pixels (width x height). Each has a number as its name.
+        frames: test frames of 580x420 pixels (width x height). Each has a number as its name; zeros
+            before it are left out of the file, as in Kaggle's.
         out: the CSV file to write.
+        report: function that is called with the error of each frame that cannot be used. Its row is
+            then without a mask; there is no row if the name is not a number, or that of another
+            frame. `None`: the first error is raised.
+        unopened: names of frames that could not be opened. Their rows are without a mask too.
 
     Returns:
         The number of rows with a mask.
 
     Raises:
         RunError: the run has no segmenter, or the written file does not decode to the masks.
-        FrameError: a frame cannot be read, it has another size, or its name is not a number.
+        FrameError: a frame cannot be read, it has another size, its name is not a number, or two
+            frames have the same number; or no frame can be used.
 
     Example:
         >>> write_submission(run, frames, Path("submission.csv"))  # doctest: +SKIP
     """
-    out = Path(out)
+    out, report = Path(out), report or raise_error
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; a submission needs masks")
-    for frame in frames:
-        if not frame.name.isascii() or not frame.name.isdigit():
-            raise FrameError(f"{frame.image}: a test frame is named by its number, such as 12.tif")
-    ordered = sorted(frames, key=lambda frame: int(frame.name))
-    packed_masks = {}
+    numbered = _by_number(frames, report)
+    numbers = {*numbered, *(int(name) for name in unopened if _is_number(name))}
+    packed_masks = dict.fromkeys(map(str, sorted(numbers)), np.packbits(np.zeros(SIZE, bool)))
+    good = 0
+    for frame, mask in _masks(run, list(numbered.values()), report):
+        packed_masks[str(int(frame.name))] = np.packbits(mask)
+        good += 1
+    if not good:
+        raise FrameError("no frame can be predicted; pass other frames")
     with replacing(out) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(_HEADER)
-            for number, mask in _masks(run, ordered):
-                rows.writerow((number, rle.encode(mask)))
-                packed_masks[number] = np.packbits(mask)
+            for number, packed in packed_masks.items():
+                rows.writerow((number, rle.encode(np.unpackbits(packed).reshape(SIZE))))
         _check(temporary, packed_masks)
     return sum(bool(mask.any()) for mask in packed_masks.values())
 
 
-def _masks(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[tuple[str, np.ndarray]]:
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _by_number(frames: Sequence[Frame], report: Report) -> dict[int, Frame]:
+    """Returns the frames by their numbers, in order."""
+    numbered: dict[int, Frame] = {}
+    for frame in frames:
+        if not _is_number(frame.name):
+            report(
+                FrameError(f"{frame.image}: a test frame is named by its number, such as 12.tif")
+            )
+        elif (number := int(frame.name)) in numbered:
+            other = numbered[number].image.name
+            report(FrameError(f"{frame.image}: has the number {number}, like {other}; remove one"))
+        else:
+            numbered[number] = frame
+    return dict(sorted(numbered.items()))
+
+
+def _masks(
+    run: TrainedRun, frames: Sequence[Frame], report: Report
+) -> Iterator[tuple[Frame, np.ndarray]]:
     postprocess = MaskPostprocessor.from_run(run)
-    for frame, _, presence, probability in predict(run.model(), frames):
+    for frame, _, presence, probability in predict(run.model(), frames, report=report):
         assert probability is not None  # the run has a segmenter
         mask = frame.as_whole(postprocess(presence, probability))
         if mask.shape != SIZE:
-            raise FrameError(
-                f"{frame.image}: is {format_size(mask.shape)}; Kaggle's frames are 580x420"
-            )
-        yield frame.name, mask
+            size = format_size(mask.shape)
+            report(FrameError(f"{frame.image}: is {size}; Kaggle's frames are 580x420"))
+            continue
+        yield frame, mask
 
 
 def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:

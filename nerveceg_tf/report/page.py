@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from nerveceg_tf.choices import MAX_PICTURES, Subset
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.evaluation.evaluate import FrameScorer, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
@@ -24,7 +25,7 @@ from nerveceg_tf.inference.predict import predict_ungated
 from nerveceg_tf.report.charts import gate_charts, threshold_chart
 from nerveceg_tf.report.pictures import choose, pictures
 from nerveceg_tf.runs.protocol import TrainedRun
-from nerveceg_tf.utils.files import replacing
+from nerveceg_tf.utils.files import replacing, write_text
 
 
 def write_report(
@@ -34,6 +35,7 @@ def write_report(
     subset: Subset | None = None,
     max_frames: int = MAX_PICTURES,
     explain: str | None = None,
+    report: Report | None = None,
 ) -> dict:
     """Scores a run as `evaluate` does, and writes an HTML page that works without a network.
 
@@ -47,6 +49,7 @@ def write_report(
         subset: which frames to score, as in `evaluate`.
         max_frames: most frames with a picture, 0 or more. All frames are scored.
         explain: a name in `nerveceg_tf.explain.METHODS`. The page then also shows its maps.
+        report: as for `evaluate`.
 
     Returns:
         The scores, as `evaluate` returns them.
@@ -58,7 +61,7 @@ def write_report(
     """
     out = Path(out)
     explainer = _explainer(run, explain) if explain else None
-    frames, subset, excluded = select_subset(run, frames, subset)
+    frames, subset, excluded = select_subset(run, frames, subset, report)
     scorer = FrameScorer(run)
     compressed: list[CompressedPrediction] = []
     predictions = with_ground_truth(predict_ungated(run, frames))
@@ -70,7 +73,8 @@ def write_report(
     by_position = dict(zip(shown.tolist(), of_shown, strict=True))
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
-        temporary.write_text(
+        write_text(
+            temporary,
             page.render(
                 run=run.name,
                 scores=summary,
@@ -88,7 +92,6 @@ def write_report(
                 style=_text("page.css"),
                 script=_text("page.js"),
             ),
-            "utf-8",
         )
     return summary
 

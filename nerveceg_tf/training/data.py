@@ -1,6 +1,6 @@
 """Reads a folder of frames for a training."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,7 @@ import keras
 from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.fixes import FixedFrames
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.errors import FrameError, RunError
+from nerveceg_tf.errors import NervecegError, RunError
 from nerveceg_tf.utils.files import check_writable
 
 
@@ -21,7 +21,7 @@ class TrainingData:
     Attributes:
         folder: the folder.
         frames: the frames that could be read, at the sizes of the models.
-        bad: the errors of the frames that could not be read.
+        bad: the errors of what was left out.
         dropped: frames that the fixes leave out.
         linked_pairs: positions of pairs of frames that the fixes keep on the same side of a split.
         fixes: the file of fixes, if there was one.
@@ -29,7 +29,7 @@ class TrainingData:
 
     folder: Path
     frames: FrameSet
-    bad: list[FrameError]
+    bad: list[NervecegError]
     dropped: list[Frame]
     linked_pairs: list[tuple[int, int]]
     fixes: Path | str | None
@@ -47,6 +47,7 @@ def read_data(
     skip_bad: bool = False,
     fixes: Path | str | None = None,
     cache: Path | str | None = None,
+    unusable: Sequence[NervecegError] = (),
 ) -> TrainingData:
     """Reads a folder of frames at the input sizes of models.
 
@@ -57,6 +58,7 @@ def read_data(
         skip_bad: as for `train`.
         fixes: as for `train`.
         cache: as for `train`.
+        unusable: the errors of what `listed` leaves out.
 
     Returns:
         The frames, and what was left out.
@@ -73,7 +75,8 @@ def read_data(
     sizes = {model.input_shape[1:3] for model in models.values()}
     on_disk, dropped, linked_pairs = listed
     frames, bad = read_frames(on_disk, sizes, skip_bad, cache)
-    return TrainingData(Path(folder), frames, bad, dropped, _positions(linked_pairs, frames), fixes)
+    linked_positions = _positions(linked_pairs, frames)
+    return TrainingData(Path(folder), frames, [*unusable, *bad], dropped, linked_positions, fixes)
 
 
 def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:

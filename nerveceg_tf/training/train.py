@@ -9,11 +9,11 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet
-from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.fixes import find_usable_frames
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import (
-    FrameError,
+    NervecegError,
     NervecegWarning,
     RunError,
     SubjectError,
@@ -63,7 +63,7 @@ def train(
     split: Path | str | None = None,
     cache: Path | str | None = None,
     read_options: ReadOptions = AS_DECLARED,
-) -> tuple[Run, FrameSet, list[FrameError]]:
+) -> tuple[Run, FrameSet, list[NervecegError]]:
     """Trains a gate, a segmenter or both, and writes a run folder.
 
     All frames are read and all models are built before anything is written. Each stage is saved
@@ -75,7 +75,8 @@ def train(
         recipe: how to train. An option that its user gave and that has no effect is an error.
         only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
         hold_out: subjects to use neither for training nor for validation.
-        skip_bad: leave out bad frames. Otherwise a bad frame is an error.
+        skip_bad: leave out frames and masks that cannot be used, and rows of tables without a
+            frame. Otherwise they are errors.
         force: replace a run at `out` as soon as the new one is trained. Until then the new run has
             the name of `out` with the suffix `.new`; if it is interrupted, `resume` continues it.
         fixes: file of corrections to the data, as `write_fixes` writes it.
@@ -89,10 +90,11 @@ def train(
 
         - `run` is the trained run.
         - `frames` has the frames that were read.
-        - `errors` lists the errors of the frames that were left out.
+        - `errors` lists the errors of what was left out.
 
     Raises:
         FrameError: a frame is bad, and `skip_bad` is off.
+        LayoutError: frames, masks and tables do not agree, and `skip_bad` is off.
         SubjectError: the subjects cannot be split, or a side of the split has no frames of a kind
             that it needs.
         ModelError: the recipe is wrong, or one of its options has no effect.
@@ -111,11 +113,11 @@ def train(
     # Waits for the other workers. If this one failed earlier, they would wait without end.
     strategy()
     # Fails early, before weights are downloaded.
-    listed = find_fixed_frames(data, fixes, options=read_options)
+    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options)
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
-    training_data = read_data(data, listed, models, skip_bad, fixes, cache)
+    training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
     if split:
         subsets = load_split(split, frames)
@@ -264,7 +266,7 @@ def stages_begun(run: Run) -> set[str]:
 @report_lost_worker()
 def resume(
     path: Path | str, data: Path | str | None = None, cache: Path | str | None = None
-) -> tuple[Run, FrameSet, list[FrameError]]:
+) -> tuple[Run, FrameSet, list[NervecegError]]:
     """Resumes a training that was interrupted. The result is the same as without the interruption.
 
     The weights, EMA weights, optimizer state and random state of the last finished epoch are
@@ -306,8 +308,8 @@ def resume(
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
     folder = data or run.data
-    listed = find_fixed_frames(folder, fixes, options=run.read_options)
-    training_data = read_data(folder, listed, models, skip_bad, fixes, cache)
+    listed, unusable = find_usable_frames(folder, fixes, skip_bad, run.read_options)
+    training_data = read_data(folder, listed, models, skip_bad, fixes, cache, unusable)
     if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
             f"{path}: {training_data.folder} contains other frames than the run was started with;"

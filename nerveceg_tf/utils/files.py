@@ -223,6 +223,37 @@ def check_outputs(*paths: Path | None) -> None:
         raise RunError(f"{written[0]}: is named for two outputs; name a different file for each")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text as UTF-8. Bytes of file names that are not UTF-8 are written as `\\udcNN`."""
+    path.write_text(text, "utf-8", "backslashreplace")
+
+
+def path_for_name(folder: Path, name: str, suffix: str) -> Path:
+    """Returns the path of an output for a frame, and makes its parent folder.
+
+    Args:
+        folder: an existing folder.
+        name: name of the frame. Its parts between `/` become folders.
+        suffix: end of the file name.
+
+    Raises:
+        RunError: the path would be outside the folder.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path_for_name(Path(folder), "P1/scan/1", ".png").relative_to(folder).as_posix()
+        'P1/scan/1.png'
+    """
+    *parents, last = name.split("/")
+    path = folder.joinpath(*parents, last + suffix)
+    if {"", ".", ".."} & {*parents, last} or path.parts[: len(folder.parts)] != folder.parts:
+        raise RunError(f"{name}: is a frame name that leads out of the output folder; rename it")
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON to a file. If writing fails, an existing file is unchanged.
 
