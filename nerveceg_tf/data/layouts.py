@@ -18,7 +18,7 @@ from nerveceg_tf.errors import FrameError, LayoutError, NervecegError
 
 _KAGGLE_NAME = re.compile(r"(?P<subject>\d+)_\d+")
 _MASK_SUFFIX = "_mask"
-_HAS_SUFFIX = re.compile(r"\.[A-Za-z]\w*$")  # the suffix of 1.2.840.113 is a number, and is none
+_HAS_SUFFIX = re.compile(r"\.(?!\d+$)\w+$")  # the suffix of 1.2.840.113 is a number, and is none
 
 
 def find_frames(
