@@ -196,7 +196,8 @@ def _parse(file: BinaryIO, is_deflated: bool, pydicom: Any) -> Header:
         raise DicomProblem("is not a DICOM; convert it, or remove it")
     keyword, begin, length, vr = _find_pixels(file, tags.original_encoding[1])
     uid = tags.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
-    syntax = meta.get("TransferSyntaxUID") or _guess_syntax(tags, pydicom)
+    # A damaged file may have any type of value here.
+    syntax = pydicom.uid.UID(str(meta.get("TransferSyntaxUID") or _guess_syntax(tags, pydicom)))
     tables = (tags.get(f"ExtendedOffsetTable{suffix}") or b"" for suffix in ("", "Lengths"))
     offsets = [np.frombuffer(table, "<u8").tolist() for table in tables]
     for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
