@@ -131,6 +131,24 @@ def test_stated_bits_decide_otherwise(gray, tmp_path):
     assert np.abs(read - gray // 16).max() <= 1
 
 
+def test_stated_bits_must_hold_the_values(gray, tmp_path):
+    path = write_mha(tmp_path / "a.mha", gray.astype("u2") * 16 + 15)
+    with pytest.raises(
+        FrameError, match="which 10 bits cannot have; pass bits=12 or more, or none"
+    ):
+        read_image(path, options=ReadOptions(bits=10))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_pixels_follow_the_header_where_no_offset_is_stated(version, gray, tmp_path):
+    path = write_nifti(tmp_path / "a.nii", gray, version)
+    content = bytearray(path.read_bytes())
+    at, size = {1: (108, 4), 2: (168, 8)}[version]
+    content[at : at + size] = bytes(size)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path), gray)
+
+
 def test_a_declared_scale_is_applied(gray, tmp_path):
     path = write_nifti(tmp_path / "a.nii", gray.astype("i2") - 100, scale=(2, 200))
     np.testing.assert_array_equal(read_image(path), (gray.astype(float) * 2 * 255 / 4095).round())

@@ -51,6 +51,8 @@ _TYPES = {
 }
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_OF_LENGTH = 7
+_EXTENSION = 4
+"""In a single file, at least so many bytes follow the header."""
 _VECTOR = 1007
 
 
@@ -86,7 +88,8 @@ def read_nifti(path: Path) -> VolumeHeader:
 
 def _parse(head: bytes, path: Path, is_compressed: bool) -> VolumeHeader:
     order = "<" if int.from_bytes(head[:4], "little") in _VERSIONS else ">"
-    fields = _VERSIONS[struct.unpack_from(f"{order}i", head)[0]]
+    (length,) = struct.unpack_from(f"{order}i", head)
+    fields = _VERSIONS[length]
 
     def get(field: tuple[str, int]) -> tuple:
         return struct.unpack_from(order + field[0], head, field[1])
@@ -114,12 +117,15 @@ def _parse(head: bytes, path: Path, is_compressed: bool) -> VolumeHeader:
         pixels = path.with_suffix(".img")
         if not pixels.is_file():
             raise FrameError(f"{path}: its pixels are missing: {pixels.name}; copy this file too")
+    begin = int(get(fields.begin)[0])
+    if not is_pair:  # some programs state no offset
+        begin = max(begin, length + _EXTENSION)
     return VolumeHeader(
         tuple(sizes),
         channels,
         np.dtype(order + kind),
         pixels,
-        int(get(fields.begin)[0]),
+        begin,
         "gzip" if is_compressed and not is_pair else None,
         known_spacing(abs(right) * millimetres, abs(down) * millimetres),
         float(slope),

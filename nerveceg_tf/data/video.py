@@ -116,6 +116,7 @@ def frame_rate(path: Path) -> float:
 def _frames(video: cv2.VideoCapture, path: Path) -> Iterator[bool]:
     """Advances to the next frame in each step and yields whether `retrieve` can decode it."""
     failed, attempts, latest = 0, 0, -1
+    packets: list[int] = []
     while attempts < _ATTEMPTS:
         if not video.grab():
             attempts += 1
@@ -125,8 +126,9 @@ def _frames(video: cv2.VideoCapture, path: Path) -> Iterator[bool]:
         if failed:
             # A decoder that reads some frames ahead meets damage before it gives the good frames
             # that precede the damaged one. Their times tell where that belongs.
-            between = [at for at in _packet_times(path) if latest < at < time]
-            damaged = min(failed, len(between)) if time > latest else failed
+            packets = packets or _packet_times(path)
+            between = sum(latest < at < time for at in packets)
+            damaged = min(failed, between) if time > latest else failed
             yield from [False] * damaged
             failed -= damaged
         latest = time
@@ -237,7 +239,7 @@ def _capture(path: Path, options: Sequence[str]) -> cv2.VideoCapture:
     with _opening:  # OpenCV takes options of FFmpeg from the environment only
         usual = os.environ.get(_VARIABLE, "")
         if options:
-            os.environ[_VARIABLE] = "|".join([usual, *options])
+            os.environ[_VARIABLE] = "|".join(filter(None, [usual, *options]))
         try:
             # An absolute path, because a relative one may look like a network address.
             return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.extent import MAX_FRAMES, Extent, missing_frame
+from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
 from nerveceg_tf.data.formats import describe_other, is_nifti, read_head
 from nerveceg_tf.data.metaimage import read_meta_image
 from nerveceg_tf.data.nifti import read_nifti
@@ -122,15 +122,13 @@ class Volume:
     def _values(self, begin: int, length: int) -> np.ndarray:
         header = self._header
         if header.compression:
-            content = self._unpacked[begin : begin + length]
-        else:
-            with header.pixels.open("rb") as file:
-                file.seek(header.begin + begin)
-                content = file.read(length)
-        return np.frombuffer(content, header.dtype)
+            return np.frombuffer(self._unpacked[begin : begin + length], header.dtype)
+        with header.pixels.open("rb") as file:
+            file.seek(header.begin + begin)
+            return np.frombuffer(file.read(length), header.dtype)
 
     @cached_property
-    def _unpacked(self) -> bytes:
+    def _unpacked(self) -> memoryview:
         """The pixels of a compressed volume, up to where it is damaged."""
         header = self._header
         length = header.frame_length * header.frames
@@ -143,7 +141,7 @@ class Volume:
         content, is_wrong = _gather(_unpack(header), begin + length)
         if is_wrong:
             raise FrameError(f"{self.path}: is damaged: its checksum is wrong; copy it again")
-        return content[begin : begin + length]
+        return memoryview(content).toreadonly()[begin : begin + length]
 
     @cached_property
     def _white(self) -> int:
@@ -163,8 +161,14 @@ class Volume:
             )
         if self._is_float and high <= 1:
             return 1
-        if self._options.bits and not self._is_float:
-            return 2**self._options.bits - 1
+        stated = None if self._is_float else self._options.bits
+        if stated and high >= 2**stated:
+            raise FrameError(
+                f"{self.path}: has values up to {high:g}, which {stated} bits cannot have; pass"
+                f" bits={int(high).bit_length()} or more, or none"
+            )
+        if stated:
+            return 2**stated - 1
         bits = 8 if high < 2**8 else 12 if high < 2**12 else 16
         if bits < 16 and not self._is_float and high > 0:
             _note_bits(bits, self.path, int(high))
@@ -186,11 +190,16 @@ def read_header(path: Path) -> VolumeHeader:
     if not head:
         raise FrameError(f"{path}: the file is empty; copy it again")
     if is_nifti(head):
-        return read_nifti(path)
-    if b"=" in head and describe_other(head[: head.find(b"=")]) == "text":
-        return read_meta_image(path)
-    what = describe_other(head) or "damaged"
-    raise FrameError(f"{path}: is {what}, not a volume (.mha, .nii); copy it again, or remove it")
+        header = read_nifti(path)
+    elif b"=" in head and describe_other(head[: head.find(b"=")]) == "text":
+        header = read_meta_image(path)
+    else:
+        what = describe_other(head) or "damaged"
+        raise FrameError(
+            f"{path}: is {what}, not a volume (.mha, .nii); copy it again, or remove it"
+        )
+    check_readable(header.pixels)
+    return header
 
 
 def _unpack(header: VolumeHeader) -> Iterator[bytes]:
@@ -205,7 +214,7 @@ def _unpack(header: VolumeHeader) -> Iterator[bytes]:
             yield inflate.decompress(packed, _CHUNK)
 
 
-def _gather(chunks: Iterator[bytes], length: int) -> tuple[bytes, bool]:
+def _gather(chunks: Iterator[bytes], length: int) -> tuple[bytearray, bool]:
     """Joins chunks up to a length or to where they are damaged.
 
     Returns:
@@ -219,7 +228,7 @@ def _gather(chunks: Iterator[bytes], length: int) -> tuple[bytes, bool]:
                 break
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         is_wrong = "check" in str(error)  # the checksum at the end
-    return bytes(content), is_wrong
+    return content, is_wrong
 
 
 def _note_bits(bits: int, path: Path, high: int) -> None:
