@@ -29,9 +29,16 @@ _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _PNG_HEADER = slice(24, 26)  # bit depth and colour type
 _UNREADABLE = "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it"
 _TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
-# Of TIFF: CCITT's of 1-bit pictures, JPEG and WebP, which Pillow undoes together with the colours.
+# CCITT's compressions of 1-bit TIFFs, JPEG and WebP, which Pillow undoes together with the colours.
 _BY_PILLOW = (2, 3, 4, 7, 50001)
 _LOSSY = (7, 50001)
+_BITS = 258
+# For gray and for colours: photometric interpretation (libtiff has converted YCbCr to the colours
+# of this mode), fill order, samples per pixel and sample format.
+_SIMPLE = {
+    channels: ((262, (0, 1, 2, 6)), (266, (1,)), (277, (channels,)), (339, (1, (1,) * channels)))
+    for channels in (1, 3)
+}
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -113,7 +120,10 @@ def _tiff(content: bytes, path: Path | str, page: int) -> Picture:
                     image.seek(page)
                 check_size(image.size[::-1], path)
                 compression = image.tag_v2.get(Base.Compression, 1)
-                if compression in _BY_PILLOW or _is_simple(image):
+                if _is_simple(image):
+                    image.load()
+                    return Picture(np.asarray(image), lossy=compression in _LOSSY)
+                if compression in _BY_PILLOW:
                     image.load()
                     return _from_pillow(image, path)._replace(lossy=compression in _LOSSY)
     return tiff_samples.read_page(content, page, path, partial(check_size, path=path))
@@ -121,16 +131,10 @@ def _tiff(content: bytes, path: Path | str, page: int) -> Picture:
 
 def _is_simple(image: TiffImageFile) -> bool:
     """Whether the page has 8-bit gray or colours without a sign, which Pillow reads rightly."""
-    tags = image.tag_v2
-    return (
-        image.mode in ("L", "RGB")
-        and set(tags.get(Base.BitsPerSample, ())) == {8}
-        and set(tags.get(Base.SampleFormat, (1,))) == {1}
-        and tags.get(Base.FillOrder, 1) == 1
-        and tags.get(Base.SamplesPerPixel, 1) == len(image.mode)
-        # libtiff converts YCbCr to the colours of this mode.
-        and tags.get(Base.PhotometricInterpretation) in (0, 1, 2, 6)
-    )
+    tags, channels = image.tag_v2, len(image.mode)
+    if image.mode not in ("L", "RGB") or tags.get(_BITS) != (8,) * channels:
+        return False
+    return all(tag not in tags or tags[tag] in values for tag, values in _SIMPLE[channels])
 
 
 def _other(content: bytes, path: Path | str, kind: str) -> Picture:
