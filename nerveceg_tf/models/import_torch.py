@@ -35,7 +35,10 @@ Names = list[tuple[str, str]]
 
 
 def import_torch(
-    path: Path | str, size: Size | None = None, recurrences: int = 2, name: str | None = None
+    path: Path | str,
+    size: Size | None = None,
+    recurrences: int | None = None,
+    name: str | None = None,
 ) -> keras.Model:
     """Imports a checkpoint of the PyTorch original as a Keras model with the same outputs.
 
@@ -48,7 +51,7 @@ def import_torch(
             PyTorch, and no code in it is run.
         size: height and width of the input in pixels. The default is 400x400 for a segmenter, and
             the square of the variant for a gate.
-        recurrences: the original's `t` of an R2U-Net. The weights do not contain it.
+        recurrences: the original's `t` of an R2U-Net, by default 2. The weights do not contain it.
         name: the model's name.
 
     Returns:
@@ -58,17 +61,23 @@ def import_torch(
         variant when it builds a net, so the gate uses that padding at every size.
 
     Raises:
-        ModelError: the file is not a state dict, or contains an unknown key or shape.
+        ModelError: the file is not a state dict, or contains an unknown key or shape; or
+            `recurrences` is given for another model than an R2U-Net.
 
     Example:
         `import_torch("unet.pt", size=(384, 384)).save("segmenter.keras")`
     """
     state = read_state_dict(path)
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    if recurrences is not None and "RRCNN1.Conv_1x1.weight" not in state:
+        raise ModelError(
+            f"recurrences={recurrences}: has no effect, because {path} is not an R2U-Net; leave it"
+            " out"
+        )
     if "_conv_stem.weight" in state:
         model, names = _gate(state, size, name, str(path))
     else:
-        model, names = _segmenter(state, size or (400, 400), recurrences, name, str(path))
+        model, names = _segmenter(state, size or (400, 400), recurrences or 2, name, str(path))
     load_torch_weights(model, state, names, str(path))
     if state:
         raise ModelError(f"{path}: {next(iter(state))} is not known in {model.name}; {_KNOWN}")
