@@ -195,6 +195,36 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     assert scores["mask_kaggle_dice"] == pytest.approx(empty.mean())
 
 
+def test_weights_of_samples_and_losses_work_and_those_of_classes_are_refused(frames):
+    keras.utils.set_random_seed(0)
+    model = NerveCeg(brightness_gate(), tiny_segmenter((32, 48, 1)))
+    presence = np.array([[0], [1], [0], [1]], np.float32)
+    targets = {"presence": presence, "mask": (frames > 150).astype(np.float32)}
+    losses = {"presence": "binary_crossentropy", "mask": BCEDice()}
+
+    def loss(loss_weights=None, frames=frames, targets=targets, **arguments):
+        model.compile("sgd", losses, loss_weights=loss_weights)
+        return model.evaluate(frames, targets, verbose=0, return_dict=True, **arguments)["loss"]
+
+    alone = {name: loss({n: float(n == name) for n in losses}) for name in losses}
+    assert loss() == pytest.approx(sum(alone.values()), rel=1e-4)
+    weighted = loss({"presence": 1.0, "mask": 3.0})
+    assert weighted == pytest.approx(alone["presence"] + 3 * alone["mask"], rel=1e-4)
+    # Only frames with a nerve count for the mask, which is a half of them.
+    of_samples = {"presence": np.ones(len(frames), np.float32), "mask": presence[:, 0]}
+    nerve = presence[:, 0] == 1
+    of_nerve = {name: target[nerve] for name, target in targets.items()}
+    mask = loss({"presence": 0.0, "mask": 1.0}, frames[nerve], of_nerve)
+    expected = alone["presence"] + nerve.mean() * mask
+    assert loss(sample_weight=of_samples) == pytest.approx(expected, rel=1e-4)
+    model.fit(frames, targets, sample_weight=of_samples, verbose=0)
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(ModelError, match=r"class_weight: .*pass sample_weight=\{"):
+            train(frames, targets, class_weight={0: 1.0, 1: 2.0})
+    with pytest.raises(ModelError, match="class_weight"):  # as the tenth argument
+        model.fit(frames, targets, 2, 1, 0, None, 0.0, None, True, {0: 1.0, 1: 2.0})
+
+
 def test_scores_contain_nothing_of_stages_that_were_compiled_before(frames):
     gate, segmenter = brightness_gate(), tiny_segmenter((32, 48, 1))
     gate.compile("adam", "binary_crossentropy", metrics=["accuracy"])

@@ -171,11 +171,13 @@ def import_torch(
         ),
     ] = None,
     recurrences: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Recurrences of an R2U-Net. The weights do not contain the number."
+            min=1,
+            help="Recurrences of an R2U-Net. The weights do not contain the number.",
+            show_default="2",
         ),
-    ] = 2,
+    ] = None,
     force: ForceFile = False,
 ) -> None:
     """Convert a checkpoint of the PyTorch original to a Keras model."""

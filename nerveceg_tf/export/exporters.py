@@ -57,6 +57,8 @@ class Exporter(ABC):
 
     suffix: str = ""
     """How the name of an export's file ends; empty if an export is a folder."""
+    threaded = True
+    """Whether the number of threads can be chosen when an export is opened."""
 
     def __init__(self, config: ExportConfig):
         self.config = config
@@ -225,6 +227,8 @@ class TFLiteExporter(Exporter):
 class SavedModelExporter(Exporter):
     """A folder for TensorFlow Serving, `VERSION/saved_model.pb`."""
 
+    threaded = False
+
     def target(self, out: Path) -> Path:
         return out / str(self.config.version)
 
@@ -272,15 +276,16 @@ def open_export(path: Path | str, threads: int | None = None) -> tuple[Runner, d
 
     Args:
         path: a `.tflite` or `.onnx` file, the folder of a split TFLite export, or of a SavedModel.
-        threads: of the runtime; by default all cores that this process may use. A SavedModel
-            ignores it.
+        threads: of the runtime; by default all cores that this process may use. Not for a
+            SavedModel, which TensorFlow runs.
 
     Returns:
         A function from one frame, `(height, width)`, gray 0..255, to its
         `nerveceg_tf.export.prediction.Prediction`; and the metadata of the export.
 
     Raises:
-        ModelError: the export is missing or damaged, or its runtime is not installed.
+        ModelError: the export is missing or damaged, its runtime is not installed, or `threads` is
+            given for a SavedModel.
 
     Example:
         >>> from nerveceg_tf.runs.bundled import bundled_folder
@@ -289,9 +294,16 @@ def open_export(path: Path | str, threads: int | None = None) -> tuple[Runner, d
         'int8'
     """
     path = Path(path)
-    exporter = next(exporter for exporter in EXPORTERS.values() if exporter.recognizes(path))
+    exporter = exporter_of(path)
+    if threads and not exporter.threaded:
+        raise ModelError(f"threads={threads}: has no effect on a SavedModel, {path}; leave it out")
     runner = exporter.open(path, threads)
     return runner, runner.metadata
+
+
+def exporter_of(path: Path) -> type[Exporter]:
+    """The class of the format that a file or folder looks like."""
+    return next(exporter for exporter in EXPORTERS.values() if exporter.recognizes(path))
 
 
 def check_onnx() -> None:

@@ -13,7 +13,7 @@ from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.evaluation.mask_metrics import dice_score
 from nerveceg_tf.export.batch_check import BatchCheck
 from nerveceg_tf.export.config import Limits, default_limits
-from nerveceg_tf.export.exporters import PredictFn, open_export
+from nerveceg_tf.export.exporters import PredictFn, exporter_of, open_export
 from nerveceg_tf.export.prediction import Prediction, check_frame, postprocess_output
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
@@ -148,7 +148,8 @@ def verify(
         exports: files or folders, as `export_run` writes them.
         run: the run.
         frames: labelled frames, best ones that the run was not trained on.
-        threads: of TFLite and ONNX; by default all cores that this process may use.
+        threads: of TFLite and ONNX; by default all cores that this process may use. At least one
+            export must be of these formats.
         limits: other values for the attributes of `Limits`, for example `nerve_dice=0.02`.
 
     Returns:
@@ -160,7 +161,11 @@ def verify(
         FrameError: a frame or mask is bad.
     """
     paths = [Path(path) for path in exports]
-    opened = [open_export(path, threads) for path in paths]
+    threaded = [path for path in paths if exporter_of(path).threaded]
+    # A SavedModel among others runs as it always does; alone, it refuses the number.
+    opened = [
+        open_export(path, threads if path in threaded or not threaded else None) for path in paths
+    ]
     comparison = ExportComparison(run, frames)
     reports = comparison.verify_all(
         [

@@ -27,7 +27,10 @@ _KNOWN = (
 
 
 def import_torch(
-    path: Path | str, size: Size | None = None, recurrences: int = 2, name: str | None = None
+    path: Path | str,
+    size: Size | None = None,
+    recurrences: int | None = None,
+    name: str | None = None,
 ) -> keras.Model:
     """Imports a checkpoint of the PyTorch original as a Keras model with the same outputs.
 
@@ -40,7 +43,7 @@ def import_torch(
             these and other values. It is read without PyTorch, and no code in it is run.
         size: height and width of the input in pixels. The default is 400x400, as the original
             crops its frames, and the square of the variant for an EfficientNet.
-        recurrences: the original's `t` of an R2U-Net. The weights do not contain it.
+        recurrences: the original's `t` of an R2U-Net, by default 2. The weights do not contain it.
         name: the model's name.
 
     Returns:
@@ -52,14 +55,20 @@ def import_torch(
         every size.
 
     Raises:
-        ModelError: the file contains no net, or an unknown key or shape.
+        ModelError: the file contains no net, or an unknown key or shape; or `recurrences` is given
+            for another net than an R2U-Net or `Cls_R2U_Net`.
 
     Example:
         `import_torch("unet.pt", size=(384, 384)).save("segmenter.keras")`
     """
     state = read_state_dict(path)
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    checkpoint = Checkpoint(state, str(path), size, recurrences, name)
+    if recurrences is not None and "RRCNN1.Conv_1x1.weight" not in state:
+        raise ModelError(
+            f"recurrences={recurrences}: has no effect, because {path} is not an R2U-Net; leave it"
+            " out"
+        )
+    checkpoint = Checkpoint(state, str(path), size, recurrences or 2, name)
     build = next((build for is_net, build in _NETS if is_net(state)), None)
     if build is None:
         raise ModelError(f"{path}: {next(iter(state))} is not known; {_KNOWN}")

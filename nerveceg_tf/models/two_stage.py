@@ -1,5 +1,6 @@
 """The two stages as one model: the segmenter runs only on the frames that the gate lets pass."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,6 +259,32 @@ class NerveCeg(keras.Model):
         """Height and width in pixels of the segmenter's mask, before it is resized."""
         return tuple(self._gated.draw.output_shape[1:3])
 
+    def fit(self, *args, **kwargs) -> keras.callbacks.History:
+        """Trains both stages as `keras.Model.fit` does.
+
+        Args:
+            *args: as for `keras.Model.fit`.
+            **kwargs: as for `keras.Model.fit`.
+
+        Raises:
+            ModelError: `class_weight` is given. Keras has it for models of one output only.
+        """
+        _refuse_class_weight(super().fit, args, kwargs)
+        return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Trains both stages on one batch as `keras.Model.train_on_batch` does.
+
+        Args:
+            *args: as for `keras.Model.train_on_batch`.
+            **kwargs: as for `keras.Model.train_on_batch`.
+
+        Raises:
+            ModelError: as for `fit`.
+        """
+        _refuse_class_weight(super().train_on_batch, args, kwargs)
+        return super().train_on_batch(*args, **kwargs)
+
     def save(self, filepath: str | Path, *args, **kwargs) -> None:
         """Saves the model as `keras.Model.save` does, in the `.keras` format.
 
@@ -325,6 +352,15 @@ def strip_compile(model: keras.Model) -> keras.Model:
     Keras would report the loss and metrics of a compiled stage as those of the model around it.
     """
     return keras.Model(model.input, model.output, name=model.name) if model.compiled else model
+
+
+def _refuse_class_weight(train: Callable, args: tuple, kwargs: dict) -> None:
+    if inspect.signature(train).bind(*args, **kwargs).arguments.get("class_weight") is not None:
+        raise ModelError(
+            "class_weight: a NerveCeg has two outputs, and Keras weights the classes of one only;"
+            ' pass sample_weight={"presence": ..., "mask": ...}, one number per frame, or'
+            " loss_weights to compile(...)"
+        )
 
 
 def _with_resizing(segmenter: keras.Model) -> keras.Model:

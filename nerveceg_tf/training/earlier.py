@@ -105,8 +105,8 @@ def load_source(model: keras.Model, source: Source) -> None:
         return
     earlier = load_model(source.file)
     if isinstance(earlier, NerveCeg):
-        alone = earlier.segmenter if source.stage == "segmenter" else earlier.gate
-        earlier = alone or earlier.gate
+        # Without a segmenter, its gate is a `SharedGate`.
+        earlier = (earlier.segmenter if source.stage != "gate" else None) or earlier.gate
     if source.stage == "gate":
         earlier = stage_model(earlier, "gate")
     heads = ("presence",) if source.stage == "shared" else ()
