@@ -11,6 +11,7 @@ import typer
 
 from nerveceg_tf.choices import Subset
 from nerveceg_tf.cli.errors import translate_for_running
+from nerveceg_tf.data.names import readable
 from nerveceg_tf.data.read_options import MAX_BITS, ReadOptions
 from nerveceg_tf.data.rows import Report, skip_into
 from nerveceg_tf.errors import NervecegError
@@ -31,7 +32,7 @@ def parse_size(text: str | None) -> Size | None:
 def parse_subjects(text: str) -> list[str]:
     """The subjects of a text such as `34-39,41`."""
     subjects = []
-    for word in filter(None, re.split(r"[,\s]+", text)):
+    for word in filter(None, re.split(r"[,\s]+", readable(text))):
         span = re.fullmatch(r"(\d+)-(\d+)", word)
         if span and int(span[1]) > int(span[2]):
             raise typer.BadParameter(f"{word}: write the smaller number first")

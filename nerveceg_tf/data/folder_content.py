@@ -14,6 +14,7 @@ from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 
 _HIDDEN, _SPECIAL, _NO_SUFFIX = "hidden", "not regular files", "without a suffix"
 _LEGAL = ("attribution", "licence", "license")  # such texts come with many data sets
+_PIXELS_OF_MHD = (".raw", ".zraw")
 _RESULTS = {"run.json", "cv.json", "presence.csv", "explained.json"}
 """Files that mark a folder as an output of this package, whose pictures are not frames."""
 
@@ -110,6 +111,12 @@ def read_folder(path: Path) -> FolderContent:
                 _sort(entry, content)
     except OSError as error:
         raise LayoutError(f"{path}: cannot be read ({error.strerror})") from None
+    headers = {Path(name).stem for name in content.images if name.lower().endswith(".mhd")}
+    content.others = [
+        (name, kind)
+        for name, kind in content.others
+        if kind not in _PIXELS_OF_MHD or Path(name).stem not in headers
+    ]
     return content
 
 

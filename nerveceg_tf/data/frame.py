@@ -58,8 +58,9 @@ class Frame:
     """A frame on disk: its files, its subject and its place in a split.
 
     Attributes:
-        name: stem of the file name, unique in its folder, for example `"12_34"`. The frames of a
-            cine have a number, for example `"sweep_0007"`.
+        name: stem of the file name, for example `"12_34"`, or the path below the data folder, for
+            example `"P1/scan/12"`; unique in the data folder. The frames of a cine have a number,
+            for example `"sweep_0007"`.
         image: path of the image file.
         subject: the person (or group of scans) that was scanned; `None` if unknown.
         mask: path of the mask file, or Kaggle's run-length string (empty: no nerve); `None` if the

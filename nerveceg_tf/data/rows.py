@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _DELIMITERS = ",;\t|"
-_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # as Excel writes and reads it
+# As Excel writes and reads it.
+_SEPARATOR_LINE = re.compile(rf"sep=([{_DELIMITERS}])\r?\n", re.IGNORECASE)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 

@@ -242,7 +242,8 @@ def get_subjects(frames: Sequence[Frame]) -> np.ndarray:
     if unknown:
         warnings.warn(
             f"subjects are unknown for {len(unknown)} of {len(frames)} frames: neighbouring frames"
-            " are kept together instead, and scores may be too good; name subjects in frames.csv",
+            " are kept together instead, and scores may be too good; name subjects in frames.csv"
+            " (columns name,subject)",
             NervecegWarning,
             stacklevel=2,
         )

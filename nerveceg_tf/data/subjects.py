@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nerveceg_tf.data.listing import SUBJECT_TABLE, FoundFile, Layout, Listing
 from nerveceg_tf.data.matching import match_rows
-from nerveceg_tf.data.names import natural_order, numbered_prefix
+from nerveceg_tf.data.names import natural_order, numbered_prefix, readable
 from nerveceg_tf.data.pairing import Found, Lost, frame_index
 from nerveceg_tf.data.rows import NAME, SUBJECT, Report, list_few, read_rows
 from nerveceg_tf.errors import NervecegWarning
@@ -42,7 +42,7 @@ def find_subjects(
     empty: list[str] = []
     for frame, file, *_ in labelled:
         row = matches.get(frame.name) or matches.get(file.name)
-        subjects.append((row and row[SUBJECT.name]) or None)
+        subjects.append(readable(row[SUBJECT.name]) or None if row else None)
         if subjects[-1] is None:
             (empty if row else absent).append(frame.name)
     _note(f"{table}: has no row for", absent, "add rows")
