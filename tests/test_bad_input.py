@@ -113,9 +113,9 @@ def folder(image, mask):
 
 
 IMAGE_FAULTS = {
-    truncated: "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it",
+    truncated: "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it",
     empty: "the file is empty; copy it again",
-    text: "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it",
+    text: "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it",
     one_pixel: "is 1x1; a frame has at least 16x16 pixels",
     enormous: "a frame has at most 8192x8192 pixels: crop or shrink it",
     too_wide: "is 9000x16; a frame has at most 8192x8192 pixels: crop or shrink it",
@@ -138,7 +138,7 @@ def mask_with_grays(image, mask):
 MASK_FAULTS = {
     mask_cut: "is truncated or not a TIFF",
     mask_of_another_size: "; save the mask in the frame's size",
-    mask_with_grays: "a mask has 0 and one other value: threshold it, and save it as PNG or TIFF",
+    mask_with_grays: "; a mask has 0 and one other: threshold it, or pass --mask-value any",
 }
 
 

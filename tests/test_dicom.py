@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bounds import GRAY
+from cine_files import NAME, write_dicom
 from PIL import Image
-from test_cine import NAME, write_dicom
 
 from nerveceg_tf.data import notes
 from nerveceg_tf.data.dicom_marks import is_dicom

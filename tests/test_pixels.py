@@ -521,11 +521,3 @@ def test_what_cannot_be_read_is_named_with_a_way_out(what, frame, tmp_path):
     REFUSED[what](tmp_path / "a.tif", frame)
     with pytest.raises(FrameError, match=rf"a\.tif: is a TIFF .*{what}.*; save it"):
         read_image(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.webp"])
-def test_animations_are_refused(name, frame, tmp_path):
-    pages = [Image.fromarray(np.roll(frame, 9 * i)) for i in range(3)]
-    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    with pytest.raises(FrameError, match=rf"{name}: is an animated .* of 3 frames; save them"):
-        read_image(tmp_path / name)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from test_cine import NAME, write_dicom, write_pages
+from cine_files import NAME, write_dicom, write_pages
 from tiny import tiny_segmenter
 
 from nerveceg_tf import NoGate

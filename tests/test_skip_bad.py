@@ -9,7 +9,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from test_cine import write_pages
+from cine_files import write_pages
 from tiny import known_by_name, tiny_segmenter
 
 from nerveceg_tf.data.frame import Frame, read_image

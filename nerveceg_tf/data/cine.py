@@ -9,7 +9,7 @@ import numpy as np
 from nerveceg_tf.data import tiff, video
 from nerveceg_tf.data.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
-from nerveceg_tf.data.formats import SUFFIXES, Format, file_format, frame_suffix
+from nerveceg_tf.data.formats import SUFFIXES, Format, file_format, image_suffix
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.volume import Volume, read_header
 from nerveceg_tf.data.window import Window
@@ -183,7 +183,7 @@ def files_of(path: Path) -> list[Path]:
         FrameError: the file cannot be read.
     """
     if (
-        SUFFIXES.get(frame_suffix(path).lower()) not in (None, "VOLUME")
+        SUFFIXES.get(image_suffix(path.name).lower()) not in (None, "VOLUME")
         or file_format(path) != "VOLUME"
     ):
         return [path]

@@ -21,6 +21,9 @@ from nerveceg_tf.errors import FrameError
 MIN_SIDE = 16
 MAX_SIDE = 8192
 
+GIF = b"GIF8"
+"""The first bytes of a GIF. Its frames are read as those of a video, but a mask as one picture."""
+
 _STILLS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP")
 # A complete file ends with these bytes. libjpeg and libpng decode truncated files without an error.
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -83,8 +86,8 @@ def decode_picture(content: bytes, path: Path | str, page: int = 0) -> Picture:
     """
     if not content:
         raise FrameError(f"{path}: the file is empty; copy it again")
-    kind = recognise(content[:16])
-    if kind not in _STILLS:
+    kind = "GIF" if content.startswith(GIF) else recognise(content[:16])
+    if kind != "GIF" and kind not in _STILLS:
         raise FrameError(f"{path}: {_UNREADABLE}")
     try:
         if kind == "TIFF":
@@ -140,11 +143,6 @@ def _is_simple(image: TiffImageFile) -> bool:
 def _other(content: bytes, path: Path | str, kind: str) -> Picture:
     with Image.open(io.BytesIO(content), formats=[kind]) as image:
         check_size(image.size[::-1], path)
-        frames = getattr(image, "n_frames", 1) if kind != "JPEG" else 1
-        if frames > 1:
-            raise FrameError(
-                f"{path}: is an animated {kind} of {frames} frames; save them as a multi-page TIFF"
-            )
         if (mark := _END_MARKS.get(kind)) and mark not in content[-4096:]:
             raise FrameError(f"{path}: {_UNREADABLE}")
         image.load()

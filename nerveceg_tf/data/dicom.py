@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nerveceg_tf.data.decode import check_size, to_gray
-from nerveceg_tf.data.dicom_decoder import check_declared, choose_decoder, syntax_name
+from nerveceg_tf.data.dicom_decoder import LOSSY, check_declared, choose_decoder, syntax_name
 from nerveceg_tf.data.dicom_encoded import Fragments, find_fragments, read_at
 from nerveceg_tf.data.dicom_gray import GRAY, has_window, show, stored_bits
 from nerveceg_tf.data.dicom_header import (
@@ -22,6 +22,7 @@ from nerveceg_tf.data.dicom_objects import is_image_kind
 from nerveceg_tf.data.dicom_region import ScanArea, scan_area
 from nerveceg_tf.data.extent import Extent, missing_frame
 from nerveceg_tf.data.notes import note_once
+from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
 
@@ -80,9 +81,30 @@ class Dicom:
         if area.note:
             note_once(area.note, f"{self.path}: {area.note}")
         suffix = f": frame {index}" if self.extent.declared > 1 else ""
-        pixels = self._guarded(lambda: self._decode(index), suffix)
+        pixels = self._guarded(lambda: self._show(*self._decode(index), index), suffix)
         gray = to_gray(pixels, f"{self.path}{suffix}", rgb=True)
         return area.window.crop(gray) if area.window else gray
+
+    def picture(self, index: int) -> Picture:
+        """Decodes the values of a frame as they are stored, for example those of a mask.
+
+        Args:
+            index: number of the frame, from 0.
+
+        Returns:
+            The values of the whole frame, inverted if 0 is shown as white.
+
+        Raises:
+            FrameError: this frame cannot be decoded, or does not exist.
+        """
+        self._check_image()
+        if not 0 <= index < self.extent.frames:
+            raise missing_frame(self.path, index)
+        frame, kind = self._guarded(lambda: self._decode(index))
+        if kind == "MONOCHROME1":
+            frame = 2 ** int(self._header.tags.BitsStored) - 1 - frame
+        lossy = self._header.tags.get("LossyImageCompression") == "01"
+        return Picture(frame, lossy=lossy or self._header.syntax in LOSSY)
 
     def rate(self) -> float:
         """Returns the frame rate in frames per second; 0 if the file does not state it."""
@@ -122,21 +144,23 @@ class Dicom:
         size = len(self._content) if header.is_deflated else self.path.stat().st_size
         return max(min(header.length or 0, size - header.begin), 0)
 
-    def _decode(self, index: int) -> np.ndarray:
+    def _decode(self, index: int) -> tuple[np.ndarray, str]:
+        """Returns the stored values of a frame, and their photometric interpretation."""
         header = self._header
         check_declared(header, self._pydicom)
         with self._open() as file:
             if header.syntax.is_encapsulated:
                 # Decode each frame on its own: pydicom cannot continue after a damaged frame.
                 encoded = b"".join(read_at(file, *fragment) for fragment in self._encoded[index])
-                return self._show(*choose_decoder(header, self._pydicom)(encoded), index)
+                return choose_decoder(header, self._pydicom)(encoded)
             if self._available * header.frames < self._expected * (index + 1):
                 raise DicomProblem("is truncated; copy it again, or remove it")
             file.seek(header.begin)
             options = {**header.pixel_options, **self._native_bits()}
             decoder = self._pydicom.pixels.get_decoder(header.syntax)
             frame, decoded = decoder.as_array(file, index=index, **options)
-        return self._show(frame, decoded["photometric_interpretation"], index)
+        frame = frame >> self._shift if self._shift else frame
+        return frame, decoded["photometric_interpretation"]
 
     def _native_bits(self) -> dict[str, Any]:
         """Returns the options for values that fill other bits than the lowest."""
@@ -155,8 +179,6 @@ class Dicom:
     def _show(self, frame: np.ndarray, kind: str, index: int) -> np.ndarray:
         is_palette = kind == "PALETTE COLOR"
         tags = self._header.tags if is_palette else self._header.frame_tags(index)
-        if self._shift and not self._header.syntax.is_encapsulated:
-            frame = frame >> self._shift
         is_wide = (
             kind in GRAY and frame.dtype.kind in "ui" and stored_bits(tags, self._options) == 16
         )

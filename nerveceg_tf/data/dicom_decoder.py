@@ -14,6 +14,9 @@ from nerveceg_tf.data.dicom_header import DicomProblem, Header
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+LOSSY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
+"""Transfer syntaxes that change values: JPEG, JPEG-LS, JPEG 2000 and HTJ2K with loss."""
+
 _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 # Pillow cannot decode all JPEG 2000. gdcm is left out: damaged JPEGs make it end the process.
 _PLUGINS = ("pylibjpeg", "pillow", "pydicom", "pyjpegls")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nerveceg_tf.data.formats import file_format
-from nerveceg_tf.data.names import image_suffix, natural_order, other_suffix, readable
+from nerveceg_tf.data.formats import file_format, image_suffix
+from nerveceg_tf.data.names import natural_order, other_suffix, readable
 from nerveceg_tf.data.rows import list_few
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 

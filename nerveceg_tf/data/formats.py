@@ -104,7 +104,7 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
 
     Args:
         head: the first bytes of the file: `HEAD` of them, or all if it has fewer.
-        suffix: suffix of its name as from `frame_suffix`, which decides if the bytes do not.
+        suffix: suffix of its name as from `image_suffix`, which decides if the bytes do not.
 
     Returns:
         The format; `None` if it is not one that this package reads.
@@ -136,7 +136,7 @@ def file_format(path: Path) -> Format | None:
     Raises:
         FrameError: the file is missing, or cannot be read.
     """
-    return recognise(read_head(path), frame_suffix(path))
+    return recognise(read_head(path), image_suffix(path.name))
 
 
 def read_head(path: Path) -> bytes:
@@ -197,22 +197,15 @@ def _is_animated_webp(head: bytes) -> bool:
     return len(head) > 20 and bool(_ANIMATED_WEBP.match(head)) and bool(head[20] & 2)
 
 
-def frame_suffix(path: Path) -> str:
-    """Returns the suffix of a file name, which may consist of two parts.
+def image_suffix(name: str) -> str:
+    """Returns the suffix of a file name if it promises a format of `SUFFIXES`, else ''.
 
     Example:
-        >>> frame_suffix(Path("scan.1.nii.gz")), frame_suffix(Path("scan.1.TIF"))
-        ('.nii.gz', '.TIF')
+        >>> image_suffix("scan.1.nii.gz"), image_suffix("scan.1.TIF"), image_suffix("1.2.840.7")
+        ('.nii.gz', '.TIF', '')
     """
-    both = "".join(path.suffixes[-2:])
-    return both if both.lower() in SUFFIXES else path.suffix
-
-
-def frame_stem(path: Path) -> str:
-    """Returns a file name without its suffix: the name of the frame or of the cine.
-
-    Example:
-        >>> frame_stem(Path("data/scan.nii.gz")), frame_stem(Path("data/1_1.tif"))
-        ('scan', '1_1')
-    """
-    return path.name.removesuffix(frame_suffix(path))
+    start = name.rfind(".")
+    if start >= 0 and name[start:].lower() in SUFFIXES:
+        return name[start:]
+    start = name.rfind(".", 0, max(start, 0))  # such as .nii.gz
+    return name[start:] if start >= 0 and name[start:].lower() in SUFFIXES else ""

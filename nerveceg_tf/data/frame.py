@@ -13,8 +13,9 @@ import numpy as np
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
-from nerveceg_tf.data.decode import decode_picture, decode_still, format_size
-from nerveceg_tf.data.formats import HEAD, file_format, frame_suffix, recognise
+from nerveceg_tf.data.decode import GIF, decode_picture, decode_still, format_size
+from nerveceg_tf.data.dicom import Dicom
+from nerveceg_tf.data.formats import HEAD, file_format, image_suffix, read_head, recognise
 from nerveceg_tf.data.mask_levels import mask_of
 from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
@@ -173,7 +174,7 @@ def read_image(
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-            kind = recognise(head, frame_suffix(path))
+            kind = recognise(head, image_suffix(path.name))
             if kind not in ("VIDEO", "DICOM", "VOLUME") and (index is None or kind != "TIFF"):
                 return decode_still(head + file.read(), path, index or 0, options)
         if kind == "VIDEO" or (kind == "VOLUME" and index is None):
@@ -299,10 +300,11 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> Picture:
     """Reads the values of a mask as the file stores them, because gray would hide small ones."""
     kind = file_format(path)
-    if kind in ("VIDEO", "DICOM"):
-        return Picture(read_image(path, index, options), lossy=kind == "VIDEO")
+    is_gif = kind == "VIDEO" and index is None and read_head(path).startswith(GIF)
+    if kind == "VIDEO" and not is_gif:
+        return Picture(read_image(path, index, options), lossy=True)
     try:
-        if kind != "VOLUME" and (index is None or kind != "TIFF"):
+        if kind not in ("VOLUME", "DICOM") and (index is None or kind != "TIFF"):
             return decode_picture(path.read_bytes(), path, index or 0)
         state = path.stat()
     except OSError as error:
@@ -310,7 +312,7 @@ def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> P
     cine = _open_cached(path, options, state.st_mtime_ns, state.st_size)
     if isinstance(cine, Volume):
         return Picture(cine.read_raw(index or 0))
-    assert isinstance(cine, Pages)
+    assert isinstance(cine, Pages | Dicom)
     return cine.picture(index or 0)
 
 

@@ -149,6 +149,8 @@ def find_images(
         if not listing.frames:
             raise _no_frames(listing, f" ({', '.join(SUFFIXES)})", len(listing.masks))
         found = open_files(listing.frames, report or raise_error)
+        if not found and not report:
+            raise _no_frames(listing, "", len(listing.masks))
         found = without_repeated(found, path, report)
         listing.left_out.warn(path, len(listing.masks))
     return [replace(item.frame, read_options=options) for item in found]

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from nerveceg_tf.data.formats import SUFFIXES
+from nerveceg_tf.data.formats import image_suffix
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "frames", "frame")
 """Names of folders of frames, in lower case. The first that exists is used."""
@@ -50,15 +50,6 @@ def is_unicode(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def image_suffix(name: str) -> str:
-    """Returns the suffix of a file name if it promises a format of `formats.SUFFIXES`, else ''."""
-    start = name.rfind(".")
-    if name[start:].lower() in SUFFIXES and start >= 0:
-        return name[start:]
-    start = name.rfind(".", 0, max(start, 0))  # such as .nii.gz
-    return name[start:] if start >= 0 and name[start:].lower() in SUFFIXES else ""
 
 
 def stem(name: str) -> str:
