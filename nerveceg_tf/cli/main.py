@@ -42,6 +42,7 @@ from nerveceg_tf.utils.files import (
     replacing_folder,
     write_json,
 )
+from nerveceg_tf.utils.once import forget_notes
 from nerveceg_tf.utils.progress import console, output, say
 
 app = typer.Typer(
@@ -376,6 +377,7 @@ def main() -> None:
     """Entry point. An error that a user can cause becomes one line and exit code 2."""
     command = typer.main.get_group(app)
     running = command.commands.get(next(iter(sys.argv[1:]), ""))
+    forget_notes()
     _show_warnings(running)
     # TensorFlow advises against several models in one process; here they are intended.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -13,7 +13,7 @@ from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import replacing
 
 # Change this version when decoding changes. Otherwise the cache returns outdated pixels.
-_VERSION = b"nerveceg_tf frames 3"
+_VERSION = b"nerveceg_tf frames 4"
 _CHECK = 8
 _DIGEST, _FINGERPRINT = 20, 2 * FINGERPRINT
 

@@ -14,6 +14,7 @@ from nerveceg_tf.export.prediction import (
     postprocess_output,
     resize_to_input,
 )
+from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
 
 
@@ -51,6 +52,7 @@ class Runner:
             ) from error
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self._range = RangeNote()
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -64,8 +66,12 @@ class Runner:
 
         Raises:
             FrameError: it is not a gray frame.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame is at most 1.
         """
         frame = check_frame(frame)
+        self._range.check(frame, stacklevel=2)
         image = resize_to_input(frame, self.size)
         presence, mask = self._session.run(["presence", "mask"], {"image": image})
         return postprocess_output(presence[0, 0], mask, frame.shape, self.thresholds)
