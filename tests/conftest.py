@@ -57,6 +57,14 @@ def forget_models():
     gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def every_note():
+    """A note that is given once a run is given once a test."""
+    from nerveceg_tf.utils.once import forget_notes
+
+    forget_notes()
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of larger data sets, for tests that are marked `data`."""

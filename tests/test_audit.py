@@ -18,7 +18,8 @@ from nerveceg_tf.data.fixes import Fix, apply_fixes, read_fixes, write_fixes
 from nerveceg_tf.data.frame import read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.near_duplicates import compare
-from nerveceg_tf.errors import LayoutError
+from nerveceg_tf.data.read_options import ReadOptions
+from nerveceg_tf.errors import LayoutError, NervecegWarning
 
 
 def pairs(found, kind):
@@ -107,6 +108,44 @@ def test_files_that_cannot_be_used_are_findings(kaggle):
     assert f"{images[1]}: has no mask" in unpaired.detail
     (odd,) = found.of_kind("odd size")
     assert odd.names == (images[4].stem,)
+
+
+def recoloured(folder, change):
+    """Changes every mask of a folder in Kaggle's layout."""
+    for path in sorted((folder / "train").glob("*_mask.tif")):
+        cv2.imwrite(str(path), change(cv2.imread(str(path), -1)))
+    return audit_frames(folder)
+
+
+def test_masks_with_swapped_colours_are_findings(kaggle):
+    found = recoloured(kaggle, lambda mask: 255 - mask)
+    assert {finding.names[0] for finding in found.of_kind("inverted")} == found.frames.keys()
+    for finding in found.of_kind("inverted"):
+        assert "are the colours the wrong way round?" in finding.detail
+    assert "wrong way round" in audit_page(found)
+    assert found.as_json()["counts"]["inverted"] == 8
+    assert not [fix for fix in suggest_fixes(found) if "inverted" in fix.reason]
+
+
+def test_large_masks_are_findings_only_where_most_are_large(kaggle):
+    def large(mask):
+        mask[2:-2, 2:-2] = 255
+        return mask
+
+    assert len(recoloured(kaggle, large).of_kind("inverted")) == 8
+    masks = sorted((kaggle / "train").glob("*_mask.tif"))
+    for path in masks[:4]:
+        cv2.imwrite(str(path), 0 * cv2.imread(str(path), -1))
+    assert not audit_frames(kaggle).of_kind("inverted")
+    cv2.imwrite(str(masks[0]), np.full_like(cv2.imread(str(masks[0]), -1), 255))
+    (finding,) = [f for f in audit_frames(kaggle).of_kind("inverted") if "border" in f.detail]
+    assert finding.names == (masks[0].stem.removesuffix("_mask"),)
+
+
+def test_a_mask_value_that_no_mask_has_is_noted(kaggle):
+    with pytest.warns(NervecegWarning, match="mask_value=7,9: none of the 8 mask files has"):
+        found = audit_frames(kaggle, options=ReadOptions(mask_value=(7, 9)))
+    assert not any(found.present.values())
 
 
 def test_the_fixes_repair_the_findings(planted, found, tmp_path):

@@ -11,7 +11,6 @@ from bounds import GRAY
 from cine_files import NAME, write_dicom
 from PIL import Image
 
-from nerveceg_tf.data import notes
 from nerveceg_tf.data.dicom_marks import is_dicom
 from nerveceg_tf.data.formats import HEAD, file_format
 from nerveceg_tf.data.frame import read_image
@@ -22,12 +21,6 @@ from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 UID = pydicom.uid
 BUNDLED = Path(pydicom.__file__).parent / "data"
-
-
-@pytest.fixture(autouse=True)
-def every_note(monkeypatch):
-    """A note that another test has seen is given again."""
-    monkeypatch.setattr(notes, "_given", set())
 
 
 def needs(*packages):

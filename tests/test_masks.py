@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from cine_files import write_dicom
 from PIL import Image
 from test_pixels import ORIENTATION, seen, turned
 
@@ -62,6 +63,14 @@ def tiff(pixels, **options):
 
 def opencv(pixels):
     return lambda path: cv2.imwrite(str(path), pixels)
+
+
+def volume(pixels):
+    """A MetaImage of one frame."""
+    kind = {"u1": "UCHAR", "u2": "USHORT", "i2": "SHORT", "f4": "FLOAT"}[pixels.dtype.str[1:]]
+    sizes = f"{pixels.shape[1]} {pixels.shape[0]}"
+    header = f"NDims = 2\nDimSize = {sizes}\nElementType = MET_{kind}\nElementDataFile = LOCAL\n"
+    return lambda path: path.write_bytes(header.encode() + pixels.tobytes())
 
 
 KINDS = {
@@ -150,6 +159,18 @@ KINDS = {
     "red.jpg": lambda m: saved(Image.fromarray(painted(m, RED)), quality=95, subsampling=0),
     "cmyk.jpg": lambda m: saved(Image.fromarray(m * 255).convert("CMYK"), quality=95),
     "cmyk.tif": lambda m: saved(Image.fromarray(m * 255).convert("CMYK")),
+    "red.gif": lambda m: palette(m, (0, 0, 0), RED),
+    "gray.gif": lambda m: saved(Image.fromarray(m * 3)),
+    "volume.mha": lambda m: volume(m),
+    "volume_16_bit.mha": lambda m: volume(m.astype("<u2")),
+    "volume_signed.mha": lambda m: volume(m.astype("<i2") * 7),
+    "volume_float.mha": lambda m: volume(m.astype("<f4")),
+    "1.dcm": lambda m: lambda p: write_dicom(p, m),
+    "255.dcm": lambda m: lambda p: write_dicom(p, m * 255),
+    "16_bit_1.dcm": lambda m: lambda p: write_dicom(p, m.astype("<u2")),
+    "12_bit_1.dcm": lambda m: lambda p: write_dicom(p, m.astype("<u2"), bits=12),
+    "windowed.dcm": lambda m: lambda p: write_dicom(p, m, WindowCenter=128, WindowWidth=255),
+    "blue.dcm": lambda m: lambda p: write_dicom(p, painted(m, (0, 0, 1)), "RGB"),
 }
 
 

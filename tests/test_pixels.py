@@ -16,7 +16,6 @@ from nerveceg_tf.data.cine import count_frames
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import FrameError, NervecegWarning
-from nerveceg_tf.utils.once import forget_notes
 
 ORIENTATION, BITS, FILL_ORDER, MAX_SAMPLE, SMAX_SAMPLE = 274, 258, 266, 281, 341
 CONTAINERS = {
@@ -35,11 +34,6 @@ CONTAINERS = {
     "big_deflate_tiles": {"tile": (32, 48), "compression": "zlib", "byteorder": ">"},
     "big_bigtiff_tiles": {"tile": (32, 48), "bigtiff": True, "byteorder": ">"},
 }
-
-
-@pytest.fixture(autouse=True)
-def new_run():
-    forget_notes()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from cine_files import NAME, write_dicom, write_pages
 from tiny import tiny_segmenter
 
 from nerveceg_tf import NoGate
-from nerveceg_tf.data import notes, rle
+from nerveceg_tf.data import rle
 from nerveceg_tf.data.frame import Frame, map_frames, read_image, read_mask
 from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.read_options import ReadOptions
@@ -28,12 +28,6 @@ from nerveceg_tf.runs.run import SUBSETS, Run
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 WHOLE = ReadOptions(region=False)
 TOP, LEFT = 20, 30
-
-
-@pytest.fixture(autouse=True)
-def every_note(monkeypatch):
-    """A note that another test has seen is given again."""
-    monkeypatch.setattr(notes, "_given", set())
 
 
 @pytest.fixture(scope="module")

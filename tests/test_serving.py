@@ -24,7 +24,7 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataReque
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from nerveceg_tf.errors import ModelError, ServingError
+from nerveceg_tf.errors import ModelError, NervecegWarning, ServingError
 from nerveceg_tf.serving import Client
 from nerveceg_tf.serving.local_server import LocalServer
 
@@ -806,3 +806,45 @@ def test_numbers_that_a_dtype_does_not_hold(canned, images, dtype, value, line):
 def test_a_status_that_is_none(canned, version):
     canned.responses["/v1/models/nerveceg"] = (200, f'{{"model_version_status": [{version}]}}')
     assert "not the status" in one_line(Client(canned.url).status)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "presence", "tunable"])
+@pytest.mark.parametrize("columns", [True, False])
+def test_the_answer_to_scaled_frames_has_a_warning(signature, columns, server, images):
+    def answer(frames):
+        rows = {"image": frames.tolist()}
+        if signature == "tunable":
+            rows |= {name: [0.5] * len(frames) for name in ("threshold", "mask_threshold")}
+        if not columns:
+            rows = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+        body = {"signature_name": signature, "inputs" if columns else "instances": rows}
+        url = urlsplit(server.rest_url)
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
+        connection.request("POST", "/v1/models/nerveceg:predict", json.dumps(body))
+        return json.loads(connection.getresponse().read())
+
+    assert answer(images).keys() == answer(0 * images).keys()
+    assert "warning" not in answer(images)
+    assert "models take gray values 0..255" in answer(images / 255)["warning"]
+    assert "no value above 1:" in answer(images / 127.5 - 1)["warning"]
+
+
+def test_the_grpc_answer_to_scaled_frames_has_a_warning_in_its_trailing_metadata(server, images):
+    with grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel:
+        for frames, warned in ((images, False), (images / 255, True)):
+            request = PredictRequest()
+            request.model_spec.name = "nerveceg"
+            request.inputs["image"].CopyFrom(tf.make_tensor_proto(frames, tf.float32))
+            _, call = PredictionServiceStub(channel).Predict.with_call(request, timeout=30)
+            metadata = dict(call.trailing_metadata())
+            assert ("nerveceg-warning" in metadata) == warned
+
+
+@pytest.mark.parametrize("by", ["client", "server"])
+def test_the_client_warns_once_of_scaled_frames(by, client, images, monkeypatch):
+    if by == "server":
+        monkeypatch.setattr(client._range, "check", lambda *_, **__: None)
+    with pytest.warns(NervecegWarning, match="multiply values 0..1 by 255") as noted:
+        outputs = [client.predict(images / 255) for _ in range(2)]
+    assert len(noted) == 1
+    np.testing.assert_array_equal(outputs[0]["presence"], outputs[1]["presence"])

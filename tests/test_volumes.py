@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from volume_files import MET_TYPES, NIFTI_TYPES, write_mha, write_nifti
 
-from nerveceg_tf.data import volume
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.cine import count_frames, files_of, frame_rate, open_cine, read_cine
 from nerveceg_tf.data.formats import file_format, frame_stem, recognise
@@ -37,12 +36,6 @@ EVERY = pytest.mark.parametrize("name", WRITERS)
 def sweep(gray):
     """Five frames, none like another."""
     return np.stack([np.roll(gray, 9 * i, axis=1) for i in range(FRAMES)])
-
-
-@pytest.fixture(autouse=True)
-def noted_anew(monkeypatch):
-    """The notes that are given once a run are given once a test."""
-    monkeypatch.setattr(volume, "_noted", set())
 
 
 @EVERY

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data.decode import format_size
-from nerveceg_tf.data.frame import Frame, digest, map_frames, read_mask
+from nerveceg_tf.data.frame import Frame, digest, map_frames, note_unused_mask_value, read_mask
 from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.near_duplicates import (
     DuplicatePair,
@@ -26,10 +26,12 @@ from nerveceg_tf.utils.parallel import parallel_map
 from nerveceg_tf.utils.progress import track
 
 _MANY = 6
+_LARGE = 0.5  # of the frame; a nerve is far smaller
 KINDS = {
     "unreadable": "files that cannot be used",
     "unpaired": "frames and masks that do not pair",
     "odd size": "frames of another size than most",
+    "inverted": "masks that may have nerve and background the wrong way round",
     "duplicate": "identical frames of one subject",
     "contradiction": "frames of one scan whose masks contradict each other",
     "leak": "frames of one scan under two subjects",
@@ -121,6 +123,7 @@ class _Record:
     fingerprint: np.ndarray
     digest: str
     area: float
+    border: bool
 
 
 def audit_frames(
@@ -163,7 +166,9 @@ def audit_frames(
             findings.append(Finding("unreadable", (frame.name,), str(outcome)))
         else:
             records.append(outcome)
+    note_unused_mask_value([r.frame for r in records], [r.area > 0 for r in records])
     findings += _odd_sizes(records)
+    findings += _inverted(records)
     findings += _duplicate_findings(records, min_dice)
     order = list(KINDS)
     findings.sort(key=lambda f: (order.index(f.kind), -(f.similarity or 0)))
@@ -191,6 +196,7 @@ def _inspect(frame: Frame, read: Callable[[], np.ndarray]) -> _Record | FrameErr
         fingerprint(image),
         digest(image),
         float(mask.mean()),
+        all(edge.all() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])),
     )
 
 
@@ -210,6 +216,18 @@ def _odd_sizes(records: Sequence[_Record]) -> list[Finding]:
         for r in records
         if r.size != usual
     ]
+
+
+def _inverted(records: Sequence[_Record]) -> list[Finding]:
+    """Lists masks whose border is all nerve, and large masks if most masks are large."""
+    most_are_large = sum(r.area > _LARGE for r in records) > len(records) / 2
+    findings = []
+    for r in records:
+        if r.border or (most_are_large and r.area > _LARGE):
+            where = "the whole border of the mask" if r.border else f"{r.area:.0%} of the frame"
+            detail = f"{where} is nerve; are the colours the wrong way round?"
+            findings.append(Finding("inverted", (r.frame.name,), detail))
+    return findings
 
 
 def _duplicate_findings(records: Sequence[_Record], min_dice: float) -> list[Finding]:

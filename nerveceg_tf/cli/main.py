@@ -46,6 +46,7 @@ from nerveceg_tf.utils.files import (
     write_json,
     write_text,
 )
+from nerveceg_tf.utils.once import forget_notes
 from nerveceg_tf.utils.progress import console, count, output, say
 
 app = typer.Typer(
@@ -403,6 +404,7 @@ def main() -> None:
     """Entry point. An error that a user can cause becomes one line and exit code 2."""
     command = typer.main.get_group(app)
     set_running(command.commands.get(next(iter(sys.argv[1:]), "")))
+    forget_notes()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name need not be valid Unicode
             stream.reconfigure(errors="backslashreplace")

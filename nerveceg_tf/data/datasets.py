@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from nerveceg_tf.data.augment import AUGMENTATION, Augmentation
 from nerveceg_tf.data.cache import cached
-from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
+from nerveceg_tf.data.frame import (
+    Frame,
+    Known,
+    PixelMemory,
+    digest,
+    map_frames,
+    note_unused_mask_value,
+    read_mask,
+)
 from nerveceg_tf.data.near_duplicates import fingerprint
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.errors import FrameError
@@ -117,6 +125,7 @@ def read_frames(
         {size: np.stack([r[column][size] for r in good]) for size in sizes} for column in (1, 2)
     )
     present = np.array([r[3] for r in good])
+    note_unused_mask_value([r[0] for r in good], present)
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 

@@ -21,10 +21,10 @@ from nerveceg_tf.data.dicom_header import (
 from nerveceg_tf.data.dicom_objects import is_image_kind
 from nerveceg_tf.data.dicom_region import ScanArea, scan_area
 from nerveceg_tf.data.extent import Extent, missing_frame
-from nerveceg_tf.data.notes import note_once
 from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import FrameError
+from nerveceg_tf.utils.once import warn_once
 
 _FLAT = 2**12
 
@@ -79,7 +79,7 @@ class Dicom:
         if area.problem:
             raise FrameError(f"{self.path}: {area.problem}")
         if area.note:
-            note_once(area.note, f"{self.path}: {area.note}")
+            warn_once(area.note, f"{self.path}: {area.note}")
         suffix = f": frame {index}" if self.extent.declared > 1 else ""
         pixels = self._guarded(lambda: self._show(*self._decode(index), index), suffix)
         gray = to_gray(pixels, f"{self.path}{suffix}", rgb=True)
@@ -183,7 +183,7 @@ class Dicom:
             kind in GRAY and frame.dtype.kind in "ui" and stored_bits(tags, self._options) == 16
         )
         if is_wide and not has_window(tags) and 0 < np.ptp(frame) < _FLAT:
-            note_once(
+            warn_once(
                 "flat",
                 f"{self.path}: declares 16 bits without a window, but its values differ by less"
                 " than 12 bits, so it has little contrast; if it has 12 bits, pass bits=12",

@@ -1,11 +1,10 @@
 """The number of frames in a cine, and the warnings and errors about it."""
 
-import warnings
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from nerveceg_tf.errors import FrameError, NervecegWarning
+from nerveceg_tf.errors import FrameError
+from nerveceg_tf.utils.once import warn_once
 
 MAX_FRAMES = 100_000
 
@@ -51,12 +50,8 @@ def warn_if_truncated(path: Path, extent: Extent) -> None:
     """Warns that a file is truncated, once per file, even if the file is listed several times."""
     if extent.truncated:
         more = " or more" if extent.or_more else ""
-        _warn_once(
+        message = (
             f"{path}: is truncated: it declares {extent.declared} frames{more}, but only"
             f" {extent.frames} can be decoded; the others are skipped; copy the file again"
         )
-
-
-@cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, NervecegWarning, stacklevel=4)
+        warn_once(message, message, stacklevel=3)

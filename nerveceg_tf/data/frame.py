@@ -1,6 +1,7 @@
 """One ultrasound frame: its files on disk, and how they are read."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -22,7 +23,7 @@ from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.tiff import Pages
 from nerveceg_tf.data.volume import Volume
 from nerveceg_tf.data.window import Window
-from nerveceg_tf.errors import FrameError
+from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map
 
@@ -328,6 +329,27 @@ def _in_window(mask: np.ndarray, frame: Frame, size: Size) -> np.ndarray:
             " region=False"
         )
     return window.crop(mask)
+
+
+def note_unused_mask_value(frames: Sequence[Frame], present: Iterable[bool]) -> None:
+    """Warns if values of a nerve were stated, and no mask has any of them.
+
+    Args:
+        frames: labelled frames of one folder.
+        present: for each of them, whether its mask has a nerve.
+    """
+    files = [
+        has_nerve for f, has_nerve in zip(frames, present, strict=True) if isinstance(f.mask, Path)
+    ]
+    values = frames[0].read_options.mask_value if files else None
+    if isinstance(values, tuple) and not any(files):
+        stated = ",".join(map(str, values))
+        warnings.warn(
+            f"mask_value={stated}: none of the {len(files)} mask files has such a pixel, so none"
+            " has a nerve; without the option, the values of a mask are listed",
+            NervecegWarning,
+            stacklevel=3,
+        )
 
 
 def _moved(mask: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

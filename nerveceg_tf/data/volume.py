@@ -1,7 +1,6 @@
 """Volumes, .mha, .mhd and .nii: counts and decodes the frames of a file."""
 
 import gzip
-import warnings
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,12 +15,12 @@ from nerveceg_tf.data.metaimage import read_meta_image
 from nerveceg_tf.data.nifti import read_nifti
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.volume_header import VolumeHeader
-from nerveceg_tf.errors import FrameError, NervecegWarning
+from nerveceg_tf.errors import FrameError
+from nerveceg_tf.utils.once import warn_once
 
 _MAX_UNPACKED = 2**29
 _CHUNK = 2**16
 _MIN_WHITE_OF_FLOATS = 16
-_noted: set[int] = set()
 
 
 class Volume:
@@ -233,11 +232,8 @@ def _gather(chunks: Iterator[bytes], length: int) -> tuple[bytearray, bool]:
 
 def _note_bits(bits: int, path: Path, high: int) -> None:
     """Tells once for all files that bits were assumed."""
-    if bits not in _noted:
-        _noted.add(bits)
-        warnings.warn(
-            f"{path}: has no value above {high}, so it is read as {bits}-bit, and so is every such"
-            " volume; pass bits=16, or another number of bits, if that is wrong",
-            NervecegWarning,
-            stacklevel=2,
-        )
+    warn_once(
+        f"volume of {bits} bits",
+        f"{path}: has no value above {high}, so it is read as {bits}-bit, and so is every such"
+        " volume; pass bits=16, or another number of bits, if that is wrong",
+    )

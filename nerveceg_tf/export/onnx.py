@@ -15,6 +15,7 @@ from nerveceg_tf.export.prediction import (
     postprocess_output,
     resize_to_input,
 )
+from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
 
 
@@ -53,6 +54,7 @@ class Runner:
         self._path, self._batch = path, self._session.get_inputs()[0].shape[0]
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self._range = RangeNote()
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -66,6 +68,9 @@ class Runner:
 
         Raises:
             FrameError: it is not a gray frame.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame is at most 1.
         """
         (prediction,) = self.predict_batch([frame])
         return prediction
@@ -84,6 +89,8 @@ class Runner:
             ModelError: the model takes single frames, because an earlier version exported it.
         """
         frames = [check_frame(frame) for frame in frames]
+        for frame in frames:
+            self._range.check(frame, stacklevel=3)
         images = np.concatenate([resize_to_input(frame, self.size) for frame in frames])
         if self._batch == 1 and len(frames) != 1:
             raise ModelError(f"{self._path}: takes single frames; export it again")

@@ -19,6 +19,7 @@ from nerveceg_tf.export.prediction import Prediction, check_frame
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
+from nerveceg_tf.utils.gray_range import RangeNote
 
 _EXTRA = "assets.extra"
 
@@ -97,6 +98,7 @@ class Runner:
             raise ModelError(f"{path}: cannot be loaded ({error}); export it again") from None
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self._range = RangeNote()
         self._serve = self._model.signatures["serving_default"]
 
     def __call__(self, frame: np.ndarray) -> Prediction:
@@ -110,8 +112,13 @@ class Runner:
 
         Raises:
             FrameError: it is not a gray frame.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame is at most 1.
         """
-        outputs = self._serve(image=check_frame(frame)[None, ..., None])
+        frame = check_frame(frame)
+        self._range.check(frame, stacklevel=2)
+        outputs = self._serve(image=frame[None, ..., None])
         mask, mask_binary = outputs["mask"].numpy(), outputs["mask_binary"].numpy()
         presence = float(outputs["presence"].numpy()[0, 0])
         return Prediction(presence, mask[0, ..., 0], mask_binary[0, ..., 0])

@@ -13,6 +13,7 @@ from nerveceg_tf.export.prediction import (
     resize_to_input,
 )
 from nerveceg_tf.export.quantization import Stage
+from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
 
 
@@ -48,6 +49,7 @@ class Runner:
         split = path.is_dir()
         self.metadata = read_metadata(path / GATE if split else path)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self._range = RangeNote()
         files = (path / GATE, path / SEGMENTER) if split else (path,)
         self._stages = [Stage(file, threads) for file in files]
 
@@ -63,8 +65,12 @@ class Runner:
 
         Raises:
             FrameError: it is not a gray frame.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame is at most 1.
         """
         frame = check_frame(frame)
+        self._range.check(frame, stacklevel=2)
         image = resize_to_input(frame, self.size)
         outputs = self._run(image)
         return postprocess_output(

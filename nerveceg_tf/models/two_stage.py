@@ -11,6 +11,7 @@ from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.gates.shared import split_shared
 from nerveceg_tf.models.resize_layer import Resize, resize
 from nerveceg_tf.size import Size
+from nerveceg_tf.utils.gray_range import RangeNote
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -194,6 +195,7 @@ class NerveCeg(keras.Model):
             inputs=image, outputs={"presence": presence, "mask": mask}, name=name, **kwargs
         )
         self.gate, self.segmenter = gate, segmenter
+        self._range = RangeNote()
         # These names are part of the weights' paths in saved files.
         self._fit_gate, self._look, self._gated = resize_to_gate, gate_model, gated
 
@@ -215,6 +217,43 @@ class NerveCeg(keras.Model):
     @mask_threshold.setter
     def mask_threshold(self, value: float) -> None:
         self._gated.mask_threshold.assign(value)
+
+    def __call__(self, *args, **kwargs):
+        """Runs the model, as any Keras model. Arrays with frames of 0..1 give a warning, once."""
+        images = args[0] if args else kwargs.get("inputs")
+        if "GPU" not in getattr(images, "device", ""):  # a copy from there would take long
+            self._check_range(images)
+        return super().__call__(*args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Predicts frames, as `keras.Model.predict` does.
+
+        Args:
+            x: frames `(batch, height, width, 1)`, gray 0..255, or a dataset of such batches.
+            *args: as for `keras.Model.predict`.
+            **kwargs: as for `keras.Model.predict`.
+
+        Returns:
+            A dict of `presence` and `mask`, as NumPy arrays.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame in an array is at most 1.
+                Datasets are not checked.
+        """
+        self._check_range(x)
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Predicts one batch, as `keras.Model.predict_on_batch` does, and warns as `predict`."""
+        self._check_range(x)
+        return super().predict_on_batch(x)
+
+    def _check_range(self, images) -> None:
+        if isinstance(images, list | tuple | dict) and images:
+            images = tf.nest.flatten(images)[0]
+        if isinstance(images, tf.Tensor) and tf.executing_eagerly():
+            images = images.numpy()
+        self._range.check(images, stacklevel=3)
 
     def predict_presence(self, image: tf.Tensor) -> tf.Tensor:
         """Runs the gate alone: float32 `(batch, 1)` of images `(batch, height, width, 1)`."""

@@ -11,6 +11,7 @@ from nerveceg_tf.errors import ServingError
 from nerveceg_tf.serving.rest import INTERNAL, Rest
 from nerveceg_tf.serving.signature import Tensor
 from nerveceg_tf.serving.target import Target
+from nerveceg_tf.utils.gray_range import RangeNote
 
 if TYPE_CHECKING:
     from nerveceg_tf.serving.grpc_transport import Grpc
@@ -49,13 +50,13 @@ class Client:
         timeout: float = 30.0,
         columns: bool = True,
     ):
-        self._target = Target(url, model, version, timeout)
+        self._target, self._range = Target(url, model, version, timeout), RangeNote()
         if _scheme(url) == "grpc":
             from nerveceg_tf.serving.grpc_transport import Grpc
 
-            self._transport = Grpc(self._target)
+            self._transport = Grpc(self._target, self._range)
         else:
-            self._transport = Rest(self._target, columns)
+            self._transport = Rest(self._target, columns, self._range)
 
     def predict(
         self, images: npt.ArrayLike, signature: str = "serving_default", **inputs: npt.ArrayLike
@@ -78,8 +79,13 @@ class Client:
         Raises:
             ServingError: the server cannot be reached, or refuses the request; the images are not
                 numbers, or are sent as uint8 and are not in 0..255.
+
+        Warns:
+            NervecegWarning: once, if the largest value of a frame is at most 1, or the server
+                warns.
         """
         sent = {"image": self._numbers("images", images)}
+        self._range.check(sent["image"], stacklevel=2)
         if signature == "uint8":
             sent["image"] = self._bytes(sent["image"])
         sent |= {name: self._numbers(name, value) for name, value in inputs.items()}

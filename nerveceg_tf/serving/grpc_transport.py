@@ -21,9 +21,13 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 
 from nerveceg_tf.serving.signature import Signature, Tensor, dtype_name
 from nerveceg_tf.serving.target import Target
+from nerveceg_tf.utils.gray_range import RangeNote
 
 # gRPC's default limit of 4 MB is less than eight frames.
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+WARNING = "nerveceg-warning"
+"""Key of the trailing metadata in which `LocalServer` sends a warning about a request."""
+
 _PORT = 8500
 _MISUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -37,10 +41,11 @@ class Grpc:
 
     Args:
         target: a model on a server with a URL `grpc://…`.
+        note: says the warnings of the server.
     """
 
-    def __init__(self, target: Target):
-        self._target = target
+    def __init__(self, target: Target, note: RangeNote):
+        self._target, self._note = target, note
         url = urlsplit(target.url)
         address = url.netloc if url.port else f"{url.netloc.rstrip(':')}:{_PORT}"
         # Web proxies are not used, as over REST.
@@ -57,7 +62,8 @@ class Grpc:
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
         except ValueError as error:
             raise self._target.error(f"cannot be sent ({error}); send fewer frames") from None
-        response = self._call(self._predictions.Predict, request)
+        response, call = self._call(self._predictions.Predict.with_call, request)
+        self._note.say(dict(call.trailing_metadata() or ()).get(WARNING), stacklevel=3)
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
 
     def metadata(self) -> dict[str, Signature]:

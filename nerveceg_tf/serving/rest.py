@@ -10,6 +10,7 @@ import numpy as np
 from nerveceg_tf.serving.signature import Signature, Tensor, read_signatures
 from nerveceg_tf.serving.target import Target
 from nerveceg_tf.serving.tensor_json import from_json, to_json
+from nerveceg_tf.utils.gray_range import RangeNote
 
 INTERNAL = "__saved_model"
 """Start of the names of signatures that every SavedModel has and no client can call."""
@@ -23,10 +24,11 @@ class Rest:
     Args:
         target: a model on a server with a URL `http://…` or `https://…`.
         columns: whether requests use Serving's column format; if not, its row format.
+        note: says the warnings of the server.
     """
 
-    def __init__(self, target: Target, columns: bool):
-        self._target, self._columns = target, columns
+    def __init__(self, target: Target, columns: bool, note: RangeNote):
+        self._target, self._columns, self._note = target, columns, note
         self._url = urlsplit(target.url)
         version = "" if target.version is None else f"/versions/{target.version}"
         prefix = self._url.path.rstrip("/")
@@ -56,6 +58,7 @@ class Rest:
         content = {"inputs": values} if self._columns else {"instances": self._rows(values)}
         response = self._request("POST", ":predict", {"signature_name": signature, **content})
         try:
+            self._note.say(response.get("warning"), stacklevel=3)
             return self._outputs(response, known.outputs)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._target.failed(

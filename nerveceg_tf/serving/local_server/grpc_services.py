@@ -26,7 +26,8 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from nerveceg_tf.serving.local_server.versions import Refused, Version, Versions
+from nerveceg_tf.serving.grpc_transport import WARNING
+from nerveceg_tf.serving.local_server.versions import Refused, Version, Versions, input_warning
 
 _FIELD = "signature_def"
 
@@ -54,6 +55,8 @@ class _Predictions(PredictionServiceServicer):
             outputs = version.run(signature, inputs)
             if unknown := set(request.output_filter) - outputs.keys():
                 raise Refused(f"no output {min(unknown)!r}; there are {', '.join(sorted(outputs))}")
+        if warning := input_warning(inputs):  # the response has no field for it
+            context.set_trailing_metadata(((WARNING, warning),))
         response = PredictResponse()
         response.model_spec.CopyFrom(self._spec(version))
         response.model_spec.signature_name = signature

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.serving.local_server.versions import Refused, Version, check_names
+from nerveceg_tf.serving.local_server.versions import (
+    Refused,
+    Version,
+    check_names,
+    input_warning,
+)
 from nerveceg_tf.serving.tensor_json import from_json, is_binary, to_json
 
 
@@ -18,7 +23,7 @@ def predict_json(version: Version, body: bytes) -> dict[str, Any]:
         body: JSON with `instances` (rows) or `inputs` (columns), and optionally `signature_name`.
 
     Returns:
-        `predictions` or `outputs`.
+        `predictions` or `outputs`; and `warning`, if frames seem to be scaled to 0..1.
 
     Raises:
         Refused: the body is not such JSON, or the model cannot use it.
@@ -45,7 +50,9 @@ def predict_json(version: Version, body: bytes) -> dict[str, Any]:
             inputs[key] = from_json(value, tf.as_dtype(signature.inputs[key].dtype).name)
         except ValueError as error:
             raise Refused(f"input {key!r}: {error}") from None
-    return _response(version.run(name, inputs), as_rows)
+    response = _response(version.run(name, inputs), as_rows)
+    warning = input_warning(inputs)
+    return response | ({"warning": warning} if warning else {})
 
 
 def _from_rows(rows: Any, names: list[str]) -> dict[str, Any]:

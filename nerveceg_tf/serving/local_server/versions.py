@@ -1,6 +1,6 @@
 """The versions of a served model, and the checks of their inputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 from tensorflow_serving.apis.status_pb2 import StatusProto
 
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.utils.gray_range import range_warning
 
 _GRAPH = "saved_model.pb"
 _DEFAULT = "serving_default"
@@ -173,6 +174,12 @@ def check_names(signature: SignatureDef, given: Iterable[str]) -> None:
         lacking = ", ".join(sorted(expected - given)) or "none"
         extra = ", ".join(sorted(given - expected)) or "none"
         raise Refused(f"inputs do not match the signature; missing: {lacking}; unknown: {extra}")
+
+
+def input_warning(inputs: Mapping[str, np.ndarray]) -> str | None:
+    """Returns a warning if the input `image` has frames that seem to be scaled to 0..1."""
+    image = inputs.get("image")
+    return None if image is None else range_warning(image)
 
 
 def _check(name: str, array: np.ndarray, signature: SignatureDef) -> None:
