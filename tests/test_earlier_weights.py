@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from exporting import make_data
 from tiny import known_by_name, tiny_gate, tiny_segmenter
 
 from nerveceg_tf import combine
-from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.evaluation.cross_validate import cross_validate
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset
@@ -168,11 +168,17 @@ def test_what_lacks_or_has_heads_and_what_is_numbered_is_copied():
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    """A run of all but three subjects."""
+def data(tmp_path_factory, few):
+    """Eight frames of four subjects."""
+    return make_data(tmp_path_factory.mktemp("few") / "data", few)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, data, few):
+    """A run that never saw one of the subjects."""
     out = tmp_path_factory.mktemp("first") / "run"
     recipe = Recipe.preset(**TINY)
-    run, frames, _ = train(SAMPLES, out, recipe, only="segmenter", hold_out=["1", "2", "3"])
+    run, frames, _ = train(data, out, recipe, only="segmenter", hold_out=[few[0].subject])
     return run, frames.frames
 
 
@@ -181,12 +187,12 @@ def digests(run, *subsets):
     return {frame["digest"] for subset in subsets for frame in split[subset]}
 
 
-def test_frames_of_the_earlier_run_count_as_seen(first, tmp_path, recwarn):
+def test_frames_of_the_earlier_run_count_as_seen(first, data, tmp_path, recwarn):
     earlier, frames = first
     trained = digests(earlier, "train")
     subject = next(f.subject for f in frames if f.read_results.digest in trained)
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier.path), "seed": 3})
-    run, *_ = train(SAMPLES, tmp_path / "run", recipe, only="segmenter", hold_out=[subject])
+    run, *_ = train(data, tmp_path / "run", recipe, only="segmenter", hold_out=[subject])
     (warning,) = (str(w.message) for w in recwarn.list if "was trained on" in str(w.message))
     held_out = len(digests(run, "held_out"))
     assert f"{held_out} of the {held_out} held-out frames" in warning
@@ -202,33 +208,33 @@ def test_frames_of_the_earlier_run_count_as_seen(first, tmp_path, recwarn):
     assert trained <= both.fingerprints.keys()
 
 
-def test_the_same_split_leaves_nothing_to_warn_of(first, tmp_path, recwarn):
+def test_the_same_split_leaves_nothing_to_warn_of(first, data, tmp_path, recwarn):
     earlier, frames = first
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier.path)})
     split = earlier.path / "split.json"
-    run, *_ = train(SAMPLES, tmp_path / "run", recipe, only="segmenter", split=split)
+    run, *_ = train(data, tmp_path / "run", recipe, only="segmenter", split=split)
     assert not any("was trained on" in str(w.message) for w in recwarn.list)
     assert len(frames_by_subset(run, frames)["unseen"]) == len(digests(run, "held_out"))
     keras_file = tmp_path / "alone.keras"
     shutil.copy(earlier.path / "segmenter.keras", keras_file)
     recipe = recipe.with_options(segmenter_weights=str(keras_file))
     with pytest.warns(NervecegWarning, match="does not tell which frames it was trained on"):
-        train(SAMPLES, tmp_path / "other", recipe, only="segmenter", split=split)
+        train(data, tmp_path / "other", recipe, only="segmenter", split=split)
 
 
-def test_folds_that_the_earlier_run_was_trained_on_are_refused(first, tmp_path):
+def test_folds_that_the_earlier_run_was_trained_on_are_refused(first, data, tmp_path):
     earlier, _ = first
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier.path)})
-    with pytest.raises(RunError, match=r"was trained on \d+ of the 120 frames"):
-        cross_validate(SAMPLES, tmp_path / "cv", recipe, 2, only="segmenter")
+    with pytest.raises(RunError, match=r"was trained on \d+ of the 8 frames"):
+        cross_validate(data, tmp_path / "cv", recipe, 2, only="segmenter")
     assert not (tmp_path / "cv").exists()
 
 
-def test_it_is_resumed_from_its_checkpoint_or_from_the_same_weights(first, tmp_path, monkeypatch):
+def test_before_its_first_epoch_it_needs_the_same_weights(first, data, tmp_path, monkeypatch):
     earlier = tmp_path / "earlier"
     shutil.copytree(first[0].path, earlier)
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier), "epochs": 2})
-    whole, *_ = train(SAMPLES, tmp_path / "whole", recipe, only="segmenter")
+    whole, *_ = train(data, tmp_path / "whole", recipe, only="segmenter")
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -236,8 +242,7 @@ def test_it_is_resumed_from_its_checkpoint_or_from_the_same_weights(first, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(train_module, "train_stage", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(SAMPLES, tmp_path / "run", recipe, only="segmenter")
-    # Before its first epoch it needs the same weights.
+            train(data, tmp_path / "run", recipe, only="segmenter")
     weights = earlier / "segmenter.keras"
     weights.rename(earlier / "away.keras")
     with pytest.raises(RunError, match="has no segmenter"):
@@ -250,11 +255,11 @@ def test_it_is_resumed_from_its_checkpoint_or_from_the_same_weights(first, tmp_p
     assert equal(run.load("segmenter"), whole.load("segmenter"))
 
 
-def test_after_its_first_epoch_the_earlier_run_may_be_gone(first, tmp_path, monkeypatch):
+def test_after_its_first_epoch_the_earlier_run_may_be_gone(first, data, tmp_path, monkeypatch):
     earlier = tmp_path / "earlier"
     shutil.copytree(first[0].path, earlier)
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier), "epochs": 2})
-    whole, *_ = train(SAMPLES, tmp_path / "whole", recipe, only="segmenter")
+    whole, *_ = train(data, tmp_path / "whole", recipe, only="segmenter")
 
     begin = Checkpoint.on_epoch_begin
 
@@ -266,7 +271,7 @@ def test_after_its_first_epoch_the_earlier_run_may_be_gone(first, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "on_epoch_begin", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(SAMPLES, tmp_path / "run", recipe, only="segmenter")
+            train(data, tmp_path / "run", recipe, only="segmenter")
     shutil.rmtree(earlier)
     run, *_ = resume(tmp_path / "run")
     assert equal(run.load("segmenter"), whole.load("segmenter"))

@@ -12,13 +12,13 @@ from exporting import make_data, make_run
 from tiny import tiny_gate, tiny_segmenter
 
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.errors import NervecegWarning, RunError
+from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.export import export as module
 from nerveceg_tf.export.config import GATE, Limits
 from nerveceg_tf.export.exporters import TFLiteExporter, open_export
 from nerveceg_tf.export.graph import Served
 from nerveceg_tf.export.prediction import Prediction, postprocess_output
-from nerveceg_tf.export.verify import ExportComparison
+from nerveceg_tf.export.verify import ExportComparison, verify
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -234,3 +234,17 @@ def test_verify_names_what_is_not_an_export(run, data, tmp_path, nerveceg, name)
     code, _, errors = nerveceg("verify", tmp_path / name, "--against", run.path, "--on", data)
     assert code == 2
     assert name in errors.replace("\n", "") or "pip install" in errors
+
+
+def test_threads_of_a_saved_model_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="threads=2: has no effect on a SavedModel"):
+        open_export(tmp_path, threads=2)
+    with pytest.raises(ModelError, match="threads=2: has no effect on a SavedModel"):
+        verify([tmp_path], None, [], threads=2)
+
+
+def test_files_of_the_recipe_are_named_without_their_folders():
+    recipe = {"gate_weights": "/home/a/gate.keras", "segmenter_weights": "none", "epochs": 2}
+    bare = {**recipe, "gate_weights": "gate.keras"}
+    assert module._without_folders(recipe) == bare
+    assert module._without_folders(None) is None

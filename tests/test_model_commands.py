@@ -1,5 +1,6 @@
 """`nerveceg models` and `nerveceg import-torch`, and what the former counts."""
 
+import importlib
 from pathlib import Path
 
 import keras
@@ -140,3 +141,13 @@ def test_import_torch_refuses_what_it_cannot_write_or_read(nerveceg, tmp_path):
     code, _, err = nerveceg("import-torch", checkpoint, "--out", tmp_path / "model.keras")
     assert (code, "pass --force to replace it" in " ".join(err.split())) == (2, True)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_recurrences_of_a_model_without_any_are_refused(nerveceg, monkeypatch, tmp_path):
+    module = importlib.import_module("nerveceg_tf.models.import_torch")
+    state = {"Conv1.conv.0.weight": np.zeros((4, 1, 3, 3), np.float32)}
+    monkeypatch.setattr(module, "read_state_dict", lambda _: dict(state))
+    arguments = ("import-torch", "unet.pt", "--out", tmp_path / "a.keras", "--recurrences", "2")
+    code, _, err = nerveceg(*arguments)
+    assert code == 2
+    assert "--recurrences 2: has no effect, because unet.pt is not an R2U-Net" in err

@@ -138,8 +138,9 @@ def test_frames_are_recognised_under_other_names_and_formats(run, run_command, t
 @pytest.mark.slow
 def test_one_stage_runs_score_what_they_can_and_combine(run_command, tmp_path, subjects, tiny):
     hold_out = ("--hold-out", ",".join(subjects[:3]))
-    for stage in ("gate", "segmenter"):
-        arguments = ("train", SAMPLES, "--out", tmp_path / stage, *tiny, "--only", stage, *hold_out)
+    for stage, its_own in (("gate", tiny[:6]), ("segmenter", tiny[6:12])):
+        options = (*its_own, *tiny[12:], "--only", stage, *hold_out)
+        arguments = ("train", SAMPLES, "--out", tmp_path / stage, *options)
         assert run_command(*arguments)[0] == 0
         assert Run(tmp_path / stage).stages == (stage,)
         out = tmp_path / f"{stage}.json"
@@ -185,7 +186,7 @@ def test_the_learning_rate_rises_and_falls():
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(run_command, tmp_path, tiny):
     for name in ("a", "b"):
-        arguments = ("train", SAMPLES, "--out", tmp_path / name, *tiny, "--only", "segmenter")
+        arguments = ("train", SAMPLES, "--out", tmp_path / name, *tiny[6:], "--only", "segmenter")
         assert run_command(*arguments)[0] == 0
     a, b = (Run(tmp_path / name).load("segmenter").get_weights() for name in ("a", "b"))
     for one, other in zip(a, b, strict=True):
@@ -257,7 +258,7 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
     out = tmp_path / "run"
     options = ("--only", "gate", "--epochs", "30", "--patience", "2", "--hold-out", subjects[0])
     options += ("--gate-learning-rate", "1e-2")
-    code, printed = run_command("train", SAMPLES, "--out", out, *tiny, *options)
+    code, printed = run_command("train", SAMPLES, "--out", out, *tiny[:6], *options)
     assert code == 0, printed
     rows = csv.DictReader((out / "history.csv").open(encoding="utf-8"))
     scores = [float(row["value"]) for row in rows if row["name"] == "val_score"]

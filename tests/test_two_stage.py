@@ -195,7 +195,7 @@ def test_fit_trains_both_stages_also_on_frames_that_the_gate_refuses(frames):
     assert scores["mask_kaggle_dice"] == pytest.approx(empty.mean())
 
 
-def test_weights_of_samples_and_losses_work_and_those_of_classes_are_refused(frames):
+def test_weights_of_samples_and_losses_work_and_those_of_classes_are_refused(frames, eagerly):
     keras.utils.set_random_seed(0)
     model = NerveCeg(brightness_gate(), tiny_segmenter((32, 48, 1)))
     presence = np.array([[0], [1], [0], [1]], np.float32)

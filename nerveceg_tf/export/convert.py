@@ -141,7 +141,9 @@ def _onnx(graph: Graph) -> Any:
     function = tf.function(graph[0], input_signature=graph[1])
     captures = function.get_concrete_function().graph.captures
     with silent_stderr():
-        model, _ = tf2onnx.convert.from_function(function, graph[1], opset=_OPSET)
+        model, _ = tf2onnx.convert.from_function(
+            function, graph[1], opset=_OPSET, custom_op_handlers={"Einsum": (_matrix_product, [])}
+        )
     # tf2onnx turns captured constants that are not variables, for example EfficientNet's means,
     # into inputs.
     constants = {inner.name: outer for outer, inner in captures}
@@ -150,6 +152,33 @@ def _onnx(graph: Graph) -> Any:
         model.graph.initializer.append(value)
         model.graph.input.remove(leaked)
     return model
+
+
+def _matrix_product(graph: Any, node: Any, *_: Any) -> None:
+    """Converts one of the two products of `resize` for tf2onnx.
+
+    The package's own conversion puts the batch among the columns of a matrix. OpenVINO does not
+    compile that for a batch of free length.
+    """
+    by_row = node.get_attr_value("equation").startswith(b"th,")
+    weights, images = node.input
+    (channels_first,) = graph.make_node("Transpose", [images], attr={"perm": [0, 3, 1, 2]}).output
+    factors = [weights, channels_first]
+    if not by_row:
+        (columns,) = graph.make_node("Transpose", [weights], attr={"perm": [1, 0]}).output
+        factors = [channels_first, columns]
+    (product,) = graph.make_node("MatMul", factors).output
+    shapes, types, name, outputs = node.output_shapes, node.output_dtypes, node.name, node.output
+    graph.remove_node(name)
+    graph.make_node(
+        "Transpose",
+        [product],
+        attr={"perm": [0, 2, 3, 1]},
+        name=name,
+        outputs=outputs,
+        shapes=shapes,
+        dtypes=types,
+    )
 
 
 _OPSET = 17
