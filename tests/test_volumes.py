@@ -10,8 +10,9 @@ from volume_files import MET_TYPES, NIFTI_TYPES, write_mha, write_nifti
 
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.cine import count_frames, files_of, frame_rate, open_cine, read_cine
-from nerveceg_tf.data.formats import file_format, frame_stem, recognise
+from nerveceg_tf.data.formats import file_format, recognise
 from nerveceg_tf.data.frame import Frame, Known, read_image
+from nerveceg_tf.data.names import stem
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.data.volume import Volume
 from nerveceg_tf.errors import FrameError, NervecegWarning
@@ -331,8 +332,8 @@ def test_the_cache_notices_that_pixels_beside_a_header_changed(gray, tmp_path):
 
 
 def test_names_lose_both_parts_of_a_suffix(tmp_path):
-    assert frame_stem(tmp_path / "scan.1.nii.gz") == "scan.1"
-    assert frame_stem(tmp_path / "scan.NII.GZ") == "scan"
+    assert stem("scan.1.nii.gz") == "scan.1"
+    assert stem("scan.NII.GZ") == "scan"
     assert recognise(b"\x1f\x8bdamaged", ".nii.gz") == "VOLUME"
 
 
