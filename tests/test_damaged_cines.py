@@ -140,7 +140,7 @@ def test_a_whole_file_gives_all_frames_and_no_note(name, whole, sweep, tmp_path)
 
 
 def test_whole_tiffs_are_listed_without_decoding_them(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "decode_still", None)
+    monkeypatch.setattr(tiff, "decode_picture", None)
     for name in WRITERS:
         if name.endswith(".tif"):
             (tmp_path / name).write_bytes(whole[name][0])
