@@ -196,12 +196,12 @@ def _problem(levels: list[Level], others: list[Level]) -> str:
     listing = f"has {len(levels)} values ({_listing(levels)})"
     if len(levels) > _MANY:
         return (
-            f'{listing}; a mask has 0 and one other: threshold it, or pass mask_value="any" if all'
-            " but 0 is nerve"
+            f"{listing}; a mask has 0 and one other value: threshold it, and save it as PNG or"
+            ' TIFF; or pass mask_value="any" if all but 0 is nerve'
         )
     example = max(others, key=lambda level: level.value).value
     return (
-        f"{listing}; a mask has 0 and one other: name the values of the nerve, such as"
+        f"{listing}; a mask has 0 and one other value: name the values of the nerve, such as"
         f' mask_value={example:g}, or mask_value="any"'
     )
 
