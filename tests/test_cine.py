@@ -120,6 +120,15 @@ class TestCine:
             path = write_video(tmp_path / "a.mp4", sweep, "mp4v").rename(name)
             assert count_frames(path) == len(sweep)
 
+    def test_a_name_that_is_no_unicode_is_refused(self, sweep, tmp_path):
+        path = write_video(tmp_path / "a.avi", sweep)
+        try:
+            path = path.rename(tmp_path / "a\udce9.avi")
+        except (OSError, UnicodeEncodeError):
+            pytest.skip("the file system allows Unicode only")
+        with pytest.raises(FrameError, match="the name of a video must be valid UTF-8; rename it"):
+            count_frames(path)
+
     def test_stills_are_no_cines(self, samples, sweep, tmp_path):
         assert count_frames(samples[0].image) is None
         assert count_frames(write_dicom(tmp_path / "one.dcm", sweep[0])) is None

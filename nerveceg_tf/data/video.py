@@ -219,6 +219,8 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
         raise FrameError(f"{path}: the file is empty; copy it again")
     if other := describe_other(head):
         raise FrameError(f"{path}: is {other}, not a video; convert it to MP4, or remove it")
+    if not _is_unicode(path):  # OpenCV would crash
+        raise FrameError(f"{path}: the name of a video must be valid UTF-8; rename it")
     options = ["ignore_editlist;1"] if show_hidden else []
     if head.startswith(_MPEG):  # FFmpeg believes the suffix of the name more than this mark
         options.append("input_format;mpeg")
@@ -233,6 +235,14 @@ def _open(path: Path, show_hidden: bool = False) -> cv2.VideoCapture:
         )
     check_size((height, width), path)
     return video
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _capture(path: Path, options: Sequence[str]) -> cv2.VideoCapture:
