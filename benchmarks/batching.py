@@ -18,8 +18,8 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
+from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.data.frame import map_frames
-from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.export.saved_model import version_folder
 
 BATCHES, THREADS = (1, 2, 4, 8, 16), (1, 2, 4)

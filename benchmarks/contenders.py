@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.data.layouts import find_images
 
 SIZE, THREADS = (420, 580), 2
 PAIRS = {

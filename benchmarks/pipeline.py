@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.folders.layouts import find_frames
 
 SIZE, BATCH, WORKERS, NAIVE = (96, 128), 16, 2, 400
 

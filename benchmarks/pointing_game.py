@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from rich.table import Table
 
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.evaluation.frame_selection import frames_of_subset
 from nerveceg_tf.explain import METHODS, Pointing, point
 from nerveceg_tf.explain.explainer import Explainer

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from nerveceg_tf.data.bundled import SAMPLES
     from nerveceg_tf.data.datasets import FrameSet, make_dataset, read_frames
     from nerveceg_tf.data.fixes import find_fixed_frames, read_fixes, write_fixes
+    from nerveceg_tf.data.folders.layouts import find_frames, find_images
     from nerveceg_tf.data.frame import Frame, read_image, read_mask
-    from nerveceg_tf.data.layouts import find_frames, find_images
+    from nerveceg_tf.data.read_options import ReadOptions
     from nerveceg_tf.data.splits import Split, k_folds_by_subject, split_by_subject
     from nerveceg_tf.errors import (
         FrameError,
@@ -118,10 +119,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "read_image",
         "read_mask",
     ),
-    "data.layouts": (
+    "data.folders.layouts": (
         "find_frames",
         "find_images",
     ),
+    "data.read_options": ("ReadOptions",),
     "data.datasets": (
         "FrameSet",
         "make_dataset",
@@ -300,6 +302,7 @@ __all__ = [
     "PretrainedUNet",
     "R2AttentionUNet",
     "R2UNet",
+    "ReadOptions",
     "Recipe",
     "ResNetGate",
     "ResUNet",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nerveceg_tf.data.bundled import SAMPLES
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.evaluation.evaluate import evaluate
 from nerveceg_tf.evaluation.frame_selection import frames_of_subset
 from nerveceg_tf.inference.predict import write_predictions

@@ -78,7 +78,7 @@ def shared_data():
 def samples():
     """The bundled labelled frames."""
     from nerveceg_tf.data.bundled import SAMPLES
-    from nerveceg_tf.data.layouts import find_frames
+    from nerveceg_tf.data.folders.layouts import find_frames
 
     return find_frames(SAMPLES)
 

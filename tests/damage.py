@@ -17,8 +17,8 @@ from volume_files import write_mha, write_nifti
 
 from nerveceg_tf.data.cine import count_frames, read_cine
 from nerveceg_tf.data.fixes import Fix, apply_fixes, read_fixes, write_fixes
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.frame import Frame, read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.data.rle import encode
 from nerveceg_tf.errors import NervecegError

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import Frame, read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 
 
 @dataclass

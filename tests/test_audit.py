@@ -15,8 +15,8 @@ from nerveceg_tf.audit.page import audit_page
 from nerveceg_tf.audit.suggest import suggest_fixes
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.fixes import Fix, apply_fixes, read_fixes, write_fixes
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.near_duplicates import compare
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import LayoutError, NervecegWarning

@@ -11,8 +11,8 @@ from PIL import Image
 from tiny import known_by_name, tiny_segmenter
 
 from nerveceg_tf.cli import main
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.utils.progress import console
 

@@ -17,9 +17,9 @@ from nerveceg_tf import NoGate
 from nerveceg_tf.cli import main
 from nerveceg_tf.data import cine
 from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.formats import file_format, recognise
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.runs.run import SUBSETS, Run
 

@@ -12,13 +12,13 @@ import tifffile
 from cine_files import write_dicom, write_pages, write_video
 from PIL import Image
 
-from nerveceg_tf.data import tiff
 from nerveceg_tf.data.cine import count_frames, is_truncated, read_cine
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.fixes import Fix, apply_fixes
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.frame import map_frames, read_image
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.splits import Split
+from nerveceg_tf.data.stills import tiff
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 from nerveceg_tf.runs.run import EXCLUDED
 from nerveceg_tf.training.split_file import split_to_json

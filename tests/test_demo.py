@@ -5,8 +5,8 @@ import json
 import cv2
 import pytest
 
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.demo import HOLD_OUT, RECIPE, SAMPLES, demo, train_demo
 from nerveceg_tf.evaluation.evaluate import evaluate
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset

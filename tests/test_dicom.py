@@ -11,10 +11,10 @@ from bounds import GRAY
 from cine_files import NAME, write_dicom
 from PIL import Image
 
-from nerveceg_tf.data.dicom_marks import is_dicom
+from nerveceg_tf.data.dicom.marks import is_dicom
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.formats import HEAD, file_format
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 
@@ -195,7 +195,7 @@ def test_a_syntax_that_is_not_supported_is_named(syntax, message, gray, tmp_path
     ],
 )
 def test_a_missing_decoder_is_named_with_its_syntax(syntax, package, gray, tmp_path, monkeypatch):
-    monkeypatch.setattr("nerveceg_tf.data.dicom_decoder._PLUGINS", ())
+    monkeypatch.setattr("nerveceg_tf.data.dicom.decoder._PLUGINS", ())
     dataset = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", gray))
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = pydicom.encaps.encapsulate([bytes(100)])

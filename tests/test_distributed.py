@@ -13,7 +13,7 @@ from bounds import TRAINED, TRAINED_MEAN, TRAINED_MOST
 
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.datasets import read_frames
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.callbacks import read_history
 from nerveceg_tf.training.recipe import Recipe
@@ -134,7 +134,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 from nerveceg_tf.data.datasets import read_frames
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.models import SharedGate, UNet
 from nerveceg_tf.runs.run import Run

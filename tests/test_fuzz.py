@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nerveceg_tf.data.cine import count_frames, read_cine
-from nerveceg_tf.data.decode import decode_still
+from nerveceg_tf.data.stills.decode import decode_still
 from nerveceg_tf.errors import FrameError
 
 pytest.importorskip("pydicom", reason="needs the extra dicom")

@@ -9,8 +9,8 @@ import pytest
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.errors import LayoutError
 
 

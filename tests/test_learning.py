@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.evaluation.evaluate import evaluate
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.train import train

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
+from nerveceg_tf.data.folders.names import MASK_FOLDERS
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames, find_images
-from nerveceg_tf.data.names import MASK_FOLDERS
 from nerveceg_tf.errors import LayoutError
 
 pytestmark = pytest.mark.filterwarnings("ignore::nerveceg_tf.errors.NervecegWarning")

@@ -11,10 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from nerveceg_tf.data import tiff
 from nerveceg_tf.data.cine import count_frames
 from nerveceg_tf.data.frame import read_image
 from nerveceg_tf.data.read_options import ReadOptions
+from nerveceg_tf.data.stills import tiff
 from nerveceg_tf.errors import FrameError, NervecegWarning
 
 ORIENTATION, BITS, FILL_ORDER, MAX_SAMPLE, SMAX_SAMPLE = 274, 258, 266, 281, 341

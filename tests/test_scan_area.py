@@ -13,8 +13,8 @@ from tiny import tiny_segmenter
 
 from nerveceg_tf import NoGate
 from nerveceg_tf.data import rle
+from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.frame import Frame, map_frames, read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames, find_images
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, NervecegWarning
@@ -249,7 +249,7 @@ def test_a_mask_of_another_size_is_refused(screen, scan, gray, tmp_path):
 
 
 def test_stills_have_neither_window_nor_spacing(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr("nerveceg_tf.data.dicom_header.read_header", None)
+    monkeypatch.setattr("nerveceg_tf.data.dicom.header.read_header", None)
     frame = Frame("1_1", samples[0].image)
     assert (frame.window, frame.spacing) == (samples[0].window, samples[0].spacing) == (None, None)
 

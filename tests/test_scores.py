@@ -14,7 +14,7 @@ from tiny import tiny_segmenter
 from nerveceg_tf import NoGate, SharedGate
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.bundled import SAMPLES
-from nerveceg_tf.data.layouts import find_images
+from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.evaluation.bootstrap import bootstrap
 from nerveceg_tf.evaluation.calibration import calibrate, reliability

@@ -7,10 +7,10 @@ import pytest
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.fixes import Fix, apply_fixes, read_fixes
+from nerveceg_tf.data.folders.layouts import find_frames
+from nerveceg_tf.data.folders.matching import NameIndex
+from nerveceg_tf.data.folders.rows import NAME, SUBJECT, TableError, skip_into
 from nerveceg_tf.data.frame import read_image, read_mask
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.matching import NameIndex
-from nerveceg_tf.data.rows import NAME, SUBJECT, TableError, skip_into
 from nerveceg_tf.errors import LayoutError
 
 PLACES = {"kaggle": "train/{}.tif", "pairs": "images/{}.tif", "original": "train/image/{}.tif"}

@@ -13,7 +13,7 @@ from bounds import RATE, SCORE
 from nerveceg_tf.cli import main
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.datasets import read_frames
-from nerveceg_tf.data.layouts import find_frames
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.errors import TrainingError
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.callbacks import History, StopOnNaN, ValidationScore, WarmupCosineDecay

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from nerveceg_tf.data import decode, frame
+from nerveceg_tf.data import frame
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.frame import Frame, PixelMemory, map_frames, read_image, read_mask
 from nerveceg_tf.data.splits import Split
+from nerveceg_tf.data.stills import decode
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, select_subset
 from nerveceg_tf.runs.fingerprints import NAME, save_fingerprints

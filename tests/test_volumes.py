@@ -10,11 +10,11 @@ from volume_files import MET_TYPES, NIFTI_TYPES, write_mha, write_nifti
 
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.cine import count_frames, files_of, frame_rate, open_cine, read_cine
+from nerveceg_tf.data.folders.names import stem
 from nerveceg_tf.data.formats import file_format, recognise
 from nerveceg_tf.data.frame import Frame, Known, read_image
-from nerveceg_tf.data.names import stem
 from nerveceg_tf.data.read_options import ReadOptions
-from nerveceg_tf.data.volume import Volume
+from nerveceg_tf.data.volumes.volume import Volume
 from nerveceg_tf.errors import FrameError, NervecegWarning
 
 FRAMES = 5

@@ -27,8 +27,8 @@ import numpy as np
 from make_samples import AREA, FRAME, Scan, read_scans
 
 from nerveceg_tf.data.bundled import SAMPLES
+from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.data.frame import digest, read_image
-from nerveceg_tf.data.layouts import find_images
 from nerveceg_tf.data.near_duplicates import fingerprint
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.run import SUBSETS, Run

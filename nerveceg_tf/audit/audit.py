@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.data.decode import format_size
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import Frame, digest, map_frames, note_unused_mask_value, read_mask
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.data.near_duplicates import (
     DuplicatePair,
     candidates,
@@ -20,6 +19,7 @@ from nerveceg_tf.data.near_duplicates import (
 )
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.resize import resize
+from nerveceg_tf.data.stills.decode import format_size
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.parallel import parallel_map

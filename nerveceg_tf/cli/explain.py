@@ -37,7 +37,7 @@ def explain_command(
     read_options: ReadOptions | None = None,
 ) -> None:
     """Show which parts of a frame drive the gate or the segmenter."""
-    from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.data.folders.layouts import find_images
     from nerveceg_tf.explain.explainer import Explainer
     from nerveceg_tf.explain.pictures import MARKER, write_explanations
     from nerveceg_tf.runs.run import Run

@@ -228,7 +228,7 @@ def predict(
     read_options: ReadOptions | None = None,
 ) -> None:
     """Write masks (in each frame's size), overlays and presence.csv."""
-    from nerveceg_tf.data.layouts import find_images
+    from nerveceg_tf.data.folders.layouts import find_images
     from nerveceg_tf.inference.predict import write_predictions
     from nerveceg_tf.runs.ensemble import open_runs
 
@@ -285,8 +285,8 @@ def submit(
     """Write a run-length encoded submission for the Kaggle competition."""
     check_new_file(out, force)
 
-    from nerveceg_tf.data.layouts import find_images
-    from nerveceg_tf.data.pairing import UnopenedFileError
+    from nerveceg_tf.data.folders.layouts import find_images
+    from nerveceg_tf.data.folders.pairing import UnopenedFileError
     from nerveceg_tf.inference.submission import write_submission
     from nerveceg_tf.runs.ensemble import open_runs
 

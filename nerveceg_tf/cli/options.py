@@ -11,9 +11,9 @@ import typer
 
 from nerveceg_tf.choices import Subset
 from nerveceg_tf.cli.errors import translate_for_running
-from nerveceg_tf.data.names import readable
+from nerveceg_tf.data.folders.names import readable
+from nerveceg_tf.data.folders.rows import Report, skip_into
 from nerveceg_tf.data.read_options import MAX_BITS, ReadOptions
-from nerveceg_tf.data.rows import Report, skip_into
 from nerveceg_tf.errors import NervecegError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.progress import say

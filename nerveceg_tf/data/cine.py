@@ -6,12 +6,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from nerveceg_tf.data import tiff, video
-from nerveceg_tf.data.dicom import Dicom
+from nerveceg_tf.data.dicom.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
 from nerveceg_tf.data.formats import SUFFIXES, Format, file_format, image_suffix
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.volume import Volume, read_header
+from nerveceg_tf.data.stills import tiff
+from nerveceg_tf.data.videos import video
+from nerveceg_tf.data.volumes.volume import Volume, read_header
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError
 

@@ -39,7 +39,7 @@ class FrameSet:
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> frame_set, _ = read_frames(find_frames(SAMPLES)[:4], [(32, 48)])
         >>> len(frame_set), frame_set.present.dtype, frame_set.masks[32, 48].shape
         (4, dtype('bool'), (4, 32, 48, 1))
@@ -101,7 +101,7 @@ def read_frames(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> frame_set, bad = read_frames(find_frames(SAMPLES)[:4], [(96, 128)])
         >>> frame_set.images[96, 128].shape, bad
         ((4, 96, 128, 1), [])
@@ -170,7 +170,7 @@ def make_dataset(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> frame_set, _ = read_frames(find_frames(SAMPLES)[:4], [(32, 48)])
         >>> dataset = make_dataset(frame_set, (32, 48), "mask", batch_size=2)
         >>> images, masks = next(iter(dataset))

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from nerveceg_tf.data.folders.layouts import find_frames
+from nerveceg_tf.data.folders.matching import NameIndex
+from nerveceg_tf.data.folders.rows import Column, Report, Row, raise_error, read_rows, skip_into
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.layouts import find_frames
-from nerveceg_tf.data.matching import NameIndex
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.rows import Column, Report, Row, raise_error, read_rows, skip_into
 from nerveceg_tf.errors import LayoutError, NervecegError
 from nerveceg_tf.utils.files import replacing
 

@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from nerveceg_tf.data.dicom_marks import is_dicom
+from nerveceg_tf.data.dicom.marks import is_dicom
 from nerveceg_tf.errors import FrameError
 
 Format = Literal["TIFF", "PNG", "JPEG", "BMP", "WEBP", "DICOM", "VIDEO", "VOLUME"]

@@ -14,14 +14,14 @@ import numpy as np
 
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
-from nerveceg_tf.data.decode import GIF, decode_picture, decode_still, format_size
-from nerveceg_tf.data.dicom import Dicom
+from nerveceg_tf.data.dicom.dicom import Dicom
 from nerveceg_tf.data.formats import HEAD, file_format, image_suffix, read_head, recognise
-from nerveceg_tf.data.mask_levels import mask_of
-from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.tiff import Pages
-from nerveceg_tf.data.volume import Volume
+from nerveceg_tf.data.stills.decode import GIF, decode_picture, decode_still, format_size
+from nerveceg_tf.data.stills.mask_levels import mask_of
+from nerveceg_tf.data.stills.picture import Picture
+from nerveceg_tf.data.stills.tiff import Pages
+from nerveceg_tf.data.volumes.volume import Volume
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.size import Size
@@ -270,7 +270,7 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> frame = find_frames(SAMPLES)[0]
         >>> mask = read_mask(frame, read_image(frame.image).shape)
         >>> mask.dtype, int(mask.max())

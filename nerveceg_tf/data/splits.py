@@ -15,8 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
+from nerveceg_tf.data.folders.rows import list_few
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import list_few
 from nerveceg_tf.errors import NervecegWarning, SubjectError
 
 _BLOCKS = 20
@@ -71,7 +71,7 @@ def split_by_subject(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> frames = find_frames(SAMPLES)
         >>> split = split_by_subject(frames, hold_out=["1", "2"])
         >>> [frames[i].name for i in split.held_out]
@@ -202,7 +202,7 @@ def k_folds_by_subject(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> splits = k_folds_by_subject(find_frames(SAMPLES), 3)
         >>> sum(len(split.held_out) for split in splits)
         120

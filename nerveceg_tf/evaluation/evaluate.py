@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from nerveceg_tf.choices import Subset
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import select_subset
 from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances, outline_distances_mm
@@ -100,7 +100,7 @@ def evaluate(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> from nerveceg_tf.runs.bundled import bundled_run
         >>> metrics, scores = evaluate(bundled_run(), find_frames(SAMPLES)[:4])
         >>> metrics["subset"], metrics["frames"], len(scores)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nerveceg_tf.choices import Subset
+from nerveceg_tf.data.folders.rows import Report, raise_error
 from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
 from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, nearest
-from nerveceg_tf.data.rows import Report, raise_error
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data.fixes import find_fixed_frames
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.data.read_options import ReadOptions
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.calibration import Calibration, calibrate
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.heatmap import overlay_heatmap
 from nerveceg_tf.explain.logits import gate_presence

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame, map_frames
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset, no_frames
 from nerveceg_tf.export.config import (

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.cine import frame_rate
+from nerveceg_tf.data.folders.rows import Report, raise_error
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.data.rows import Report, raise_error
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.video import OverlayVideo, presence_curve
@@ -68,7 +68,7 @@ def predict(
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
-        >>> from nerveceg_tf.data.layouts import find_frames
+        >>> from nerveceg_tf.data.folders.layouts import find_frames
         >>> from nerveceg_tf.runs.bundled import bundled_run
         >>> frame = find_frames(SAMPLES)[0]
         >>> (prediction,) = predict(bundled_run(), [frame])

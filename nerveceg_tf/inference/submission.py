@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.decode import format_size
+from nerveceg_tf.data.folders.rows import Report, raise_error
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import Report, raise_error
+from nerveceg_tf.data.stills.decode import format_size
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import predict

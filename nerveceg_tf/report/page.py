@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from nerveceg_tf.choices import MAX_PICTURES, Subset
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.evaluation.evaluate import FrameScorer, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores

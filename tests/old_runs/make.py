@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from nerveceg_tf.cli import main
+from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.data.layouts import find_frames
 from nerveceg_tf.models import GATES
 from nerveceg_tf.models.gate_parts import gate_input, presence_head
 from nerveceg_tf.run import Run

@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nerveceg_tf.data.folders.names import natural_order, other_suffix, readable
+from nerveceg_tf.data.folders.rows import list_few
 from nerveceg_tf.data.formats import file_format, image_suffix
-from nerveceg_tf.data.names import natural_order, other_suffix, readable
-from nerveceg_tf.data.rows import list_few
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 
 _HIDDEN, _SPECIAL, _NO_SUFFIX = "hidden", "not regular files", "without a suffix"

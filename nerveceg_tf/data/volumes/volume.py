@@ -11,10 +11,10 @@ import numpy as np
 
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, check_readable, missing_frame
 from nerveceg_tf.data.formats import describe_other, is_nifti, read_head
-from nerveceg_tf.data.metaimage import read_meta_image
-from nerveceg_tf.data.nifti import read_nifti
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.volume_header import VolumeHeader
+from nerveceg_tf.data.volumes.header import VolumeHeader
+from nerveceg_tf.data.volumes.metaimage import read_meta_image
+from nerveceg_tf.data.volumes.nifti import read_nifti
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.utils.once import warn_once
 

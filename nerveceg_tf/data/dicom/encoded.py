@@ -5,8 +5,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nerveceg_tf.data.dicom_decoder import RLE_LOSSLESS
-from nerveceg_tf.data.dicom_header import Header
+from nerveceg_tf.data.dicom.decoder import RLE_LOSSLESS
+from nerveceg_tf.data.dicom.header import Header
 
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"

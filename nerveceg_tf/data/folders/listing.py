@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from nerveceg_tf.data.folder_content import FolderContent, LeftOut, read_folder, walk
-from nerveceg_tf.data.names import (
+from nerveceg_tf.data.folders.folder_content import FolderContent, LeftOut, read_folder, walk
+from nerveceg_tf.data.folders.names import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     marked_frame,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerveceg_tf.data.formats import GZIP
-from nerveceg_tf.data.volume_header import VolumeHeader, known_spacing
+from nerveceg_tf.data.volumes.header import VolumeHeader, known_spacing
 from nerveceg_tf.errors import FrameError
 
 _LENGTH = 540

@@ -11,11 +11,11 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
-from nerveceg_tf.data import tiff_samples
-from nerveceg_tf.data.brightness import to_8_bits
 from nerveceg_tf.data.formats import recognise
-from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.stills import tiff_samples
+from nerveceg_tf.data.stills.brightness import to_8_bits
+from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.errors import FrameError
 
 MIN_SIDE = 16

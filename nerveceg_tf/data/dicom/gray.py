@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.dicom_header import DicomProblem
+from nerveceg_tf.data.dicom.header import DicomProblem
 from nerveceg_tf.data.read_options import ReadOptions
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")

@@ -4,11 +4,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from nerveceg_tf.data.listing import SUBJECT_TABLE, FoundFile, Layout, Listing
-from nerveceg_tf.data.matching import match_rows
-from nerveceg_tf.data.names import natural_order, numbered_prefix, readable
-from nerveceg_tf.data.pairing import Found, Lost, frame_index
-from nerveceg_tf.data.rows import NAME, SUBJECT, Report, list_few, read_rows
+from nerveceg_tf.data.folders.listing import SUBJECT_TABLE, FoundFile, Layout, Listing
+from nerveceg_tf.data.folders.matching import match_rows
+from nerveceg_tf.data.folders.names import natural_order, numbered_prefix, readable
+from nerveceg_tf.data.folders.pairing import Found, Lost, frame_index
+from nerveceg_tf.data.folders.rows import NAME, SUBJECT, Report, list_few, read_rows
 from nerveceg_tf.errors import NervecegWarning
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nerveceg_tf.data.cine import count_frames, describe, is_truncated
-from nerveceg_tf.data.dicom_objects import describe_passed_over, other_object
+from nerveceg_tf.data.dicom.objects import describe_passed_over, other_object
+from nerveceg_tf.data.folders.listing import FoundFile
+from nerveceg_tf.data.folders.matching import NameIndex
+from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.listing import FoundFile
-from nerveceg_tf.data.matching import NameIndex
-from nerveceg_tf.data.rows import Report
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
 
 

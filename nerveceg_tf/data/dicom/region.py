@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from nerveceg_tf.data.decode import MIN_SIDE
+from nerveceg_tf.data.stills.decode import MIN_SIDE
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.size import Size
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from nerveceg_tf.data.picture import Picture
+from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.size import Size
 

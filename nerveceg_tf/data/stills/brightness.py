@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerveceg_tf.data.picture import Picture, is_constant, luma
 from nerveceg_tf.data.read_options import ReadOptions
+from nerveceg_tf.data.stills.picture import Picture, is_constant, luma
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.utils.once import warn_once
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nerveceg_tf.data.volume_header import VolumeHeader, known_spacing
+from nerveceg_tf.data.volumes.header import VolumeHeader, known_spacing
 from nerveceg_tf.errors import FrameError
 
 # Some programs write several lines for each frame of a cine.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.lossy_mask import NEARLY_BLACK, lossy_levels
-from nerveceg_tf.data.picture import Picture, is_constant
 from nerveceg_tf.data.read_options import ReadOptions
+from nerveceg_tf.data.stills.lossy_mask import NEARLY_BLACK, lossy_levels
+from nerveceg_tf.data.stills.picture import Picture, is_constant
 from nerveceg_tf.errors import FrameError
 
 _LISTED = 6

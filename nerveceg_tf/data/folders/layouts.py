@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nerveceg_tf.data.formats import SUFFIXES
-from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.listing import RUN_LENGTHS, SUBSETS, FoundFile, Listing, list_folder
-from nerveceg_tf.data.matching import match_rows
-from nerveceg_tf.data.names import readable, stem
-from nerveceg_tf.data.pairing import (
+from nerveceg_tf.data.folders.listing import RUN_LENGTHS, SUBSETS, FoundFile, Listing, list_folder
+from nerveceg_tf.data.folders.matching import match_rows
+from nerveceg_tf.data.folders.names import readable, stem
+from nerveceg_tf.data.folders.pairing import (
     Found,
     Lost,
     frame_index,
@@ -18,9 +16,11 @@ from nerveceg_tf.data.pairing import (
     pair,
     without_repeated,
 )
+from nerveceg_tf.data.folders.rows import NAME, Column, Report, list_few, raise_error, read_rows
+from nerveceg_tf.data.folders.subjects import find_subjects
+from nerveceg_tf.data.formats import SUFFIXES
+from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.rows import NAME, Column, Report, list_few, raise_error, read_rows
-from nerveceg_tf.data.subjects import find_subjects
 from nerveceg_tf.errors import LayoutError
 
 _IMAGE = Column("image", (NAME.name, *NAME.others))
@@ -53,8 +53,8 @@ def find_frames(
 
     The subject of a frame is, in this order:
 
-    - in `frames.csv`, if it has a column for subjects (see `nerveceg_tf.data.rows.SUBJECT`). The
-      column `name` may contain suffixes and folders;
+    - in `frames.csv`, if it has a column for subjects; `nerveceg_tf.data.folders.rows.SUBJECT` lists
+      its names. The column `name` may contain suffixes and folders;
     - the first folder below the data folder, or below `images/`;
     - except with `images/`: the name up to the last `_NUMBER`, if at least two such prefixes occur.
 

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from nerveceg_tf.data.folders.names import readable
+from nerveceg_tf.data.folders.rows import Report, Row, list_few
 from nerveceg_tf.data.formats import image_suffix
-from nerveceg_tf.data.names import readable
-from nerveceg_tf.data.rows import Report, Row, list_few
 from nerveceg_tf.errors import LayoutError
 
 _QUOTED = 60

@@ -8,21 +8,21 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nerveceg_tf.data.decode import check_size, to_gray
-from nerveceg_tf.data.dicom_decoder import LOSSY, check_declared, choose_decoder, syntax_name
-from nerveceg_tf.data.dicom_encoded import Fragments, find_fragments, read_at
-from nerveceg_tf.data.dicom_gray import GRAY, has_window, show, stored_bits
-from nerveceg_tf.data.dicom_header import (
+from nerveceg_tf.data.dicom.decoder import LOSSY, check_declared, choose_decoder, syntax_name
+from nerveceg_tf.data.dicom.encoded import Fragments, find_fragments, read_at
+from nerveceg_tf.data.dicom.gray import GRAY, has_window, show, stored_bits
+from nerveceg_tf.data.dicom.header import (
     DicomProblem,
     import_pydicom,
     inflate,
     read_header,
 )
-from nerveceg_tf.data.dicom_objects import is_image_kind
-from nerveceg_tf.data.dicom_region import ScanArea, scan_area
+from nerveceg_tf.data.dicom.objects import is_image_kind
+from nerveceg_tf.data.dicom.region import ScanArea, scan_area
 from nerveceg_tf.data.extent import Extent, missing_frame
-from nerveceg_tf.data.picture import Picture
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
+from nerveceg_tf.data.stills.decode import check_size, to_gray
+from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.utils.once import warn_once
 

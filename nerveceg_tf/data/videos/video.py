@@ -10,16 +10,16 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from nerveceg_tf.data.container import (
+from nerveceg_tf.data.extent import MAX_FRAMES, Extent, missing_frame
+from nerveceg_tf.data.folders.names import is_unicode
+from nerveceg_tf.data.formats import describe_other, read_head
+from nerveceg_tf.data.stills.decode import check_size, to_gray
+from nerveceg_tf.data.videos.container import (
     animation_frames,
     begins_with_length,
     counts_frames,
     is_cut_off,
 )
-from nerveceg_tf.data.decode import check_size, to_gray
-from nerveceg_tf.data.extent import MAX_FRAMES, Extent, missing_frame
-from nerveceg_tf.data.formats import describe_other, read_head
-from nerveceg_tf.data.names import is_unicode
 from nerveceg_tf.errors import FrameError
 
 # FFmpeg would open playlists, reference movies and series of pictures, which name other files, and

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from nerveceg_tf.data.dicom_header import read_header
+from nerveceg_tf.data.dicom.header import read_header
 from nerveceg_tf.data.formats import SUFFIXES, file_format
 from nerveceg_tf.errors import FrameError
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.decode import check_size
+from nerveceg_tf.data.stills.decode import check_size
 from nerveceg_tf.errors import FrameError
 
 

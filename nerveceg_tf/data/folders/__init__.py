@@ -1,0 +1,1 @@
+"""Data folders: layouts, names, tables, and which mask belongs to which frame."""

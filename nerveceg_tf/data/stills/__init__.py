@@ -1,0 +1,1 @@
+"""Pictures: TIFF with one or more pages, PNG, JPEG, BMP and WebP; frames and masks."""

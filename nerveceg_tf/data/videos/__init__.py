@@ -1,0 +1,1 @@
+"""Videos: every container that OpenCV decodes."""

@@ -1,0 +1,1 @@
+"""Volumes: MetaImage and NIfTI."""
