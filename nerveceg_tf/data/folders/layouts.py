@@ -53,8 +53,8 @@ def find_frames(
 
     The subject of a frame is, in this order:
 
-    - in `frames.csv`, if it has a column for subjects; `nerveceg_tf.data.folders.rows.SUBJECT` lists
-      its names. The column `name` may contain suffixes and folders;
+    - in `frames.csv`, if it has a column for subjects (`nerveceg_tf.data.folders.rows.SUBJECT` has
+      its names). The column `name` may contain suffixes and folders;
     - the first folder below the data folder, or below `images/`;
     - except with `images/`: the name up to the last `_NUMBER`, if at least two such prefixes occur.
 
