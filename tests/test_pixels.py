@@ -200,6 +200,16 @@ def test_every_compression_of_pillow_gives_the_same_gray(compression, frame, tmp
     assert read >= 2
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "zstd"])
+@pytest.mark.parametrize("predictor", [2, 3])
+def test_differences_of_neighbours_are_summed_up(predictor, compression, frame, tmp_path):
+    for mode in ("F",) if predictor == 3 else ("L", "LA", "I;16", "CMYK", "F"):
+        make, expected = MODES[mode]
+        lines = {317: predictor, 278: 13}
+        make(frame).save(tmp_path / "a.tif", compression=compression, tiffinfo=lines)
+        compare(read_image(tmp_path / "a.tif"), expected(frame), mode == "CMYK")
+
+
 def luma_of(picture):
     return np.asarray(picture.convert("RGB")) @ np.array([0.299, 0.587, 0.114])
 

@@ -14,9 +14,10 @@ class ReadOptions:
 
     Attributes:
         bits: bits per gray value of frames in 16-bit files, 9..16; `None`: as the file declares, or
-            12 if all values of a file are below 4096.
+            as its values suggest (see `brightness.to_8_bits`). Masks are not scaled.
         mask_value: values of a mask that mean nerve, or `"any"` for all except background; `None`:
-            the only value beside background.
+            the only value beside background. What the value of a colour is, see
+            `mask_levels.mask_of`.
         region: read only the scan area of a DICOM that declares it.
 
     Raises:

@@ -46,7 +46,7 @@ def to_8_bits(picture: Picture, path: Path | str, options: ReadOptions) -> np.nd
         if is_constant(pixels) and not is_constant(picture.alpha):
             pixels, palette = picture.alpha, None
         elif picture.premultiplied:
-            pixels = _straight(pixels, picture.alpha)
+            pixels = _straight(pixels, picture.alpha, picture.bits)
     if palette is not None:
         pixels = palette[pixels]
     elif pixels.dtype.kind == "f":
@@ -58,9 +58,9 @@ def to_8_bits(picture: Picture, path: Path | str, options: ReadOptions) -> np.nd
     return luma(pixels) if pixels.ndim == 3 else pixels
 
 
-def _straight(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _straight(pixels: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
     """Divides colours by the opacity that they are multiplied by. Transparent pixels are black."""
-    opaque = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    opaque = 1.0 if pixels.dtype.kind == "f" else 2.0**bits - 1
     alpha = alpha if pixels.ndim == 2 else alpha[..., None]
     straight = np.minimum(pixels * (opaque / np.maximum(alpha, 1e-6)), opaque)
     straight = np.where(alpha > 0, straight, 0)

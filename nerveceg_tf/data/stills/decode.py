@@ -13,9 +13,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from nerveceg_tf.data.formats import recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.stills import tiff_samples
 from nerveceg_tf.data.stills.brightness import to_8_bits
 from nerveceg_tf.data.stills.picture import Picture
+from nerveceg_tf.data.stills.tiff_page import read_page
 from nerveceg_tf.errors import FrameError
 
 MIN_SIDE = 16
@@ -131,7 +131,7 @@ def _tiff(content: bytes, path: Path | str, page: int) -> Picture:
                 if compression in _BY_PILLOW:
                     image.load()
                     return _from_pillow(image, path)._replace(lossy=compression in _LOSSY)
-    return tiff_samples.read_page(content, page, path, partial(check_size, path=path))
+    return read_page(content, page, path, partial(check_size, path=path))
 
 
 def _is_simple(image: TiffImageFile) -> bool:

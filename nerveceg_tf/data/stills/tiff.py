@@ -15,7 +15,7 @@ from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.stills.brightness import to_8_bits
 from nerveceg_tf.data.stills.decode import decode_picture
 from nerveceg_tf.data.stills.picture import Picture
-from nerveceg_tf.data.stills.tiff_samples import read_head
+from nerveceg_tf.data.stills.tiff_tags import read_head
 from nerveceg_tf.errors import FrameError
 
 # The tags with the offsets and lengths in bytes of a page's strips, and of its tiles.
