@@ -182,6 +182,15 @@ def first(tmp_path_factory, data, few):
     return run, frames.frames
 
 
+@pytest.fixture(scope="module")
+def whole(first, data, tmp_path_factory):
+    """A run that started from it, and was not interrupted."""
+    weights = str(first[0].path)
+    recipe = Recipe.preset(**{**TINY, "segmenter_weights": weights, "epochs": 2})
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return train(data, out, recipe, only="segmenter")[0]
+
+
 def digests(run, *subsets):
     split = run.read("split.json")
     return {frame["digest"] for subset in subsets for frame in split[subset]}
@@ -230,11 +239,12 @@ def test_folds_that_the_earlier_run_was_trained_on_are_refused(first, data, tmp_
     assert not (tmp_path / "cv").exists()
 
 
-def test_before_its_first_epoch_it_needs_the_same_weights(first, data, tmp_path, monkeypatch):
+def test_before_its_first_epoch_it_needs_the_same_weights(
+    first, whole, data, tmp_path, monkeypatch
+):
     earlier = tmp_path / "earlier"
     shutil.copytree(first[0].path, earlier)
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier), "epochs": 2})
-    whole, *_ = train(data, tmp_path / "whole", recipe, only="segmenter")
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -255,11 +265,12 @@ def test_before_its_first_epoch_it_needs_the_same_weights(first, data, tmp_path,
     assert equal(run.load("segmenter"), whole.load("segmenter"))
 
 
-def test_after_its_first_epoch_the_earlier_run_may_be_gone(first, data, tmp_path, monkeypatch):
+def test_after_its_first_epoch_the_earlier_run_may_be_gone(
+    first, whole, data, tmp_path, monkeypatch
+):
     earlier = tmp_path / "earlier"
     shutil.copytree(first[0].path, earlier)
     recipe = Recipe.preset(**{**TINY, "segmenter_weights": str(earlier), "epochs": 2})
-    whole, *_ = train(data, tmp_path / "whole", recipe, only="segmenter")
 
     begin = Checkpoint.on_epoch_begin
 

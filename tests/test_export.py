@@ -164,13 +164,18 @@ def test_postprocessing_is_named_as_lost(run, exported, few, tmp_path):
         (["--format", "tflite", "--out", "OUT/model"], "ends in .tflite"),
         (["--format", "onnx", "--out", "OUT/model.tflite"], "ends in .onnx"),
         (["--format", "tflite", "--split", "--out", "OUT/model.tflite"], "is a folder"),
-        (["--format", "savedmodel", "--split", "--out", "OUT/m"], "only tflite takes --split"),
+        (["--format", "savedmodel", "--split", "--out", "OUT/m"], "--split: has no effect"),
         (["--format", "savedmodel", "--precision", "int8", "--out", "OUT/m"], "only tflite takes"),
-        (["--format", "savedmodel", "--frame-size", "64x64", "--out", "OUT/m"], "of any size"),
+        (
+            ["--format", "savedmodel", "--frame-size", "9x9", "--out", "OUT/m"],
+            "only on tflite and onnx",
+        ),
         (["--format", "tflite", "--frame-size", "huge", "--out", "OUT/m.tflite"], "96x128"),
         (["--format", "tflite", "--out", "TAKEN"], "--force"),
         (["--format", "tflite", "--on", "OUT", "--out", "OUT/m.tflite"], "OUT"),
         (["--format", "torch", "--out", "OUT/m"], "torch"),
+        (["--format", "onnx", "--model-version", "1", "--out", "OUT/m"], "--model-version 1: has"),
+        (["--format", "tflite", "--io", "uint8", "--out", "OUT/m"], "--io uint8: needs a model"),
     ],
 )
 def test_wrong_options_are_named(run, exported, tmp_path, nerveceg, options, suggestion):

@@ -205,7 +205,7 @@ def train_on(
         },
         "fixes": str(data.fixes) if data.fixes else None,
         "bad_frames": [str(error) for error in data.bad],
-        "started_from": {source.stage: source.as_json() for source in sources},
+        **({"started_from": {s.stage: s.as_json() for s in sources}} if sources else {}),
         "seconds": 0.0,
         "finished": False,
     }
@@ -214,7 +214,8 @@ def train_on(
         known = {**earlier_fingerprints(sources), **known_frames(split, data.frames)}
         save_fingerprints(run.path, known)
         content = split_to_json(split, data.frames, data.dropped)
-        run.write("split.json", {**content, EARLIER: earlier_frames(sources)})
+        earlier = {EARLIER: earlier_frames(sources)} if sources else {}
+        run.write("split.json", content | earlier)
         return train_stages(run, data, split, models, recipe)
 
 
