@@ -138,7 +138,7 @@ def mask_with_grays(image, mask):
 MASK_FAULTS = {
     mask_cut: "is truncated or not a TIFF",
     mask_of_another_size: "; save the mask in the frame's size",
-    mask_with_grays: "; a mask has 0 and one other: threshold it, or pass --mask-value any",
+    mask_with_grays: "a mask has 0 and one other value: threshold it, and save it as PNG or TIFF",
 }
 
 

@@ -132,7 +132,7 @@ def test_import_torch_refuses_what_it_cannot_write_or_read(nerveceg, tmp_path):
     checkpoint.with_suffix(".npy").rename(checkpoint)
     for out, message in (
         ("model.h5", "name a file that ends in .keras"),
-        ("model.keras", f"{checkpoint}: not a PyTorch state dict"),
+        ("model.keras", f"{checkpoint}: not a file of torch.save"),
     ):
         code, _, err = nerveceg("import-torch", checkpoint, "--out", tmp_path / out)
         assert code == 2

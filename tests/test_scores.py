@@ -259,7 +259,8 @@ def test_tune_writes_what_evaluate_and_predict_apply(run, nerveceg, tmp_path):
     assert scores["ungated_tuned_dice"] == pytest.approx(content["ungated_tuned"]["score"])
     assert scores["thresholds"] == {**vars(chosen), "postprocessing": []}
     assert "segmenter alone, tuned" in out
-    assert "gate helps" in " ".join(out.split())
+    printed = " ".join(out.split())
+    assert "gate helps" in printed or "No predicted mask meets a nerve" in printed
 
 
 def test_tune_says_what_it_lacks(run, nerveceg, tmp_path):

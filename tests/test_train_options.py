@@ -173,8 +173,12 @@ def test_a_split_refuses_what_it_does_not_know(run_command, tmp_path, samples):
 def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
+    names = []
     for path in (SAMPLES / "train").glob("3_*.tif"):
-        shutil.copy(path, data)
+        names.append(shutil.copy(path, data).name)
+    # One prefix alone names no subject, but a table does.
+    rows = [f"{name},3" for name in names if "mask" not in name]
+    (data / "frames.csv").write_text("\n".join(["name,subject", *rows]))
     plan = tmp_path / "plan.csv"
     plan.write_text("name,action,source,down,right,reason\n3_1,drop,,,,\n")
     arguments = ("train", data, "--out", tmp_path / "run", *ONLY_TINY, "--fixes", plan)

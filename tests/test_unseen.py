@@ -128,11 +128,15 @@ def test_damaged_fingerprints_are_named(run):
 def test_each_frame_and_mask_is_decoded_once(few, monkeypatch):
     decoded = []
 
-    def counting(content, path, page=0):
-        decoded.append(path.name)
-        return decode.decode_still(content, path, page)
+    def counting(inner):
+        def count(content, path, *arguments):
+            decoded.append(path.name)
+            return inner(content, path, *arguments)
 
-    monkeypatch.setattr(frame, "decode_still", counting)
+        return count
+
+    for name in ("decode_still", "decode_picture"):
+        monkeypatch.setattr(frame, name, counting(getattr(decode, name)))
     frame_set, _ = read_frames(few, [(32, 32), (48, 64)])
     once = sorted(path.name for f in few for path in (f.image, f.mask))
     assert sorted(decoded) == once

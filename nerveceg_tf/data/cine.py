@@ -8,7 +8,7 @@ import numpy as np
 
 from nerveceg_tf.data.dicom.dicom import Dicom
 from nerveceg_tf.data.extent import MAX_FRAMES, Extent, warn_if_truncated
-from nerveceg_tf.data.formats import SUFFIXES, Format, file_format, image_suffix
+from nerveceg_tf.data.formats import HEAD, SUFFIXES, Format, file_format, image_suffix, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.stills import tiff
 from nerveceg_tf.data.videos import video
@@ -79,7 +79,7 @@ def describe(path: Path) -> Contents:
     Raises:
         FrameError: the file cannot be read.
     """
-    kind = file_format(path)
+    kind = _format(path)
     if kind == "DICOM":
         dicom = Dicom(path)
         area = dicom.scan_area
@@ -106,7 +106,7 @@ def count_frames(path: Path) -> int | None:
     Raises:
         FrameError: the file cannot be read.
     """
-    return _checked_frames(path, _extent(path, file_format(path)))
+    return _checked_frames(path, _extent(path, _format(path)))
 
 
 def _checked_frames(path: Path, extent: Extent) -> int | None:
@@ -125,7 +125,7 @@ def _checked_frames(path: Path, extent: Extent) -> int | None:
 def is_truncated(path: Path) -> bool:
     """Returns whether a file lacks frames that it declares, or cannot be read at all."""
     try:
-        return _extent(path, file_format(path)).truncated
+        return _extent(path, _format(path)).truncated
     except FrameError:
         return True
 
@@ -145,7 +145,7 @@ def read_cine(path: Path) -> Iterator[np.ndarray]:
     Raises:
         FrameError: the file, or one of its frames, cannot be read.
     """
-    return map(open_cine(path).read, range(_extent(path, file_format(path)).frames))
+    return map(open_cine(path).read, range(_extent(path, _format(path)).frames))
 
 
 def frame_rate(path: Path) -> float:
@@ -189,6 +189,16 @@ def files_of(path: Path) -> list[Path]:
     ):
         return [path]
     return sorted({path, read_header(path).pixels})
+
+
+def _format(path: Path) -> Format | None:
+    """Returns the format of a file; `None` for a still image, such as a TIFF with one page."""
+    try:
+        with path.open("rb") as file:
+            kind = recognise(file.read(HEAD), image_suffix(path.name))
+            return None if kind == "TIFF" and tiff.has_one_page(file) else kind
+    except OSError as error:
+        raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _extent(path: Path, kind: Format | None) -> Extent:

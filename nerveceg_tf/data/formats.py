@@ -40,6 +40,7 @@ _VIDEO = re.compile(
     rb")",
     re.DOTALL,
 )
+_BITMAP_HEADERS = [size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)]
 _ANIMATED_WEBP = re.compile(rb"RIFF....WEBPVP8X", re.DOTALL)
 _META_IMAGE = re.compile(rb"\s*(?:\w+\s*=[^\n\0]*\n\s*){0,9}?NDims\s*=\s*\d")
 
@@ -110,8 +111,8 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
         The format; `None` if it is not one that this package reads.
 
     Example:
-        >>> recognise(b"BM" + bytes(60))
-        'BMP'
+        >>> recognise(b"\\x89PNG" + bytes(60))
+        'PNG'
     """
     if is_dicom(head):  # first, because a DICOM may begin like a TIFF
         return "DICOM"
@@ -120,7 +121,7 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     for mark, name in _MARKS.items():
-        if head.startswith(mark):
+        if head.startswith(mark) and (name != "BMP" or _has_bitmap_header(head)):
             # A series of JPEGs differs from one JPEG only in what follows the first.
             return "VIDEO" if suffix.lower() in (".mjpeg", ".mjpg") else name
     if is_nifti(head) or _META_IMAGE.match(head):
@@ -128,6 +129,11 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
     if _VIDEO.match(head) and describe_other(head) is None:
         return "VIDEO"
     return SUFFIXES.get(suffix.lower())
+
+
+def _has_bitmap_header(head: bytes) -> bool:
+    """Returns whether a file that begins with `BM` is a bitmap, and not a text."""
+    return len(head) < 18 or head[14:18] in _BITMAP_HEADERS
 
 
 def file_format(path: Path) -> Format | None:

@@ -30,8 +30,7 @@ _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 # Parsing a PNG's metadata decodes its pixels, so it is parsed only if it may have an orientation.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _PNG_HEADER = slice(24, 26)  # bit depth and colour type
-_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG or BMP; copy it again, or remove it"
-_UNREADABLE_WEBP = "is truncated or not a WebP; copy it again, or remove it"
+_UNREADABLE = "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it"
 _TOO_LARGE = f"a frame has at most {MAX_SIDE}x{MAX_SIDE} pixels: crop or shrink it"
 # CCITT's compressions of 1-bit TIFFs, JPEG and WebP, which Pillow undoes together with the colours.
 _BY_PILLOW = (2, 3, 4, 7, 50001)
@@ -109,8 +108,7 @@ def decode_picture(content: bytes, path: Path | str, page: int = 0) -> Picture:
         AttributeError,
         struct.error,
     ):
-        problem = _UNREADABLE_WEBP if kind == "WEBP" else _UNREADABLE
-        raise FrameError(f"{path}: {problem}") from None
+        raise FrameError(f"{path}: {_UNREADABLE}") from None
 
 
 def _tiff(content: bytes, path: Path | str, page: int) -> Picture:

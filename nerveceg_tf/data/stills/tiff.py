@@ -28,11 +28,28 @@ def extent(path: Path) -> Extent:
     """Counts the pages of a TIFF. Pixels are decoded only if the file may be truncated."""
     try:
         with path.open("rb") as file:
-            if _has_one_page(file):
-                return Extent(1, 1)
             return _extent(_walk(file), file)
     except OSError:
         return Extent(1, 1)  # decoding raises the error
+
+
+def has_one_page(file: BinaryIO) -> bool:
+    """Checks the most frequent case quickly: the first directory of a TIFF has no successor.
+
+    Args:
+        file: the open file, at any position.
+
+    Returns:
+        `True` if there is one page; `False` if there are more, or that is uncertain.
+    """
+    file.seek(0)
+    start = file.read(8)
+    order = _BYTE_ORDERS.get(start[:4])
+    if order is None:
+        return False
+    file.seek(int.from_bytes(start[4:8], order))
+    file.seek(12 * int.from_bytes(file.read(2), order), os.SEEK_CUR)
+    return file.read(4) in (b"\0\0\0\0", b"")
 
 
 class Pages:
@@ -105,17 +122,6 @@ class _Walk(NamedTuple):
     pages: list[bool | None]
     links: list[slice]
     broken: slice | None
-
-
-def _has_one_page(file: BinaryIO) -> bool:
-    """Checks the most frequent case quickly: the first directory has no successor."""
-    start = file.read(8)
-    order = _BYTE_ORDERS.get(start[:4])
-    if order is None:
-        return False
-    file.seek(int.from_bytes(start[4:8], order))
-    file.seek(12 * int.from_bytes(file.read(2), order), os.SEEK_CUR)
-    return file.read(4) in (b"\0\0\0\0", b"")
 
 
 def _extent(walk: _Walk, file: BinaryIO) -> Extent:
