@@ -175,7 +175,8 @@ def test_one_subject_and_a_plan_leave_nothing_to_score_and_no_error(run_command,
     data.mkdir()
     names = []
     for path in (SAMPLES / "train").glob("3_*.tif"):
-        names.append(shutil.copy(path, data).name)
+        shutil.copy(path, data)
+        names.append(path.name)
     # One prefix alone names no subject, but a table does.
     rows = [f"{name},3" for name in names if "mask" not in name]
     (data / "frames.csv").write_text("\n".join(["name,subject", *rows]))
