@@ -115,7 +115,7 @@ def folder(image, mask):
 IMAGE_FAULTS = {
     truncated: "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it",
     empty: "the file is empty; copy it again",
-    text: "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it",
+    text: "is text, not a picture; copy it again, or remove it",
     one_pixel: "is 1x1; a frame has at least 16x16 pixels",
     enormous: "a frame has at most 8192x8192 pixels: crop or shrink it",
     too_wide: "is 9000x16; a frame has at most 8192x8192 pixels: crop or shrink it",
@@ -245,7 +245,7 @@ def test_each_of_several_faults_gets_its_line(kaggle, refused, tmp_path):
 def test_a_bad_file_given_to_predict_is_named(run, refused, tmp_path):
     text(tmp_path / "letter.txt", None)
     (line,) = refused("predict", run, tmp_path / "letter.txt", "--out", tmp_path / "out")
-    assert line.startswith(f"{tmp_path / 'letter.txt'}: is truncated or not a TIFF")
+    assert line.startswith(f"{tmp_path / 'letter.txt'}: is text, not a picture")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import warnings
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from bounds import GRAY
 from cine_files import write_dicom, write_pages, write_video
 from PIL import Image
@@ -341,3 +342,20 @@ def test_an_animated_webp_is_refused_whole(sweep, tmp_path):
     for read in (count_frames, read_image):
         with pytest.raises(FrameError, match="is an animated WebP, not a video; convert it to MP4"):
             read(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_thumbnail_is_no_frame(compression, sweep, tmp_path):
+    still, cine = tmp_path / "still.tif", tmp_path / "cine.tif"
+    with tifffile.TiffWriter(still) as file:
+        file.write(sweep[0], compression=compression, photometric="minisblack")
+        file.write(sweep[0, ::2, ::2], compression=compression, subfiletype=1)
+    with tifffile.TiffWriter(cine) as file:
+        for image in sweep[:3]:
+            file.write(image, compression=compression, photometric="minisblack")
+            file.write(image[::2, ::2], compression=compression, subfiletype=1)
+    assert [frame.index for frame in find_images(still)] == [None]
+    np.testing.assert_array_equal(read_image(still), sweep[0])
+    assert len(find_images(cine)) == 3
+    for index in range(3):
+        np.testing.assert_array_equal(read_image(cine, index), sweep[index])

@@ -98,3 +98,9 @@ def test_a_runner_warns_once(frame):
     said = noted(lambda: [runner(frame / 127.5 - 1) for _ in range(2)])
     assert len(said) == 1
     assert SCALED in said[0]
+
+
+@pytest.mark.parametrize("values", [(0, 65535), (0, 2550), (-100, 155)])
+def test_values_beyond_gray_are_named(values):
+    frame = np.linspace(*values, 64).reshape(8, 8)
+    assert "models take gray values 0..255; scale them" in range_warning(frame)

@@ -312,3 +312,30 @@ def test_names_that_are_not_utf_8_pair_and_can_be_written(few, tmp_path):
     write(tmp_path, few[0], os.fsdecode(b"P\xe9/Lo\xfa.tif"), os.fsdecode(b"P\xe9/Lo\xfa_mask.tif"))
     write(tmp_path, few[1], "Lo\u00fa/1.tif", "Lo\u00fa/1_mask.tif")
     assert_paired(tmp_path, few, [("P\u00e9/Lo\u00fa", "P\u00e9"), ("Lo\u00fa/1", "Lo\u00fa")])
+
+
+def test_a_few_loose_frames_do_not_hide_the_folders(few, tmp_path):
+    for number, frame in enumerate(few[:4]):
+        folder = tmp_path / f"P{number % 2}"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(frame.image, folder / f"{number}.tif")
+        shutil.copy(frame.mask, folder / f"{number}_mask.tif")
+    shutil.copy(few[4].image, tmp_path / "extra.tif")
+    shutil.copy(few[4].mask, tmp_path / "extra_mask.tif")
+    frames = find_frames(tmp_path)
+    assert {frame.name: frame.subject for frame in frames} == {
+        "P0/0": "P0",
+        "P0/2": "P0",
+        "P1/1": "P1",
+        "P1/3": "P1",
+        "extra": None,
+    }
+
+
+def test_capitals_in_the_name_of_a_table_make_no_difference(few, tmp_path):
+    for frame in few[:2]:
+        shutil.copy(frame.image, tmp_path)
+        shutil.copy(frame.mask, tmp_path)
+    rows = "".join(f"{frame.name},anna\n" for frame in few[:2])
+    (tmp_path / "Frames.CSV").write_text("name,subject\n" + rows)
+    assert {frame.subject for frame in find_frames(tmp_path)} == {"anna"}

@@ -371,3 +371,12 @@ def test_pages_are_masks_of_their_own(nerve, vessel, tmp_path):
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(FrameError, match=r"a\.tif: has 3 values \(0: .*1: .*2: "):
         read_mask(replace(frame, mask_index=0, read_options=ReadOptions()), nerve.shape)
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8])
+@pytest.mark.parametrize("area", ["nerve", "nothing"])
+def test_values_that_a_program_did_not_invert_are_read_as_they_are(kind, area, nerve, tmp_path):
+    expected = nerve if area == "nerve" else 0 * nerve
+    pixels = expected > 0 if kind is bool else expected * 255
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", nerve.shape), expected)

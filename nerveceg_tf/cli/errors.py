@@ -24,6 +24,7 @@ _PARAMETERS = {
     "data": "on",
     "gate_auc": "max_auc_drop",
     "k": "cv",
+    "method": "explain",
     "nerve_dice": "max_dice_drop",
     "version": "model_version",
 }

@@ -79,6 +79,8 @@ def split_by_subject(
         >>> len(split.train), len(split.validation)
         (92, 24)
     """
+    if isinstance(hold_out, str):
+        raise SubjectError(f'hold_out="{hold_out}": pass a list of subjects, ["{hold_out}"]')
     split = _split(frames, present, validation_fraction, hold_out, seed, linked_pairs)
     _warn_if_far(validation_fraction, [split])
     return split

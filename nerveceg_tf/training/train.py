@@ -13,6 +13,7 @@ from nerveceg_tf.data.fixes import find_usable_frames
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, split_by_subject
 from nerveceg_tf.errors import (
+    ModelError,
     NervecegError,
     NervecegWarning,
     RunError,
@@ -105,6 +106,8 @@ def train(
         >>> recipe = Recipe.from_options(gate="lite0", epochs=20)
         >>> run, frames, errors = train("data", "runs/a", recipe)  # doctest: +SKIP
     """
+    if not isinstance(recipe, Recipe):
+        raise ModelError('recipe: pass a Recipe, such as RECIPES["fast"][1]')
     split = Path(split) if split else None
     out = Path(out)
     check_effect(recipe, only, split, hold_out)

@@ -1,4 +1,4 @@
-"""Recognises frames that were scaled to 0..1 or -1..1, where models take gray values 0..255."""
+"""Recognises frames of another range than the gray values 0..255 that models take."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,10 @@ from nerveceg_tf.errors import NervecegWarning
 
 
 def range_warning(frames: np.ndarray) -> str | None:
-    """Returns a warning if the largest value of a frame that is not all zero is at most 1.
+    """Returns a warning about a frame that cannot have gray values 0..255.
+
+    The largest value of a frame that is not all zero is at most 1, or above 255; or a value is
+    below 0.
 
     Args:
         frames: numbers `(batch, height, width, 1)`, or one frame `(height, width)`.
@@ -33,6 +36,12 @@ def range_warning(frames: np.ndarray) -> str | None:
                 f"a frame has no value above {largest[position]:.3g}: models take gray values"
                 " 0..255; multiply values 0..1 by 255"
             )
+    smallest = 0 if frames.dtype.kind == "u" else each.min()
+    if largest.max() > 255 or smallest < 0:
+        return (
+            f"a frame has values {smallest:.4g} to {largest.max():.5g}: models take gray values"
+            " 0..255; scale them"
+        )
     return None
 
 

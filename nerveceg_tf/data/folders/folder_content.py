@@ -61,7 +61,7 @@ class LeftOut:
     def add(self, content: FolderContent, used: Container[str] = ()) -> None:
         """Adds the other files of a folder, except those that are used."""
         for name, kind in content.others:
-            if name not in used and Path(name).stem.lower() not in _LEGAL:
+            if name.lower() not in used and Path(name).stem.lower() not in _LEGAL:
                 self.files[kind] += 1
 
     def add_images(self, content: FolderContent) -> None:

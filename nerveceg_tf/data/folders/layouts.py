@@ -42,7 +42,8 @@ def find_frames(
        in the subfolder `train/` if there is one, else in the folder. Masks may also be in `masks/`
        beside them, or in `train_masks.csv`.
     4. A folder for each subject, to any depth. The path below the data folder is the frame's name.
-       Masks are beside the frames, or in `masks/` beside `images/`.
+       Masks are beside the frames, or in `masks/` beside `images/`. This layout is also chosen over
+       the third one if most images are in subfolders.
 
     A file is an image if its suffix or its content says so. It is a mask if it is in a folder of
     masks, or if its name begins or ends with `mask`, `seg`, `segmentation`, `label`, `annotation`
@@ -188,7 +189,7 @@ def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
 def _check_labels(listing: Listing, found: Sequence[Found], lost: Lost, report: Report) -> None:
     """Reports where the original's label tables and its folders do not agree."""
     for subset in SUBSETS:
-        table = listing.folder / f"{subset}_label.csv"
+        table = listing.table(f"{subset}_label.csv")
         rows = read_rows(table, _LABEL_COLUMNS, report)
         if rows is None:
             continue

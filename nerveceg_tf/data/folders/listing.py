@@ -1,6 +1,5 @@
 """Decides what a data folder holds: its layout, its frames, its masks, and what is left out."""
 
-import os
 import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -70,9 +69,15 @@ class Listing:
     left_out: LeftOut
 
     def table(self, name: str) -> Path:
-        """Returns the path of a table, which may be missing: in the data folder, or in `root`."""
-        path = self.folder / name
-        return path if os.path.lexists(path) else self.root / name
+        """Returns the path of a table, which may be missing: in the data folder, or in `root`.
+
+        Capitals in its name make no difference.
+        """
+        for folder in (self.folder, self.root):
+            for found in sorted(folder.iterdir()):
+                if found.name.lower() == name:
+                    return found
+        return self.root / name
 
 
 class _Folder(NamedTuple):
@@ -122,11 +127,26 @@ def list_folder(folder: Path) -> Listing:
             left_out.folders += [n for n in top.folders if n != train and not _is_test(top, n)]
             left_out.add(top, _TABLES["kaggle"])
         content = inner or top
-        layout = "kaggle" if content.images else "folders"
-        beside = {name for name, _ in top.others} if inner else set()
+        layout = "folders" if _has_more_below(content) else "kaggle"
+        beside = {name.lower() for name, _ in top.others} if inner else set()
         folders = _any_depth(content, layout, left_out, set(_TABLES[layout]) - beside)
     frames, masks = _assign(folders, layout)
     return Listing(folder, layout, root, frames, masks, left_out)
+
+
+def _has_more_below(content: FolderContent) -> bool:
+    """Returns whether most image files of a folder are in its subfolders, apart from masks."""
+    names = [name for name in content.folders if name.lower() not in MASK_FOLDERS]
+    if not content.images:
+        return True
+    inner = (read_folder(content.path / name) for name in names)
+    below = (
+        len(current.images)
+        for folder in inner
+        if not folder.is_output
+        for _, current in walk(folder, LeftOut())
+    )
+    return sum(below) > len(content.images)
 
 
 def _beside_masks(content: FolderContent, left_out: LeftOut, subset: str = "") -> list[_Folder]:

@@ -11,11 +11,12 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import TiffImageFile
 
-from nerveceg_tf.data.formats import recognise
+from nerveceg_tf.data.formats import HEAD, describe_other, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.stills.brightness import to_8_bits
 from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.data.stills.tiff_page import read_page
+from nerveceg_tf.data.stills.tiff_tags import WHITE_IS_ZERO
 from nerveceg_tf.errors import FrameError
 
 MIN_SIDE = 16
@@ -88,7 +89,9 @@ def decode_picture(content: bytes, path: Path | str, page: int = 0) -> Picture:
         raise FrameError(f"{path}: the file is empty; copy it again")
     kind = "GIF" if content.startswith(GIF) else recognise(content[:16])
     if kind != "GIF" and kind not in _STILLS:
-        raise FrameError(f"{path}: {_UNREADABLE}")
+        other = describe_other(content[:HEAD])
+        problem = f"is {other}, not a picture; copy it again, or remove it"
+        raise FrameError(f"{path}: {problem if other else _UNREADABLE}")
     try:
         if kind == "TIFF":
             return _tiff(content, path, page)
@@ -123,12 +126,15 @@ def _tiff(content: bytes, path: Path | str, page: int) -> Picture:
                     image.seek(page)
                 check_size(image.size[::-1], path)
                 compression = image.tag_v2.get(Base.Compression, 1)
+                inverted = image.tag_v2.get(Base.PhotometricInterpretation) == WHITE_IS_ZERO
                 if _is_simple(image):
                     image.load()
-                    return Picture(np.asarray(image), lossy=compression in _LOSSY)
+                    pixels, lossy = np.asarray(image), compression in _LOSSY
+                    return Picture(pixels, lossy=lossy, white_is_zero=inverted)
                 if compression in _BY_PILLOW:
                     image.load()
-                    return _from_pillow(image, path)._replace(lossy=compression in _LOSSY)
+                    picture = _from_pillow(image, path)
+                    return picture._replace(lossy=compression in _LOSSY, white_is_zero=inverted)
     return read_page(content, page, path, partial(check_size, path=path))
 
 

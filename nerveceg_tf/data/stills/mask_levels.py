@@ -49,6 +49,8 @@ def mask_of(picture: Picture, path: Path | str, options: ReadOptions) -> np.ndar
     - The value of a colour is its luma, rounded, and at least 1 if it is not black.
     - Values of a JPEG that lie around two levels count as these two.
     - A mask of one value is all nerve, or all background if the value is 0.
+    - Some programs write masks as TIFFs of the kind "white is zero" without inverting their values.
+      If most of the border would be nerve, the values are read as they are stored.
 
     Args:
         picture: the samples of the mask.
@@ -62,6 +64,17 @@ def mask_of(picture: Picture, path: Path | str, options: ReadOptions) -> np.ndar
         FrameError: the mask has several values, or two but no background, and `mask_value` does not
             select any; or it has NaN.
     """
+    mask = _chosen_pixels(picture, path, options)
+    if picture.white_is_zero and _border(mask).mean() > 0.5:
+        return 1 - mask
+    return mask
+
+
+def _border(mask: np.ndarray) -> np.ndarray:
+    return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+
+
+def _chosen_pixels(picture: Picture, path: Path | str, options: ReadOptions) -> np.ndarray:
     numbers, levels = (_of_lossy if picture.lossy else _of_samples)(picture, path)
     chosen = _chosen(levels, path, options, _LOSSY_TOLERANCE if picture.lossy else 0)
     table = np.zeros(max(256, len(levels)), np.uint8)

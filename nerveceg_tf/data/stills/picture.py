@@ -19,6 +19,7 @@ class Picture(NamedTuple):
         alpha: opacity `(height, width)` in the type of the pixels; `None` if there is none.
         premultiplied: colours are multiplied by the opacity.
         lossy: the file was compressed with loss, so values near each other may be one value.
+        white_is_zero: the file stores gray the other way round, and the pixels were inverted.
     """
 
     pixels: np.ndarray
@@ -28,6 +29,7 @@ class Picture(NamedTuple):
     alpha: np.ndarray | None = None
     premultiplied: bool = False
     lossy: bool = False
+    white_is_zero: bool = False
 
     @property
     def is_plain(self) -> bool:

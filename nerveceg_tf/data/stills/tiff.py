@@ -21,6 +21,7 @@ from nerveceg_tf.errors import FrameError
 # The tags with the offsets and lengths in bytes of a page's strips, and of its tiles.
 _PIXEL_TAGS = ((273, 279), (324, 325))
 _COMPRESSION = 259
+_SUBFILE_TYPE = 254
 _BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II*\0": "little", b"MM\0*": "big"}
 
 
@@ -92,7 +93,7 @@ class Pages:
         if not 0 <= index < self.count:
             raise missing_frame(self.path, index)
         try:
-            return decode_picture(self.content, self._where(index), index)
+            return decode_picture(self.content, self._where(index), self._walk.numbers[index])
         except FrameError:
             if not index:
                 raise
@@ -113,13 +114,17 @@ class Pages:
 class _Walk(NamedTuple):
     """The chain of directories in a TIFF. Each directory contains the offset of the next one.
 
+    A reduced copy of the page before it, such as a thumbnail, is not a page.
+
     Attributes:
         pages: for each page, whether its pixels are within the file; `None` if that is uncertain.
+        numbers: for each page, the number of its directory.
         links: for each page, the bytes with the offset of its directory.
         broken: the bytes with an offset beyond the end of the file, if the chain ends that way.
     """
 
     pages: list[bool | None]
+    numbers: list[int]
     links: list[slice]
     broken: slice | None
 
@@ -132,7 +137,9 @@ def _extent(walk: _Walk, file: BinaryIO) -> Extent:
     # Only missing pages at the end count as truncation. A damaged page before a good one raises an
     # error when it is read.
     frames = len(pages)
-    while frames and not (pages[frames - 1] or _decodes(pages[frames - 1], frames - 1, file)):
+    while frames and not (
+        pages[frames - 1] or _decodes(pages[frames - 1], walk.numbers[frames - 1], file)
+    ):
         frames -= 1
     return Extent(frames, declared, or_more=is_broken)
 
@@ -140,6 +147,7 @@ def _extent(walk: _Walk, file: BinaryIO) -> Extent:
 def _walk(file: BinaryIO) -> _Walk:
     size, seen = file.seek(0, os.SEEK_END), set()
     pages: list[bool | None] = []
+    numbers: list[int] = []
     links: list[slice] = []
     file.seek(0)
     head = file.read(16)
@@ -147,7 +155,7 @@ def _walk(file: BinaryIO) -> _Walk:
     try:
         directory = read_head(head)
     except (SyntaxError, IndexError, struct.error):
-        return _Walk([], [], None)  # not a TIFF, or a rare variant: decoding raises the error
+        return _Walk([], [], [], None)  # not a TIFF, or a rare variant: decoding raises the error
     at, link = directory.next, slice(width, 2 * width)
     while at and at not in seen and len(pages) <= MAX_FRAMES:
         seen.add(at)
@@ -155,11 +163,18 @@ def _walk(file: BinaryIO) -> _Walk:
         if at < size:
             _load(directory, file, at)
         if directory.next is None:
-            return _Walk(pages, links, link)
-        pages.append(_is_within(directory, size))
-        links.append(link)
+            return _Walk(pages, numbers, links, link)
+        if not (pages and _is_reduced(directory)):
+            pages.append(_is_within(directory, size))
+            numbers.append(len(seen) - 1)
+            links.append(link)
         at, link = directory.next, slice(file.tell() - width, file.tell())
-    return _Walk(pages, links, None)
+    return _Walk(pages, numbers, links, None)
+
+
+def _is_reduced(directory: ImageFileDirectory_v2) -> bool:
+    kind = directory.get(_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & 1)
 
 
 def _load(directory: ImageFileDirectory_v2, file: BinaryIO, at: int) -> None:

@@ -83,6 +83,7 @@ def _picture(
         palette,
         None if alpha is None else np.ascontiguousarray(alpha),
         extra[:1] == (_PREMULTIPLIED,),
+        white_is_zero=photometric == WHITE_IS_ZERO,
     )
 
 
