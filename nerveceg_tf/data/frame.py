@@ -15,7 +15,7 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
 from nerveceg_tf.data.dicom.dicom import Dicom
-from nerveceg_tf.data.formats import HEAD, file_format, image_suffix, read_head, recognise
+from nerveceg_tf.data.formats import HEAD, image_suffix, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.stills.decode import GIF, decode_picture, decode_still, format_size
 from nerveceg_tf.data.stills.mask_levels import mask_of
@@ -300,16 +300,19 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
 
 def _read_mask_picture(path: Path, index: int | None, options: ReadOptions) -> Picture:
     """Reads the values of a mask as the file stores them, because gray would hide small ones."""
-    kind = file_format(path)
-    is_gif = kind == "VIDEO" and index is None and read_head(path).startswith(GIF)
-    if kind == "VIDEO" and not is_gif:
-        return Picture(read_image(path, index, options), lossy=True)
     try:
-        if kind not in ("VOLUME", "DICOM") and (index is None or kind != "TIFF"):
-            return decode_picture(path.read_bytes(), path, index or 0)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            kind = recognise(head, image_suffix(path.name))
+            is_video = kind == "VIDEO" and (index is not None or not head.startswith(GIF))
+            in_pages = kind == "TIFF" and index is not None
+            if not (is_video or in_pages or kind in ("VOLUME", "DICOM")):
+                return decode_picture(head + file.read(), path, index or 0)
         state = path.stat()
     except OSError as error:
         raise FrameError(f"{path}: cannot be read ({error.strerror})") from None
+    if is_video:
+        return Picture(read_image(path, index, options), lossy=True)
     cine = _open_cached(path, options, state.st_mtime_ns, state.st_size)
     if isinstance(cine, Volume):
         return Picture(cine.read_raw(index or 0))
