@@ -257,3 +257,12 @@ def test_a_stage_without_a_fixed_size_is_refused_by_name():
     loose = keras.Model(image, keras.layers.Conv2D(1, 1)(image), name="loose")
     with pytest.raises(ModelError, match=r"segmenter loose: .* fixed height and width"):
         NerveCeg(brightness_gate(), loose)
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 48), (2, 32, 48, 3), (32, 48)])
+def test_frames_of_another_shape_are_refused_in_one_line(shape, model):
+    with pytest.raises(
+        ModelError, match=r"pass gray frames, \(batch, height, width, 1\)"
+    ) as caught:
+        model.predict(np.full(shape, 100.0), verbose=0)
+    assert "\n" not in str(caught.value)

@@ -336,6 +336,9 @@ def evaluate(
     if csv:
         frame_scores.save(csv)
     print_scores(scores, f"{' + '.join(map(str, runs)) or 'The bundled model'} on {data}")
+    others = len(frames) - scores["frames"] - sum(scores["excluded"].values())
+    if others > 0 and not skip_bad:
+        console.print(f"not scored: {count(others, 'frame')} of other subsets of the run")
 
 
 @app.command("report")

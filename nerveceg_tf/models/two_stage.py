@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.errors import ModelError
@@ -236,6 +237,9 @@ class NerveCeg(keras.Model):
         Returns:
             A dict of `presence` and `mask`, as NumPy arrays.
 
+        Raises:
+            ModelError: an array has another shape.
+
         Warns:
             NervecegWarning: once, if the largest value of a frame in an array is at most 1.
                 Datasets are not checked.
@@ -253,6 +257,10 @@ class NerveCeg(keras.Model):
             images = tf.nest.flatten(images)[0]
         if isinstance(images, tf.Tensor) and tf.executing_eagerly():
             images = images.numpy()
+        if isinstance(images, np.ndarray) and (images.ndim != 4 or images.shape[-1] != 1):
+            raise ModelError(
+                f"frames of shape {images.shape}: pass gray frames, (batch, height, width, 1)"
+            )
         self._range.check(images, stacklevel=3)
 
     def predict_presence(self, image: tf.Tensor) -> tf.Tensor:
