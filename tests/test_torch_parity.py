@@ -302,7 +302,7 @@ REFUSED = {
     "two channels in": ("Conv1.conv.0.weight", (2, 2, 3, 3), "of 1 or 3 channels"),
     "no kernel at all": ("Conv1.conv.0.weight", (2,), "of 1 or 3 channels"),
     "missing key": ("Conv_1x1.bias", None, "has no Conv_1x1.bias"),
-    "missing first key": ("Conv1.conv.0.weight", None, "Conv1.conv.0.bias is not known"),
+    "missing first key": ("Conv1.conv.0.weight", None, "has no Conv1.conv.0.weight"),
 }
 
 

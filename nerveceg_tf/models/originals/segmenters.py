@@ -27,6 +27,8 @@ def segmenter(checkpoint: Checkpoint) -> Built:
     recurrent = _FIRST[True] in checkpoint.state
     attention = "Att5.W_g.0.weight" in checkpoint.state
     key = _FIRST[recurrent]
+    if key not in checkpoint.state:
+        raise ModelError(f"{checkpoint.source}: has no {key}, which a segmenter begins with")
     width, channels, *rest = (*checkpoint.shape(key), 0, 0, 0, 0)[:4]
     if 0 in (width, *rest) or channels not in (1, 3):
         raise ModelError(
