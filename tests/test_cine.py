@@ -12,9 +12,8 @@ import tifffile
 from bounds import GRAY
 from cine_files import write_dicom, write_pages, write_video
 from PIL import Image
-from tiny import tiny_segmenter
+from tiny import untrained_run
 
-from nerveceg_tf import NoGate
 from nerveceg_tf.cli import main
 from nerveceg_tf.data import cine
 from nerveceg_tf.data.cine import count_frames, frame_rate, read_cine
@@ -22,7 +21,6 @@ from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.formats import file_format, recognise
 from nerveceg_tf.data.frame import map_frames, read_image, read_mask
 from nerveceg_tf.errors import FrameError, NervecegWarning
-from nerveceg_tf.runs.run import SUBSETS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 
@@ -234,11 +232,7 @@ class TestDicom:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    run = Run.create(tmp_path_factory.mktemp("run") / "run", {})
-    run.write("split.json", {part: [] for part in SUBSETS})
-    run.save("gate", NoGate())
-    run.save("segmenter", tiny_segmenter((32, 32, 1)))
-    return run
+    return untrained_run(tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.mark.usefixtures("eagerly")

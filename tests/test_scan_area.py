@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from cine_files import NAME, write_dicom, write_pages
-from tiny import tiny_segmenter
+from tiny import untrained_run
 
-from nerveceg_tf import NoGate
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.folders.layouts import find_frames, find_images
 from nerveceg_tf.data.frame import Frame, map_frames, read_image, read_mask
@@ -23,7 +22,6 @@ from nerveceg_tf.evaluation.mask_metrics import outline_distances, outline_dista
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import FramePrediction, predict
 from nerveceg_tf.inference.submission import SIZE, write_submission
-from nerveceg_tf.runs.run import SUBSETS, Run
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 WHOLE = ReadOptions(region=False)
@@ -276,11 +274,7 @@ def test_distances_in_millimetres_follow_the_axes(spacing):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    run = Run.create(tmp_path_factory.mktemp("run") / "run", {})
-    run.write("split.json", {part: [] for part in SUBSETS})
-    run.save("gate", NoGate())
-    run.save("segmenter", tiny_segmenter((32, 32, 1)))
-    return run
+    return untrained_run(tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -6,8 +6,9 @@ converting a U-Net of forty layers takes ten times as long, and shows nothing mo
 
 import keras
 
-from nerveceg_tf.models import GATES, SEGMENTERS, blocks
+from nerveceg_tf.models import GATES, SEGMENTERS, NoGate, blocks
 from nerveceg_tf.models.gates.common import gate_input, presence_head
+from nerveceg_tf.runs.run import SUBSETS, Run
 
 
 def tiny_gate(
@@ -43,3 +44,12 @@ def known_by_name(patch) -> None:
     """Lets a recipe, and so the command, name them: `--gate tiny`, `--segmenter tiny`."""
     patch.setitem(GATES, "tiny", tiny_gate)
     patch.setitem(SEGMENTERS, "tiny", tiny_segmenter)
+
+
+def untrained_run(path):
+    """A run that lets every frame pass and knows none of them."""
+    run = Run.create(path, {})
+    run.write("split.json", {part: [] for part in SUBSETS})
+    run.save("gate", NoGate())
+    run.save("segmenter", tiny_segmenter((32, 32, 1)))
+    return run
