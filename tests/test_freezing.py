@@ -21,7 +21,7 @@ SMALL = {
 @pytest.mark.slow
 @pytest.mark.parametrize("segmenter", ["unet", "pretrained_unet"])
 def test_only_a_pretrained_encoder_is_left_as_it_is(tmp_path, segmenter):
-    recipe = Recipe.from_options(**SMALL, segmenter=segmenter)
+    recipe = Recipe.preset(**SMALL, segmenter=segmenter)
     models, _ = build_seeded(recipe, None)
     before = {v.path: np.asarray(v) for v in models["shared"].trainable_variables}
     run, _, _ = train(SAMPLES, tmp_path / "run", recipe)
