@@ -5,7 +5,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -222,6 +222,13 @@ def predict(
         Path, typer.Argument(metavar="FRAMES", help="Folder of frames, or one frame.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and presence.csv.")],
+    soft: Annotated[
+        Literal["8", "16"] | None,
+        typer.Option(
+            help="Also write the nerve probabilities as gray PNG files of this many bits.",
+            show_default=False,
+        ),
+    ] = None,
     tta: Tta = False,
     skip_bad: SkipBad = False,
     force: Force = False,
@@ -236,7 +243,8 @@ def predict(
     with skipping(skip_bad) as (report, _):
         images = find_images(frames, read_options or opened.read_options, report)
         with replacing_folder(out, "presence.csv", force) as folder:
-            predicted = write_predictions(opened, images, folder, report=report)
+            bits = int(soft) if soft else None
+            predicted = write_predictions(opened, images, folder, report=report, soft=bits)
     console.print(f"{count(predicted, 'frame')}: {out}")
 
 

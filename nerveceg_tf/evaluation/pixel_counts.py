@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nerveceg_tf.data.frame import read_mask
-from nerveceg_tf.errors import RunError
-from nerveceg_tf.inference.predict import FramePrediction
+from nerveceg_tf.inference.predict import FramePrediction, check_finite
 from nerveceg_tf.runs.thresholds import LEVELS, levels, threshold_level
 
 
@@ -78,10 +77,7 @@ def with_ground_truth(
         truth = read_mask(frame, image.shape)
         if probability is None:
             probability = np.zeros(image.shape, np.float32)
-        if not np.isfinite(presence) or not np.isfinite(probability).all():
-            raise RunError(
-                f"{frame.image}: the model's output is not a number (NaN); train it again"
-            )
+        check_finite(frame, presence, probability)
         yield FramePrediction(frame, image, presence, probability), truth
 
 

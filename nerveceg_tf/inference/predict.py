@@ -14,7 +14,7 @@ import tensorflow as tf
 from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.folders.rows import Report, raise_error
 from nerveceg_tf.data.frame import Frame, map_frames, read_mask
-from nerveceg_tf.errors import FrameError
+from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.video import OverlayVideo, presence_curve
 from nerveceg_tf.models.ensemble import EnsembleModel
@@ -64,7 +64,7 @@ def predict(
 
     Raises:
         FrameError: a frame cannot be read, or none can.
-        RunError: the run cannot be loaded.
+        RunError: the run cannot be loaded, or its output is NaN or infinite.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -88,9 +88,25 @@ def predict(
             presence = outputs["presence"].numpy()[:, 0]
             masks = outputs["mask"].numpy()[..., 0] if "mask" in outputs else [None] * len(batch)
             for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
+                check_finite(frame, float(p), mask)
                 yield FramePrediction(frame, image, float(p), mask)
 
     return predictions()
+
+
+def check_finite(frame: Frame, presence: float, mask: np.ndarray | None) -> None:
+    """Checks the outputs of a model for a frame.
+
+    Args:
+        frame: the frame, for the message.
+        presence: as in `FramePrediction`.
+        mask: as in `FramePrediction`.
+
+    Raises:
+        RunError: one of them is NaN or infinite.
+    """
+    if not np.isfinite(presence) or (mask is not None and not np.isfinite(mask).all()):
+        raise RunError(f"{frame.image}: the model's output is not a number (NaN); train it again")
 
 
 def load_frames(
@@ -155,6 +171,7 @@ def write_predictions(
     *,
     truth: bool = False,
     report: Report | None = None,
+    soft: int | None = None,
 ) -> int:
     """Predicts frames, and writes masks, overlays and a table of presences into a folder.
 
@@ -163,7 +180,9 @@ def write_predictions(
     - `presence.csv`, with the name, the presence, the number of nerve pixels and the area of the
       nerve in square millimetres (empty if the spacing is unknown) of each frame;
     - `masks/NAME.png`, the mask, 0 or 255, in the size of the whole frame;
-    - `overlays/NAME.png`, the frame as it is read, with the outline of the mask.
+    - `overlays/NAME.png`, the frame as it is read, with the outline of the mask;
+    - with `soft`, `probabilities/NAME.png`, the nerve probability of each pixel as gray, in the
+      size of the whole frame.
 
     For a cine, one video `overlays/CINE.mp4` replaces the overlays, and `CINE_presence.png` shows
     the presence over time. Names with `/` become folders. A run with only a gate writes
@@ -176,38 +195,67 @@ def write_predictions(
         folder: an existing empty folder.
         truth: also draw the true masks in the overlays. All frames must then have masks.
         report: as for `predict`.
+        soft: bits of the gray values in `probabilities`: 8 for `round(255 * p)`, or 16 for
+            `round(65535 * p)`. So the probability is the gray value, read unchanged, divided by 255
+            or 65535. Thresholds and post-processing of the mask do not change it. It is 0 if the
+            frame does not pass the gate, and outside of the scan area. `None` for no such files.
 
     Returns:
         The number of frames that were predicted.
 
     Raises:
         RunError: the run cannot be loaded, a video cannot be written, or the name of a frame leads
-            out of the folder.
+            out of the folder; `soft` is another number, or the run has no segmenter.
         FrameError: a frame or a mask cannot be read, or no frame can.
 
     Example:
         >>> write_predictions(run, frames, Path("predictions"))  # doctest: +SKIP
     """
     folder = Path(folder)
+    if soft is not None:
+        _check_soft(run, soft)
     model, postprocess = run.model(), MaskPostprocessor.from_run(run)
-    for name in ("masks", "overlays") if "segmenter" in run.stages else ():
+    pictures = ("masks", "overlays", *(["probabilities"] if soft else []))
+    for name in pictures if "segmenter" in run.stages else ():
         (folder / name).mkdir()
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels", "nerve_mm2"))
+        output = _Output(folder, rows, postprocess, truth, soft)
         predictions = predict(model, frames, report=report)
         written = 0
         for cine, group in groupby(predictions, key=lambda prediction: _cine(prediction.frame)):
             if cine is None:
                 for prediction in group:
                     written += 1
-                    name = prediction.frame.name
-                    picture = _write_frame(prediction, postprocess, folder, rows, truth=truth)
+                    picture = _write_frame(prediction, output)
                     if picture is not None:
+                        name = prediction.frame.name
                         _write_png(path_for_name(folder / "overlays", name, ".png"), picture)
             else:
-                written += _write_cine(cine, group, postprocess, folder, rows, truth=truth)
+                written += _write_cine(cine, group, output)
     return written
+
+
+class _Output(NamedTuple):
+    """Where and how predictions are written: the arguments of `write_predictions`, and the writer
+    of `presence.csv`."""
+
+    folder: Path
+    rows: Any
+    postprocess: MaskPostprocessor
+    truth: bool
+    soft: int | None
+
+
+def _check_soft(run: TrainedRun, soft: int) -> None:
+    if soft not in (8, 16):
+        raise RunError(f"soft={soft}: writes probabilities with 8 or 16 bits; pass soft=8 or 16")
+    if "segmenter" not in run.stages:
+        raise RunError(
+            f"soft={soft}: has no effect, because {run.path} has no segmenter and predicts no mask;"
+            " leave it out"
+        )
 
 
 def _cine(frame: Frame) -> tuple[Path, str] | None:
@@ -217,52 +265,51 @@ def _cine(frame: Frame) -> tuple[Path, str] | None:
     return frame.image, frame.name.removesuffix(f"_{frame.index:04d}")
 
 
-def _write_frame(
-    prediction: FramePrediction,
-    postprocess: MaskPostprocessor,
-    folder: Path,
-    rows: Any,
-    *,
-    truth: bool,
-) -> np.ndarray | None:
+def _write_frame(prediction: FramePrediction, output: _Output) -> np.ndarray | None:
     """Writes the row and the mask of a frame. Returns its overlay; `None` without a segmenter."""
     frame, image, presence, probabilities = prediction
     if probabilities is None:
-        rows.writerow((frame.name, f"{presence:.6f}", "", ""))
+        output.rows.writerow((frame.name, f"{presence:.6f}", "", ""))
         return None
-    mask = postprocess(presence, probabilities)
+    mask = output.postprocess(presence, probabilities)
     whole = frame.as_whole(mask.astype(np.uint8) * 255)
-    _write_png(path_for_name(folder / "masks", frame.name, ".png"), whole)
+    _write_png(path_for_name(output.folder / "masks", frame.name, ".png"), whole)
+    if output.soft:
+        gray = frame.as_whole(_as_gray(probabilities, output.soft))
+        _write_png(path_for_name(output.folder / "probabilities", frame.name, ".png"), gray)
     pixels = int(mask.sum())
     area = f"{pixels * frame.spacing[0] * frame.spacing[1]:.3f}" if frame.spacing else ""
-    rows.writerow((frame.name, f"{presence:.6f}", pixels, area))
-    return overlay(image, mask, presence, read_mask(frame, image.shape) if truth else None)
+    output.rows.writerow((frame.name, f"{presence:.6f}", pixels, area))
+    return overlay(image, mask, presence, read_mask(frame, image.shape) if output.truth else None)
+
+
+def _as_gray(probabilities: np.ndarray, bits: int) -> np.ndarray:
+    white = 2**bits - 1
+    # float32 is too coarse to round to 65536 values.
+    gray = np.rint(np.clip(probabilities.astype(np.float64), 0, 1) * white)
+    return gray.astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def _write_cine(
-    cine: tuple[Path, str],
-    predictions: Iterator[FramePrediction],
-    postprocess: MaskPostprocessor,
-    folder: Path,
-    rows: Any,
-    *,
-    truth: bool,
+    cine: tuple[Path, str], predictions: Iterator[FramePrediction], output: _Output
 ) -> int:
     path, name = cine
     rate, presence = frame_rate(path), []
-    has_masks = (folder / "overlays").is_dir()
-    overlays = path_for_name(folder / "overlays" if has_masks else folder, name, ".mp4")
-    video = OverlayVideo(overlays, rate)
+    has_masks = (output.folder / "overlays").is_dir()
+    video = OverlayVideo(
+        path_for_name(output.folder / "overlays" if has_masks else output.folder, name, ".mp4"),
+        rate,
+    )
     try:
         for prediction in predictions:
             presence.append(prediction.presence)
-            picture = _write_frame(prediction, postprocess, folder, rows, truth=truth)
+            picture = _write_frame(prediction, output)
             if picture is not None:
                 video.add(picture)
     finally:
         video.close()
-    curve = path_for_name(folder, name, "_presence.png")
-    presence_curve(curve, presence, postprocess.thresholds.presence, rate)
+    curve = path_for_name(output.folder, name, "_presence.png")
+    presence_curve(curve, presence, output.postprocess.thresholds.presence, rate)
     return len(presence)
 
 
