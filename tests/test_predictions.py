@@ -1,5 +1,8 @@
 """What `predict` and `submit` write: probabilities as gray, and masks of too few pixels."""
 
+import csv
+import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +12,17 @@ import pytest
 import tensorflow as tf
 from cine_files import write_pages
 
+from nerveceg_tf.data import rle
 from nerveceg_tf.data.folders.layouts import find_images
-from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.frame import Frame, read_mask
+from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import RunError
+from nerveceg_tf.evaluation.evaluate import evaluate
+from nerveceg_tf.evaluation.mask_metrics import dice_score
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import write_predictions
+from nerveceg_tf.inference.submission import SIZE, write_submission
 from nerveceg_tf.models import NoGate
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -31,6 +40,11 @@ class GrayRun:
     shapes: None = None
     path: Path = Path("gray")
     scale: float = SCALE
+    ungated_tuned: Thresholds | None = None
+    subsets: dict = field(default_factory=dict)
+    fingerprints: dict = field(default_factory=dict)
+    read_options: ReadOptions = AS_DECLARED
+    augmented: bool = False
 
     def model(self):
         def run(images, training):
@@ -98,6 +112,9 @@ def test_every_frame_of_a_cine_has_probabilities_and_no_run_writes_them_unasked(
         ({"soft": 12}, ("gate", "segmenter"), "soft=12: writes probabilities with 8 or 16 bits"),
         ({"soft": 0}, ("gate", "segmenter"), "soft=0: writes probabilities with 8 or 16 bits"),
         ({"soft": 8}, ("gate",), "soft=8: has no effect, because gray has no segmenter"),
+        ({"min_pixels": 3}, ("gate",), "min_pixels=3: has no effect, because gray has no segm"),
+        ({"min_pixels": -1}, ("gate", "segmenter"), "min_pixels=-1: pass a whole number of pixels"),
+        ({"min_pixels": 2.5}, ("segmenter",), "min_pixels=2.5: pass a whole number of pixels"),
     ],
 )
 def test_what_has_no_effect_is_refused_before_anything_is_written(
@@ -109,6 +126,11 @@ def test_what_has_no_effect_is_refused_before_anything_is_written(
     with pytest.raises(RunError, match=message) as caught:
         write_predictions(GrayRun(stages), find_images(tmp_path / "a.png"), out, **options)
     assert "\n" not in str(caught.value)
+    assert not list(out.iterdir())
+    if "min_pixels" in options:
+        for function, arguments in (evaluate, ()), (write_submission, (out / "a.csv",)):
+            with pytest.raises(RunError, match=message if "segmenter" in stages else "segmenter"):
+                function(GrayRun(stages), [], *arguments, **options)
     assert not list(out.iterdir())
 
 
@@ -129,8 +151,92 @@ def test_the_command_says_in_one_line_what_it_cannot_write(run_command, ramp, tm
     for options, message in (
         (("--soft", "8"), f"--soft 8: has no effect, because {gate.path} has no segmenter"),
         (("--soft", "12"), "'--soft': '12' is not one of"),
+        (("--min-pixels", "9"), f"--min-pixels 9: has no effect, because {gate.path} has no"),
+        (("--min-pixels", "-9"), "--min-pixels -9: pass a whole number of pixels, 0 or more"),
     ):
         code, printed = run_command(*arguments, *options)
         assert (code, printed.count("error: ")) == (2, 1)
         assert message in " ".join(printed.split())
     assert {path.name for path in tmp_path.iterdir()} == {"gate", "a.png"}
+
+
+def ring():
+    """A ring of 12 pixels, whose hole has 4, and a speck of one pixel."""
+    mask = np.zeros((20, 20), bool)
+    mask[2:6, 2:6] = True
+    mask[3:5, 3:5] = False
+    mask[15, 15] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("steps", "pixels"),
+    [((), 13), (("fill",), 17), (("largest",), 12), (("fill", "largest"), 16)],
+)
+@pytest.mark.parametrize("area", [0.0, 0.02])
+def test_pixels_are_counted_after_every_other_step(steps, pixels, area):
+    thresholds = Thresholds(area=area, postprocessing=steps)
+    for min_pixels, left in ((0, pixels), (1, pixels), (pixels, pixels), (pixels + 1, 0)):
+        postprocess = MaskPostprocessor(thresholds, min_pixels=min_pixels)
+        assert postprocess(1.0, ring().astype(float)).sum() == left
+        assert postprocess.apply_steps(ring()).sum() == pixels  # these alone
+        assert not postprocess(0.0, ring().astype(float)).any()
+
+
+def read_rows(path):
+    return list(csv.DictReader(path.open()))
+
+
+def test_predict_submit_and_evaluate_drop_the_same_masks(few, run_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("nerveceg_tf.runs.ensemble.open_runs", lambda *_: GrayRun())
+    data, numbered = tmp_path / "data" / "train", tmp_path / "test"
+    for folder in (data, numbered):
+        folder.mkdir(parents=True)
+    for number, frame in enumerate(few):
+        shutil.copy(frame.image, data)
+        shutil.copy(frame.mask, data)
+        image = cv2.resize(cv2.imread(str(frame.image), -1), SIZE[::-1])
+        cv2.imwrite(str(numbered / f"{number}.tif"), image)
+
+    def pixels(frames, min_pixels, out):
+        options = ("--min-pixels", min_pixels, "--out", out)
+        assert run_command("predict", "RUN", frames, *options)[0] == 0
+        rows = read_rows(out / "presence.csv")
+        counts = {row["name"]: int(row["nerve_pixels"]) for row in rows}
+        for name, count in counts.items():
+            assert (cv2.imread(str(out / "masks" / f"{name}.png"), -1) > 0).sum() == count
+        return counts
+
+    all_pixels = pixels(data, 0, tmp_path / "all")
+    least = sorted(all_pixels.values())[4]
+    large = pixels(data, least, tmp_path / "large")
+    assert large == {name: n if n >= least else 0 for name, n in all_pixels.items()}
+    assert sum(map(bool, large.values())) == 4
+
+    scores = {}
+    for min_pixels, out in ((0, tmp_path / "all"), (least, tmp_path / "large")):
+        files = {name: tmp_path / f"{min_pixels}.{name}" for name in ("csv", "json")}
+        options = [word for name, file in files.items() for word in (f"--{name}", file)]
+        options += ["--min-pixels", min_pixels] if min_pixels else []
+        code, printed = run_command("evaluate", "RUN", data.parent, *options)
+        assert code == 0, printed
+        assert ("masks of fewer pixels are empty" in printed) == bool(min_pixels)
+        scores[min_pixels] = json.loads(files["json"].read_text())
+        assert scores[min_pixels]["min_pixels"] == min_pixels
+        dice = {row["name"]: float(row["dice"]) for row in read_rows(files["csv"])}
+        for frame in few:
+            mask = cv2.imread(str(out / "masks" / f"{frame.name}.png"), -1)
+            truth = read_mask(frame, mask.shape)
+            assert dice[frame.name] == pytest.approx(dice_score(truth, mask > 0))
+    assert scores[0]["kaggle_dice"] != scores[least]["kaggle_dice"]
+    assert scores[0]["ungated_dice"] == scores[least]["ungated_dice"]
+
+    all_pixels = pixels(numbered, 0, tmp_path / "numbered")
+    least = sorted(all_pixels.values())[4]
+    out = tmp_path / "submission.csv"
+    options = ("--min-pixels", least, "--out", out)
+    assert run_command("submit", "RUN", numbered, *options)[0] == 0
+    for row in read_rows(out):
+        wanted = all_pixels[row["img"]]
+        mask = rle.decode(row["pixels"], SIZE)
+        assert mask.sum() == (wanted if wanted >= least else 0)

@@ -18,6 +18,7 @@ from nerveceg_tf.cli.options import (
     Fixes,
     Force,
     ForceFile,
+    MinPixels,
     RunFolder,
     RunFolders,
     ScoredSubset,
@@ -229,6 +230,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    min_pixels: MinPixels = 0,
     tta: Tta = False,
     skip_bad: SkipBad = False,
     force: Force = False,
@@ -243,8 +245,14 @@ def predict(
     with skipping(skip_bad) as (report, _):
         images = find_images(frames, read_options or opened.read_options, report)
         with replacing_folder(out, "presence.csv", force) as folder:
-            bits = int(soft) if soft else None
-            predicted = write_predictions(opened, images, folder, report=report, soft=bits)
+            predicted = write_predictions(
+                opened,
+                images,
+                folder,
+                report=report,
+                soft=int(soft) if soft else None,
+                min_pixels=min_pixels,
+            )
     console.print(f"{count(predicted, 'frame')}: {out}")
 
 
@@ -285,6 +293,7 @@ def submit(
     out: Annotated[
         Path, typer.Option(metavar="FILE.csv", help="Write the submission to this file.")
     ],
+    min_pixels: MinPixels = 0,
     tta: Tta = False,
     skip_bad: SkipBad = False,
     force: ForceFile = False,
@@ -302,7 +311,7 @@ def submit(
     with skipping(skip_bad) as (report, errors):
         images = find_images(frames, read_options or opened.read_options, report)
         unopened = [error.name for error in errors if isinstance(error, UnopenedFileError)]
-        masks = write_submission(opened, images, out, report, unopened)
+        masks = write_submission(opened, images, out, report, unopened, min_pixels)
     with out.open(encoding="utf-8") as file:
         rows = sum(1 for _ in file) - 1
     console.print(f"{count(rows, 'row')}, {masks} of them with a mask: {out}", soft_wrap=True)
@@ -320,6 +329,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the scores of each frame to this file."),
     ] = None,
+    min_pixels: MinPixels = 0,
     tta: Tta = False,
     subset: ScoredSubset = None,
     fixes: Fixes = None,
@@ -338,7 +348,7 @@ def evaluate(
     with skipping(skip_bad) as (report, _):
         options = read_options or run.read_options
         frames, _, _ = find_fixed_frames(data, fixes, report, options)
-        scores, frame_scores = evaluate_run(run, frames, subset, report)
+        scores, frame_scores = evaluate_run(run, frames, subset, report, min_pixels)
     if json:
         write_json(json, scores)
     if csv:

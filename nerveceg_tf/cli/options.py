@@ -171,6 +171,14 @@ Tta = Annotated[
         "--tta", help="Average predictions of the frame, its mirror image and two shifts."
     ),
 ]
+MinPixels = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="A mask with fewer than N pixels, after the post-processing, becomes empty.",
+        show_default="0: off",
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file at --out.")]
 ScoredSubset = Annotated[

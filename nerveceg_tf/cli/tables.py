@@ -64,6 +64,8 @@ def print_scores(scores: dict, title: str) -> None:
     for reason, number in scores.get("excluded", {}).items():
         if number:
             table.add_row(f"left out: {REASONS[reason]}", str(number), "")
+    if scores.get("min_pixels"):
+        table.add_row("masks of fewer pixels are empty", str(scores["min_pixels"]), "")
     rows = {
         "kaggle_dice": "Kaggle Dice, all frames",
         "all_empty_dice": "  baseline: every mask empty",

@@ -24,6 +24,7 @@ def evaluate(
     frames: Sequence[Frame],
     subset: Subset | None = None,
     report: Report | None = None,
+    min_pixels: int = 0,
 ) -> tuple[dict, FrameScores]:
     """Scores a run on labelled frames, at the original size of each frame.
 
@@ -36,6 +37,8 @@ def evaluate(
             pixels.
         report: function that is called with the error of each frame whose image or mask cannot be
             read, which is then left out. `None`: the first error is raised.
+        min_pixels: score the masks with this setting of `write_predictions` and `write_submission`:
+            one with fewer pixels counts as empty. Otherwise 0.
 
     Returns:
         A tuple of `metrics`, a dict of numbers that can be written as JSON, and `scores`, the
@@ -50,6 +53,7 @@ def evaluate(
         - `excluded`: dict of int, number of frames that were left out, for each reason in
             `nerveceg_tf.evaluation.frame_selection.REASONS`.
         - `thresholds`: dict, the fields of `Thresholds`.
+        - `min_pixels`: int, as passed. It belongs to all scores of masks except `ungated_dice`.
 
         Masks:
 
@@ -78,8 +82,8 @@ def evaluate(
         - `all_empty_dice`: an empty mask for each frame.
         - `ungated_dice`: the segmenter without the gate, at a mask threshold of .5.
         - `ungated_tuned_dice`: the segmenter without the gate, with its own best mask threshold and
-            smallest area on the validation frames, and the run's post-processing. `None` before
-            `tune`.
+            smallest area on the validation frames, and the run's post-processing and `min_pixels`.
+            `None` before `tune`.
         - `strongest_baseline`: str, the key of the best of these.
         - `gain`: float, `kaggle_dice` minus the strongest baseline. Only for a run with both
             stages.
@@ -95,7 +99,8 @@ def evaluate(
             `surface_dice_5`, `hausdorff_95_mm` and `surface_distance_mm`.
 
     Raises:
-        RunError: no frame belongs to `subset`, or the run cannot be loaded.
+        RunError: no frame belongs to `subset`, or the run cannot be loaded; or `min_pixels` is
+            wrong, or has no effect because the run has no segmenter.
         FrameError: a frame or a mask cannot be read, or with `report` none can.
 
     Example:
@@ -106,9 +111,10 @@ def evaluate(
         >>> metrics["subset"], metrics["frames"], len(scores)
         ('unseen', 2, 2)
     """
+    scorer = FrameScorer(run, min_pixels)
     frames, subset, excluded = select_subset(run, frames, subset, report)
-    scores = score_frames(run, frames)
-    return summary_dict(scores, run.thresholds, subset, excluded), scores
+    scores = _score(run, frames, scorer)
+    return summary_dict(scores, run.thresholds, subset, excluded, min_pixels), scores
 
 
 def summary_dict(
@@ -116,6 +122,7 @@ def summary_dict(
     thresholds: Thresholds | None,
     subset: str,
     excluded: Mapping[str, int] | None = None,
+    min_pixels: int = 0,
 ) -> dict:
     """The dict that `evaluate` returns.
 
@@ -124,6 +131,7 @@ def summary_dict(
         thresholds: the thresholds that were used; `None` if they differ between frames.
         subset: name of the subset that was scored.
         excluded: number of frames that were left out, by reason.
+        min_pixels: the setting that the masks were scored with.
 
     Returns:
         A dict with the keys that `evaluate` lists.
@@ -137,6 +145,7 @@ def summary_dict(
         "subjects": None if "" in subjects else len(subjects),
         "thresholds": thresholds
         and {**vars(thresholds), "postprocessing": list(thresholds.postprocessing)},
+        "min_pixels": int(min_pixels),
         **summarise(scores),
     }
 
@@ -155,7 +164,10 @@ def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
         RunError: the run cannot be loaded, or its output is NaN.
         FrameError: a frame or a mask cannot be read.
     """
-    scorer = FrameScorer(run)
+    return _score(run, frames, FrameScorer(run))
+
+
+def _score(run: TrainedRun, frames: Sequence[Frame], scorer: "FrameScorer") -> FrameScores:
     for _ in scorer.score_stream(with_ground_truth(predict_ungated(run, frames))):
         continue
     return scorer.scores
@@ -166,16 +178,24 @@ class FrameScorer:
 
     Args:
         run: the run that made the predictions.
+        min_pixels: as for `evaluate`.
+
+    Raises:
+        RunError: as `MaskPostprocessor.from_run`.
     """
 
-    def __init__(self, run: TrainedRun):
-        self._stages, self._postprocess = run.stages, MaskPostprocessor.from_run(run)
+    def __init__(self, run: TrainedRun, min_pixels: int = 0):
+        self._stages = run.stages
+        self._postprocess = MaskPostprocessor.from_run(run, min_pixels)
         ungated_tuned = run.ungated_tuned
         if ungated_tuned:  # a fair baseline has everything except the gate
             ungated_tuned = replace(ungated_tuned, postprocessing=run.thresholds.postprocessing)
-        baselines = Thresholds(presence=0.0), ungated_tuned
-        shapes = self._postprocess.shapes
-        self._baselines = [MaskPostprocessor(t, shapes) if t else None for t in baselines]
+        self._baselines = [
+            MaskPostprocessor(Thresholds(presence=0.0)),
+            MaskPostprocessor(ungated_tuned, self._postprocess.shapes, min_pixels)
+            if ungated_tuned
+            else None,
+        ]
         self._rows: list[tuple] = []
 
     def score_stream(

@@ -95,6 +95,10 @@ class MaskPostprocessor:
     Args:
         thresholds: the thresholds and post-processing steps to apply.
         shapes: the shape model for the step `shape`; `None` without that step.
+        min_pixels: a mask with fewer pixels than this becomes empty, after all steps; 0 is off.
+
+    Raises:
+        RunError: `min_pixels` is not a whole number, or is below 0.
 
     Example:
         >>> postprocess = MaskPostprocessor(Thresholds(presence=0.5, mask=0.5))
@@ -104,19 +108,30 @@ class MaskPostprocessor:
         array([[False, False]])
     """
 
-    def __init__(self, thresholds: Thresholds, shapes: ShapeModel | None = None):
-        self.thresholds, self.shapes = thresholds, shapes
+    def __init__(
+        self, thresholds: Thresholds, shapes: ShapeModel | None = None, min_pixels: int = 0
+    ):
+        if not isinstance(min_pixels, int | np.integer) or min_pixels < 0:
+            raise RunError(f"min_pixels={min_pixels}: pass a whole number of pixels, 0 or more")
+        self.thresholds, self.shapes, self.min_pixels = thresholds, shapes, min_pixels
 
     @classmethod
-    def from_run(cls, run: TrainedRun) -> "MaskPostprocessor":
+    def from_run(cls, run: TrainedRun, min_pixels: int = 0) -> "MaskPostprocessor":
         """Makes a postprocessor with the thresholds and steps of a run.
 
         Args:
             run: a run or an ensemble of runs.
+            min_pixels: as for the class.
 
         Raises:
-            RunError: the run names a step that does not exist, or its shape model is missing.
+            RunError: the run names a step that does not exist, or its shape model is missing; or
+                `min_pixels` is wrong, or has no effect because the run has no segmenter.
         """
+        if min_pixels > 0 and "segmenter" not in run.stages:
+            raise RunError(
+                f"min_pixels={min_pixels}: has no effect, because {run.path} has no segmenter and"
+                " predicts no mask; leave it out"
+            )
         thresholds = run.thresholds
         unknown = set(thresholds.postprocessing) - set(STEPS)
         if unknown:
@@ -124,7 +139,7 @@ class MaskPostprocessor:
                 f"{run.path}: thresholds.json names the post-processing step"
                 f" {', '.join(sorted(unknown))}; use {', '.join(STEPS)}"
             )
-        return cls(thresholds, run.shapes)
+        return cls(thresholds, run.shapes, min_pixels)
 
     def __call__(self, presence: float, probability: np.ndarray) -> np.ndarray:
         """Makes the mask of a frame.
@@ -134,14 +149,17 @@ class MaskPostprocessor:
             probability: float `(height, width)`, nerve probability per pixel, 0..1.
 
         Returns:
-            bool `(height, width)`; empty if `presence` is below its threshold.
+            bool `(height, width)`; empty if `presence` is below its threshold, or if fewer than
+            `min_pixels` pixels are left.
         """
+        empty = np.zeros(probability.shape, bool)
         if presence < self.thresholds.presence:
-            return np.zeros(probability.shape, bool)
-        return self.apply_steps(self.thresholds.binarize(probability))
+            return empty
+        mask = self.apply_steps(self.thresholds.binarize(probability))
+        return mask if mask.sum() >= self.min_pixels else empty
 
     def apply_steps(self, mask: np.ndarray) -> np.ndarray:
-        """Applies the post-processing steps.
+        """Applies the post-processing steps alone.
 
         Args:
             mask: bool `(height, width)`.

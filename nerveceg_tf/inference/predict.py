@@ -172,6 +172,7 @@ def write_predictions(
     truth: bool = False,
     report: Report | None = None,
     soft: int | None = None,
+    min_pixels: int = 0,
 ) -> int:
     """Predicts frames, and writes masks, overlays and a table of presences into a folder.
 
@@ -199,13 +200,15 @@ def write_predictions(
             `round(65535 * p)`. So the probability is the gray value, read unchanged, divided by 255
             or 65535. Thresholds and post-processing of the mask do not change it. It is 0 if the
             frame does not pass the gate, and outside of the scan area. `None` for no such files.
+        min_pixels: a mask with fewer pixels than this becomes empty, after the post-processing; 0
+            is off.
 
     Returns:
         The number of frames that were predicted.
 
     Raises:
         RunError: the run cannot be loaded, a video cannot be written, or the name of a frame leads
-            out of the folder; `soft` is another number, or the run has no segmenter.
+            out of the folder; `soft` or `min_pixels` is wrong, or the run has no segmenter.
         FrameError: a frame or a mask cannot be read, or no frame can.
 
     Example:
@@ -214,7 +217,8 @@ def write_predictions(
     folder = Path(folder)
     if soft is not None:
         _check_soft(run, soft)
-    model, postprocess = run.model(), MaskPostprocessor.from_run(run)
+    postprocess = MaskPostprocessor.from_run(run, min_pixels)
+    model = run.model()
     pictures = ("masks", "overlays", *(["probabilities"] if soft else []))
     for name in pictures if "segmenter" in run.stages else ():
         (folder / name).mkdir()

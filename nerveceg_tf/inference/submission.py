@@ -27,6 +27,7 @@ def write_submission(
     out: Path | str,
     report: Report | None = None,
     unopened: Iterable[str] = (),
+    min_pixels: int = 0,
 ) -> int:
     """Predicts test frames, and writes `img,pixels` rows in the order of their numbers.
 
@@ -42,12 +43,15 @@ def write_submission(
             then without a mask; there is no row if the name is not a number, or that of another
             frame. `None`: the first error is raised.
         unopened: names of frames that could not be opened. Their rows are without a mask too.
+        min_pixels: a mask with fewer pixels than this becomes an empty row, after the
+            post-processing; 0 is off.
 
     Returns:
         The number of rows with a mask.
 
     Raises:
-        RunError: the run has no segmenter, or the written file does not decode to the masks.
+        RunError: the run has no segmenter, `min_pixels` is wrong, or the written file does not
+            decode to the masks.
         FrameError: a frame cannot be read, it has another size, its name is not a number, or two
             frames have the same number; or no frame can be used.
 
@@ -57,11 +61,12 @@ def write_submission(
     out, report = Path(out), report or raise_error
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; a submission needs masks")
+    postprocess = MaskPostprocessor.from_run(run, min_pixels)
     numbered = _by_number(frames, report)
     numbers = {*numbered, *(int(name) for name in unopened if _is_number(name))}
     packed_masks = dict.fromkeys(map(str, sorted(numbers)), np.packbits(np.zeros(SIZE, bool)))
     good = 0
-    for frame, mask in _masks(run, list(numbered.values()), report):
+    for frame, mask in _masks(run, postprocess, list(numbered.values()), report):
         packed_masks[str(int(frame.name))] = np.packbits(mask)
         good += 1
     if not good:
@@ -97,9 +102,8 @@ def _by_number(frames: Sequence[Frame], report: Report) -> dict[int, Frame]:
 
 
 def _masks(
-    run: TrainedRun, frames: Sequence[Frame], report: Report
+    run: TrainedRun, postprocess: MaskPostprocessor, frames: Sequence[Frame], report: Report
 ) -> Iterator[tuple[Frame, np.ndarray]]:
-    postprocess = MaskPostprocessor.from_run(run)
     for frame, _, presence, probability in predict(run.model(), frames, report=report):
         assert probability is not None  # the run has a segmenter
         mask = frame.as_whole(postprocess(presence, probability))
