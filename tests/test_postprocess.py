@@ -162,6 +162,7 @@ def test_tune_measures_cleaning_and_the_run_applies_it(run, nerveceg, tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["kaggle_dice"] == pytest.approx(content["score"])
     run.write("thresholds.json", {**content, "presence": 0, "postprocessing": ["ellipse", "shape"]})
+    (run.path / "shapes.npz").unlink(missing_ok=True)  # `tune` may have chosen the step
     code, _, err = nerveceg("evaluate", run.path, SAMPLES)
     assert (code, "shapes.npz: is missing or damaged" in err) == (2, True)
     ShapeModel.fit([np.eye(30) > 0]).save(run.path / "shapes.npz")
