@@ -24,7 +24,7 @@ from nerveceg_tf.models import GATES, SEGMENTERS
 from nerveceg_tf.models.segmenters import pretrained
 from nerveceg_tf.training import stage as stage_module
 from nerveceg_tf.training.build import build
-from nerveceg_tf.training.callbacks import ValidationScore, WarmupCosineDecay
+from nerveceg_tf.training.callbacks import EpochFiles, ValidationScore, WarmupCosineDecay
 from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
 from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Recipe
 from nerveceg_tf.training.stage import train_stage
@@ -269,6 +269,7 @@ def training(recipe, only, frames, monkeypatch, tmp_path):
                 "rates": [schedule.rate(step) for step in range(schedule.steps)],
                 "scores": [c.names for c in callbacks if isinstance(c, ValidationScore)],
                 "patience": callbacks[-1].patience,
+                "every epoch": [c.stage for c in callbacks if isinstance(c, EpochFiles)],
                 "losses": {n: (type(x).__name__, str(x.get_config())) for n, x in losses.items()},
                 "optimizer": model.optimizer.get_config(),
                 "trainable": [layer.trainable for layer in model.layers],
@@ -368,6 +369,7 @@ def test_what_is_trained_depends_on_these_options(base, only, stubs, frames, mon
     options = {
         **{"gate_learning_rate": 1e-2, "label_smoothing": 0.1, "segmenter_learning_rate": 1e-2},
         **{"loss": "tversky", "segmenter_frames": "all", "freeze_epochs": 1},
+        "keep_every_epoch": True,
     }
     if only is None:
         options |= {
@@ -376,6 +378,15 @@ def test_what_is_trained_depends_on_these_options(base, only, stubs, frames, mon
             **{"augment_strength": 2.0, "balance": True, "validation_fraction": 0.5, "seed": 1},
         }
     changes(recipe, only, options, lambda r: training(r, only, frames, monkeypatch, tmp_path))
+
+
+def test_only_the_chief_keeps_every_epoch(stubs, frames, monkeypatch, tmp_path):
+    recipe = Recipe.preset(**TINY, keep_every_epoch=True)
+    for is_chief in (True, False):
+        monkeypatch.setattr(stage_module, "is_chief", lambda chief=is_chief: chief)
+        calls, _ = training(recipe, None, frames, monkeypatch, tmp_path)
+        kept = [call["every epoch"] for call in calls]
+        assert kept == ([["gate"], ["segmenter"]] if is_chief else [[], []])
 
 
 def test_every_option_is_proven():

@@ -21,12 +21,17 @@ from tiny import known_by_name
 
 from nerveceg_tf.cli import train as cli_train
 from nerveceg_tf.data.bundled import SAMPLES
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.models import prune
+from nerveceg_tf.models.segmenters.unet_plus_plus import UNetPlusPlus
+from nerveceg_tf.runs.combine import combine
+from nerveceg_tf.runs.run import Run, load_model
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.build import build
+from nerveceg_tf.training.callbacks import EpochFiles, read_history
 from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.distributed import worker_output_dir
 from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Recipe
-from nerveceg_tf.training.stage import checkpoint_for
+from nerveceg_tf.training.stage import checkpoint_for, model_to_save
 from nerveceg_tf.training.train import train
 
 # A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
@@ -40,6 +45,7 @@ TINY = {
     "clip_norm": 1.0,
     "label_smoothing": 0.1,
     "balance": True,
+    "keep_every_epoch": True,
 }
 
 
@@ -76,11 +82,21 @@ def whole(tmp_path_factory, stopped):
     return run
 
 
+EPOCHS = [f"shared_{number:03d}.keras" for number in range(1, TINY["epochs"] + 1)]
+
+
+def assert_same_weights(model, other):
+    for one, expected in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+
 def assert_same(run, whole):
-    """Bit for bit: weights, learning curve, and nothing left of the checkpoint."""
-    ours, theirs = (r.load("shared").get_weights() for r in (run, whole))
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one, other)
+    """Bit for bit: weights of all epochs, learning curve, and nothing left of the checkpoint."""
+    assert_same_weights(run.load("shared"), whole.load("shared"))
+    kept, expected = (sorted((r.path / "epochs").iterdir()) for r in (run, whole))
+    assert [path.name for path in kept] == [path.name for path in expected] == EPOCHS
+    for ours, theirs in zip(kept, expected, strict=True):
+        assert_same_weights(load_model(ours), load_model(theirs))
     names = ("history.csv", "split.json", "thresholds.json")
     for name in names:
         assert (run.path / name).read_text() == (whole.path / name).read_text()
@@ -103,6 +119,68 @@ def test_a_training_goes_on_as_if_nothing_had_happened(interrupted, whole, run_c
     code, printed = run_command("train", "--resume", interrupted)
     assert code == 2
     assert "is finished" in printed
+
+
+def test_an_epochs_file_is_what_was_scored_and_can_be_a_stage(whole, tmp_path):
+    rows = read_history(whole.path / "history.csv")
+    scores = {int(r["epoch"]): float(r["value"]) for r in rows if r["name"] == "val_score"}
+    files = [whole.path / "epochs" / name for name in EPOCHS]
+    best = files[max(scores, key=scores.get) - 1]
+    assert_same_weights(load_model(best), whole.load("shared"))
+    first, last = (load_model(files[i]) for i in (0, -1))
+    different = [
+        np.any(a != b) for a, b in zip(first.get_weights(), last.get_weights(), strict=True)
+    ]
+    assert any(different)
+    assert all(layer.trainable for layer in first.layers)  # though its encoder was frozen
+    both = combine(files[1], best, tmp_path / "both")
+    assert_same_weights(both.load("segmenter"), whole.load("segmenter"))
+    assert both.subsets == whole.subsets  # so none of its training frames is scored as unseen
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 12])
+def test_files_of_epochs_that_are_not_done_are_deleted(done, tmp_path):
+    """As in `history.csv`: they would be those of a training that went another way."""
+    stays = ["gate_001.keras", "gate_012.keras", "notes.txt"]
+    for number in (1, 2, 12):
+        (tmp_path / f"segmenter_{number:03d}.keras").touch()
+    for name in (*stays, ".77-88-segmenter_002.keras"):  # the last is what a kill left
+        (tmp_path / name).touch()
+    EpochFiles(tmp_path, "segmenter", done, lambda: None)
+    left = [f"segmenter_{number:03d}.keras" for number in (1, 2, 12) if number <= done]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stays, *left])
+
+
+def test_an_epoch_is_saved_as_its_stage_is(tmp_path):
+    """With one mask of several, in float32, and without what is set for a training alone."""
+    with_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = UNetPlusPlus((16, 16, 1), base_filters=1, deep_supervision=True)
+    finally:
+        keras.config.set_dtype_policy(with_policy)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.trainable, layer.synchronized = False, True
+    recipe = Recipe.from_options(segmenter="unet_plus_plus", deep_supervision=True, prune=1)
+    files = EpochFiles(
+        tmp_path / "epochs", "segmenter", 0, lambda: model_to_save("segmenter", model, recipe)
+    )
+    files.on_epoch_end(1234)
+    saved = keras.models.load_model(tmp_path / "epochs" / "segmenter_1235.keras")
+    assert_same_weights(saved, prune(model, 1))
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+    assert saved.output_shape == (None, 16, 16, 1)
+    for layer in saved.layers:
+        assert (layer.trainable, getattr(layer, "synchronized", False)) == (True, False)
+    assert all((layer.trainable, layer.synchronized) == (False, True) for layer in norms)
+
+
+def test_other_workers_get_no_copy_of_the_epochs(interrupted, monkeypatch):
+    cluster = '"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}'
+    monkeypatch.setenv("TF_CONFIG", f"{{{cluster}}}")
+    names = {path.name for path in worker_output_dir(interrupted, copy_existing=True).iterdir()}
+    assert names == {path.name for path in interrupted.iterdir()} - {"epochs", "logs"}
 
 
 def test_a_training_killed_as_it_was_scored_is_scored(whole, run_command, tmp_path):

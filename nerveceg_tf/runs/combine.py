@@ -7,7 +7,15 @@ from pathlib import Path
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.run import EARLIER, EXCLUDED, SUBSETS, Run, load_model, stage_model
+from nerveceg_tf.runs.run import (
+    EARLIER,
+    EXCLUDED,
+    SUBSETS,
+    Run,
+    load_model,
+    run_of_file,
+    stage_model,
+)
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.files import replacing_folder
 
@@ -16,7 +24,8 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     """Makes a run from the gate of one run and the segmenter of another.
 
     The two may be trained on different data. A frame that either of them was trained on counts as
-    a training frame of the new run. For a single model file the training frames are not known.
+    a training frame of the new run. For a model file that is not in the folder of its run, or in
+    the `epochs` there, the training frames are not known.
 
     The new run keeps the thresholds of its two sources: `presence` of the gate's run, `mask` and
     `area` of the segmenter's run. It has no post-processing. Tune it again with `tune`, and pass
@@ -58,7 +67,8 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         stage: {"from": str(paths[stage]), **(run.description if run else {})}
         for stage, run in runs.items()
     }
-    splits = [run.read("split.json", *SUBSETS) for run in runs.values() if run]
+    trained = [known for stage, run in runs.items() if (known := run or run_of_file(paths[stage]))]
+    splits = [run.read("split.json", *SUBSETS) for run in trained]
     thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
     if postprocessing := thresholds["segmenter"].postprocessing:
         warnings.warn(
@@ -73,8 +83,7 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
         run = Run.create(folder, {"combined_from": sources})
         fingerprints = {
             digest: fingerprint
-            for source in runs.values()
-            if source
+            for source in trained
             for digest, fingerprint in source.fingerprints.items()
         }
         if fingerprints:

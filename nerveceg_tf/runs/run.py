@@ -5,7 +5,9 @@ A run is a folder with these files:
 - `run.json`: recipe, versions, data and seed;
 - `split.json`: the frames of training, validation and hold-out, by name, subject and pixels;
 - `gate.keras` and `segmenter.keras`, or `shared.keras` in place of both;
-- `thresholds.json`, `metrics.json` and `history.csv`.
+- `thresholds.json`, `metrics.json` and `history.csv`;
+- the folder `epochs`, if the training kept every epoch: `segmenter_007.keras` and so on. Nothing
+  needs it; it may be deleted.
 
 Every file is written under a temporary name and then renamed. So a killed process leaves either
 the old file or the new one.
@@ -35,6 +37,8 @@ from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.checked_json import check, read_json
 from nerveceg_tf.utils.files import aside_path, replacing, write_json
 
+EPOCHS = "epochs"
+"""The folder of the weights of every epoch."""
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
 SUBSETS = ("train", "validation", "held_out")
@@ -433,6 +437,19 @@ def stage_model(model: keras.Model, stage: str) -> keras.Model:
     if not isinstance(model.output, dict):
         return model
     return keras.Model(model.inputs[0], model.output[STAGE_OUTPUTS[stage]], name=stage)
+
+
+def run_of_file(path: Path) -> Run | None:
+    """The run that a model file belongs to; `None` if its training frames are not known.
+
+    Args:
+        path: a stage in a run folder, or one of its `epochs`; or any other file.
+    """
+    folder = path.absolute().parent
+    if folder.name == EPOCHS:
+        folder = folder.parent
+    known = all((folder / file).is_file() for file in ("run.json", "split.json"))
+    return Run(folder) if known else None
 
 
 def load_model(path: Path) -> keras.Model:

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -171,6 +173,58 @@ class History(keras.callbacks.Callback):
 
 
 _COLUMNS = ("stage", "epoch", "name", "value")
+
+
+class EpochFiles(keras.callbacks.Callback):
+    """Saves the model of each epoch as a file, such as `segmenter_007.keras`.
+
+    It must come after the callbacks that swap the EMA weights and their statistics into the model.
+    The number in the name is that of the epoch in `history.csv`.
+
+    Args:
+        folder: the folder of the files; it need not exist.
+        stage: the stage that is trained.
+        epoch: number of epochs that are done. The stage's files of later epochs are deleted.
+        model_to_save: makes the model to save from the weights of the moment.
+    """
+
+    def __init__(
+        self, folder: Path, stage: str, epoch: int, model_to_save: Callable[[], keras.Model]
+    ):
+        super().__init__()
+        self.folder, self.stage, self.model_to_save = folder, stage, model_to_save
+        kept = {self._path(number).name for number in range(1, epoch + 1)}
+        # With an asterisk in front, for what a killed process has left under a temporary name.
+        for path in list(folder.glob(f"*{stage}_*.keras")):
+            if path.name not in kept:
+                path.unlink()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.stage}_{number:03d}.keras"
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        model = self.model_to_save()
+        with replacing(self._path(epoch + 1)) as temporary, _as_built(model):
+            model.save(temporary)
+
+
+@contextmanager
+def _as_built(model: keras.Model) -> Iterator[None]:
+    """Undoes in the block what is set for a training alone: layers that are frozen, or that share
+    their statistics with other devices."""
+    settings = [
+        (layer, name, training, built)
+        for name, training, built in (("trainable", False, True), ("synchronized", True, False))
+        for layer in model.layers
+        if getattr(layer, name, built) == training
+    ]
+    for layer, name, _, built in settings:
+        setattr(layer, name, built)
+    try:
+        yield
+    finally:
+        for layer, name, training, _ in settings:
+            setattr(layer, name, training)
 
 
 def read_history(path: Path) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ import keras
 import tensorflow as tf
 
 from nerveceg_tf.errors import TrainingError
+from nerveceg_tf.runs.run import EPOCHS
 from nerveceg_tf.utils.progress import console
 
 
@@ -83,7 +84,7 @@ def worker_output_dir(run: Path, copy_existing: bool = False) -> Path:
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     folder = temporary / "run"  # a fixed name, so that it never replaces another run
     if copy_existing:
-        shutil.copytree(run, folder, ignore=shutil.ignore_patterns("logs"))
+        shutil.copytree(run, folder, ignore=shutil.ignore_patterns("logs", EPOCHS))
     return folder
 
 

@@ -16,7 +16,7 @@ from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import ModelError, NervecegWarning, RunError
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.models.weights import copy_weights, load_weights_file
-from nerveceg_tf.runs.run import Run, load_model, stage_model
+from nerveceg_tf.runs.run import Run, load_model, run_of_file, stage_model
 from nerveceg_tf.training.recipe import Recipe
 
 _PUBLISHED = ("auto", "imagenet", "noisy-student", "none")
@@ -84,8 +84,7 @@ def _source(stage: str, weights: str) -> Source:
             f"{name} weights {path}: file not found; pass {name}_weights=RUN, a run folder, or a"
             " .keras or .weights.h5 file"
         )
-    known = all((path.parent / file).is_file() for file in ("run.json", "split.json"))
-    return Source(stage, option, path, Run(path.parent) if known else None)
+    return Source(stage, option, path, run_of_file(path))
 
 
 def load_source(model: keras.Model, source: Source) -> None:

@@ -113,6 +113,8 @@ class OptimizerConfig:
         clip_norm: largest norm of the gradient; a longer one is scaled down. `None` for no limit.
         ema_fraction: part of the steps over which weights are averaged, 0..1. The average is
             what is validated and kept.
+        keep_every_epoch: keep the weights of every epoch of each stage, in the folder `epochs` of
+            the run, and not only those of its best one.
         mixed_precision: compute in bfloat16 and keep the weights in float32: `"on"`, `"off"`, or
             `"auto"`: on GPUs that have bfloat16 (NVIDIA Ampere and later).
     """
@@ -132,6 +134,11 @@ class OptimizerConfig:
     clip_norm: float | None = _option(None, "Clip the gradient to this norm.", min=1e-6)
     ema_fraction: float = _option(
         0.05, "EMA window of the weights, as a fraction of all steps.", min=0, max=1
+    )
+    keep_every_epoch: bool = _option(
+        False,
+        "Keep every epoch's weights in RUN/epochs. Each takes the disk space of the stage's .keras"
+        " file.",
     )
     mixed_precision: Literal["on", "off", "auto"] = _option(
         "auto", "Use bfloat16. auto: only on a GPU that supports it."

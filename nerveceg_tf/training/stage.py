@@ -15,8 +15,11 @@ from nerveceg_tf.data.datasets import FrameSet, make_dataset
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.metrics import NerveDice
-from nerveceg_tf.runs.run import Run
+from nerveceg_tf.models import prune
+from nerveceg_tf.runs.run import EPOCHS, Run
+from nerveceg_tf.training.build import in_float32
 from nerveceg_tf.training.callbacks import (
+    EpochFiles,
     History,
     ProgressBar,
     StopOnNaN,
@@ -24,7 +27,7 @@ from nerveceg_tf.training.callbacks import (
     WarmupCosineDecay,
 )
 from nerveceg_tf.training.checkpoint import Checkpoint
-from nerveceg_tf.training.distributed import fit_on_replicas
+from nerveceg_tf.training.distributed import fit_on_replicas, is_chief
 from nerveceg_tf.training.ema_batch_norm import EMABatchNorm, SwapEMA
 from nerveceg_tf.training.flat_adamw import FlatAdamW
 from nerveceg_tf.training.fused_batch_norm import fused_batch_norm
@@ -42,6 +45,12 @@ def checkpoint_for(run: Run, stage: str) -> Checkpoint:
     return Checkpoint(run.path / f"{stage}.checkpoint.npz")
 
 
+def model_to_save(stage: str, model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The model of a stage as its file has it: in float32, and cut to the recipe's depth."""
+    depth = None if stage == "gate" else recipe.segmenter.prune
+    return in_float32(prune(model, depth) if depth else model)
+
+
 def train_stage(
     run: Run, stage: str, model: keras.Model, train: FrameSet, validation: FrameSet, recipe: Recipe
 ) -> None:
@@ -53,8 +62,8 @@ def train_stage(
     training resumes from it.
 
     Args:
-        run: the run to which `history.csv`, `history.png`, the checkpoint and TensorBoard's `logs`
-            are written.
+        run: the run to which `history.csv`, `history.png`, the checkpoint, TensorBoard's `logs`
+            and, if the recipe keeps them, the `epochs` are written.
         stage: name of the stage in the history: `"gate"`, `"segmenter"` or `"shared"`.
         model: a model with the output presence, one or more masks, or both. Its weights are
             changed.
@@ -94,6 +103,10 @@ def train_stage(
         History(run.path / "history.csv", stage, checkpoint.epoch),
     ]
     tensorboard = TensorBoardLogger(run.path / "logs" / stage, validation)
+    after_swap: list[keras.callbacks.Callback] = [tensorboard]
+    if optimizer.keep_every_epoch and is_chief():
+        to_save = partial(model_to_save, stage, model, recipe)
+        after_swap.append(EpochFiles(run.path / EPOCHS, stage, checkpoint.epoch, to_save))
     batch_norm_batches = _dataset(_sample(train, recipe), trained, recipe, range(1))
     try:
         for phase in _phases(stage, trained, recipe):
@@ -122,7 +135,7 @@ def train_stage(
             )
             # Callbacks that read the model come after those that swap the EMA weights in.
             ema = [SwapEMA(), EMABatchNorm(batch_norm_batches)]
-            callbacks = [schedule, *common_callbacks, *ema, tensorboard, checkpoint]
+            callbacks = [schedule, *common_callbacks, *ema, *after_swap, checkpoint]
             batches = _dataset(train, trained, recipe, range(first, phase.last))
             validated = _dataset(validation, trained, recipe) if scored else None
             if devices.num_replicas_in_sync > 1:

@@ -20,12 +20,11 @@ from nerveceg_tf.errors import (
     SubjectError,
     TrainingError,
 )
-from nerveceg_tf.models import prune
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
 from nerveceg_tf.runs.run import EARLIER, SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
-from nerveceg_tf.training.build import build, in_float32
+from nerveceg_tf.training.build import build
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import report_lost_worker, strategy, worker_output_dir
 from nerveceg_tf.training.earlier import (
@@ -45,7 +44,7 @@ from nerveceg_tf.training.split_file import (
     load_split,
     split_to_json,
 )
-from nerveceg_tf.training.stage import checkpoint_for, train_stage
+from nerveceg_tf.training.stage import checkpoint_for, model_to_save, train_stage
 from nerveceg_tf.utils.files import check_free
 
 _HOW_TO_RESUME = 'resume("{}")'
@@ -253,8 +252,7 @@ def train_stages(
                 ) from None
             finally:
                 run.update_metadata(seconds=round(before + time.time() - started, 1))
-            depth = None if stage == "gate" else recipe.segmenter.prune
-            run.save(stage, in_float32(prune(model, depth) if depth else model))
+            run.save(stage, model_to_save(stage, model, recipe))
         checkpoint_for(run, stage).path.unlink(missing_ok=True)
     if not run.description["finished"]:
         run.thresholds = Thresholds()
