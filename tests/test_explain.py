@@ -1,5 +1,6 @@
 """Explanation maps: their shape, their properties, and that they are more than edges."""
 
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from scipy.stats import spearmanr
 from tiny import tiny_gate, tiny_segmenter
 
 from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.explain import (
     METHODS,
@@ -26,6 +28,7 @@ from nerveceg_tf.explain import (
 )
 from nerveceg_tf.explain.heatmap import heatmap
 from nerveceg_tf.explain.logits import get_logit
+from nerveceg_tf.explain.pictures import write_explanations
 from nerveceg_tf.models import GATES, SEGMENTERS, AttentionUNet, NerveCeg, SharedGate
 
 SIZE = (64, 64)
@@ -301,8 +304,11 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
     folder = run.path.parent / "data" / "train"
     methods = ("--method", "grad-cam", "--method", "gradients", "--method", "seg-grad-cam")
     out = tmp_path / "why"
-    code, printed = run_command("explain", run.path, folder, *methods, "--out", out)
+    code, printed = run_command("explain", run.path, folder, *methods, "--out", out, "--separate")
     assert code == 0, printed
+    names = {path.name for path in (out / "separate").iterdir()}
+    kinds = ("gray", "heatmap", "overlay")
+    assert names == {f"{f.name}_{m}_{k}.png" for f in few for m in methods[1::2] for k in kinds}
     for frame in few:
         height, width = read_image(frame.image).shape
         with np.load(out / "maps" / f"{frame.name}.npz") as maps:
@@ -318,6 +324,46 @@ def test_the_command_writes_pictures_and_numbers(run, run_command, tmp_path, few
     code, printed = run_command("explain", run.path, folder, "--out", out)
     assert code == 2
     assert "--force" in printed
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_each_picture_of_a_map_may_have_a_file_of_its_own(few, tmp_path, channels):
+    """In the places of the frame that is there, be it a part of a larger one."""
+    image = read_image(few[0].image)
+    where = Window(7, 9, *image.shape, (image.shape[0] + 20, image.shape[1] + 30))
+    frames = [few[0], replace(few[0], name="P1/scan", region=where)]
+    values = np.random.default_rng(0).normal(size=(*image.shape, channels)).astype(np.float32)
+    values[: image.shape[0] // 2] = 0
+
+    class Fixed:
+        """As an explainer of one method, whose maps are known."""
+
+        models, methods, layer = {"gate": None}, ("attention",), None
+
+        def __call__(self, batch):
+            return {"attention": values[None]}
+
+    for separate in (False, True):
+        out = tmp_path / str(separate)
+        out.mkdir()
+        assert write_explanations(Fixed(), frames, out, separate=separate) == 2
+        assert (out / f"{few[0].name}.png").is_file()
+        assert (out / "P1" / "scan.png").is_file()
+    assert {path.name for path in (tmp_path / "False").glob("*")} == {
+        *(f"{few[0].name}.png", "P1", "maps", "explained.json")
+    }
+
+    def read(name, kind):
+        return cv2.imread(str(tmp_path / "True" / "separate" / f"{name}_attention_{kind}.png"), -1)
+
+    gray, hot, over = (read(few[0].name, kind) for kind in ("gray", "heatmap", "overlay"))
+    np.testing.assert_array_equal(gray, heatmap(values.mean(axis=-1)))
+    np.testing.assert_array_equal(hot, cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO))
+    np.testing.assert_array_equal(over[gray == 0], np.stack([image] * 3, axis=-1)[gray == 0])
+    assert np.any(over[gray > 200] != image[gray > 200][:, None])
+    np.testing.assert_array_equal(read("P1/scan", "gray"), where.paste(gray))
+    assert read("P1/scan", "heatmap").shape == (*where.whole, 3)
+    np.testing.assert_array_equal(read("P1/scan", "overlay"), over)
 
 
 @pytest.mark.parametrize(

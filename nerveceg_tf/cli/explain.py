@@ -32,6 +32,13 @@ def explain_command(
         str | None,
         typer.Option(help="For Grad-CAM: name of the layer.", show_default="the last one"),
     ] = None,
+    separate: Annotated[
+        bool,
+        typer.Option(
+            "--separate",
+            help="Also write heat map, overlay and gray map of each method as files of their own.",
+        ),
+    ] = False,
     skip_bad: SkipBad = False,
     force: Force = False,
     read_options: ReadOptions | None = None,
@@ -47,5 +54,5 @@ def explain_command(
         images = find_images(frames, read_options or opened.read_options, report)
         explainer = Explainer.from_run(opened, method or ["grad-cam"], layer)
         with replacing_folder(out, MARKER, force) as folder:
-            explained = write_explanations(explainer, images, folder, report)
+            explained = write_explanations(explainer, images, folder, report, separate)
     console.print(f"{count(explained, 'frame')}: {out}", soft_wrap=True)

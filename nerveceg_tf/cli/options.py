@@ -176,7 +176,7 @@ MinPixels = Annotated[
     typer.Option(
         metavar="N",
         help="A mask with fewer than N pixels, after the post-processing, becomes empty.",
-        show_default="0: off",
+        show_default="off",
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]

@@ -28,6 +28,18 @@ def heatmap(values: np.ndarray) -> np.ndarray:
     return (np.minimum(strength / brightest, 1) * 255).astype(np.uint8)
 
 
+def colour(gray: np.ndarray) -> np.ndarray:
+    """Colours the gray values of `heatmap`: black, violet, orange, light yellow.
+
+    Args:
+        gray: uint8 `(height, width)`.
+
+    Returns:
+        uint8 `(height, width, 3)`, in OpenCV's order blue, green, red.
+    """
+    return cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO)
+
+
 def overlay_heatmap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Draws a map in colours over its frame.
 
@@ -39,6 +51,5 @@ def overlay_heatmap(image: np.ndarray, values: np.ndarray) -> np.ndarray:
         uint8 `(height, width, 3)`, in OpenCV's order blue, green, red.
     """
     strength = heatmap(values)
-    colours = cv2.applyColorMap(strength, cv2.COLORMAP_INFERNO)
     opacity = (strength / 255 * 0.8)[..., None]
-    return (image[..., None] * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return (image[..., None] * (1 - opacity) + colour(strength) * opacity).astype(np.uint8)
