@@ -112,7 +112,9 @@ def with_settings(model: keras.Model, **settings: Any) -> keras.Model:
         )
         return copied(*args, **kwargs)
 
-    graph = keras.Model(model.inputs[0], model.output, name=model.name)  # also of a Sequential
+    # A Sequential, or a model of a list of one input, cannot be copied with a layer in between.
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    graph = keras.Model(model.inputs[0], outputs, name=model.name)
     copy = keras.models.clone_model(graph, image, call_function=call)
     copy.set_weights(model.get_weights())
     return copy
