@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         UNetPlusPlus,
         import_torch,
         prune,
+        with_framing,
     )
     from nerveceg_tf.report.page import write_report
     from nerveceg_tf.runs.bundled import bundled_run
@@ -165,6 +166,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "UNetPlusPlus",
         "import_torch",
         "prune",
+        "with_framing",
     ),
     "losses": (
         "BCEDice",
@@ -364,6 +366,7 @@ __all__ = [
     "tune",
     "vanilla_gradients",
     "verify",
+    "with_framing",
     "with_ground_truth",
     "write_fixes",
     "write_predictions",

@@ -4,7 +4,7 @@ The objects behind the names are in dictionaries: `models.GATES`, `models.SEGMEN
 `losses.LOSSES`, `explain.METHODS`.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 Stage = Literal["gate", "segmenter"]
 
@@ -43,3 +43,8 @@ METHOD_NAMES = (
 
 MAX_PICTURES = 300
 """Default number of frames with an image in a report."""
+
+Framing = Literal["resize", "crop"]
+"""How a stage sees a frame: the whole frame, resized; or a window from its middle."""
+
+FRAMING_NAMES = get_args(Framing)

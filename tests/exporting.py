@@ -10,8 +10,8 @@ from bounds import between
 from tiny import tiny_gate, tiny_segmenter
 
 from nerveceg_tf.data.frame import Frame, digest, read_image
-from nerveceg_tf.data.resize import resize
-from nerveceg_tf.models import NerveCeg, SharedGate
+from nerveceg_tf.data.framing import TO_INPUT
+from nerveceg_tf.models import NerveCeg, SharedGate, with_framing
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
@@ -33,17 +33,18 @@ def make_run(
     frames: list[Frame],
     shared: bool = False,
     build: Callable[..., keras.Model] = tiny_segmenter,
+    framing: str = "resize",
 ) -> Run:
     """A run with every second frame as training frame, and the others as validation frames."""
     keras.utils.set_random_seed(3)
     images = [read_image(frame.image) for frame in frames]
-    segmenter = build((*SIZE, 1), base_filters=2)
+    segmenter = with_framing(build((*SIZE, 1), base_filters=2), framing)
     if shared:
         stages = {"shared": SharedGate(segmenter)}
     else:
-        stages = {"gate": tiny_gate(), "segmenter": segmenter}
+        stages = {"gate": with_framing(tiny_gate(), framing), "segmenter": segmenter}
     _let_half_pass(next(iter(stages.values())), NerveCeg(*stages.values()), images)
-    _center_masks(segmenter, images)
+    _center_masks(segmenter, [TO_INPUT[framing](image, SIZE) for image in images])
     run = Run.create(path, {"data": {"folder": str(data), "frames": len(frames)}, "recipe": None})
     entries = [
         {"name": f.name, "subject": f.subject, "digest": digest(i)}
@@ -77,7 +78,7 @@ def _center_masks(segmenter: keras.Model, images: list[np.ndarray]) -> None:
     """Puts 0 between the quartiles of the last logits, so that masks are neither empty nor full."""
     head = segmenter.get_layer("mask")
     kernel, bias = head.get_weights()
-    seen = np.stack([resize(image, SIZE) for image in images])[..., None].astype(np.float32)
+    seen = np.stack(images)[..., None].astype(np.float32)
     mask = np.clip(segmenter(seen, training=False), 1e-6, 1 - 1e-6)
     logits = np.log(mask / (1 - mask))
     middle = np.quantile(logits, (0.25, 0.75)).mean()

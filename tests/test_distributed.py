@@ -138,10 +138,11 @@ import tensorflow as tf
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.folders.layouts import find_frames
 from nerveceg_tf.data.bundled import SAMPLES
-from nerveceg_tf.models import SharedGate, UNet
+from nerveceg_tf.models import SharedGate
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.stage import train_stage
 from nerveceg_tf.training.recipe import Recipe
+from tiny import tiny_segmenter
 
 # 33 frames in eights: shares of four and, of the last frame, none on the second device.
 tf.config.set_logical_device_configuration(
@@ -159,7 +160,7 @@ for name, strategy in both.items():
     run = Run.create(Path(sys.argv[1]) / name, {})
     keras.utils.set_random_seed(0)
     with strategy.scope():  # no dropout: each device has its own random numbers
-        model = SharedGate(UNet((32, 32, 1), base_filters=2), dropout=0.0)
+        model = SharedGate(tiny_segmenter((32, 32, 1)), dropout=0.0)
     train_stage(run, "shared", model, training, validation, recipe)
     run.save("shared", model)
     assert model.distribute_strategy is strategy
@@ -169,7 +170,8 @@ for name, strategy in both.items():
 
 @pytest.mark.slow
 def test_two_devices_end_as_one(tmp_path):
-    subprocess.run([sys.executable, "-c", ON_DEVICES, tmp_path], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", ON_DEVICES, tmp_path], check=True, env=environment)
     one, two = (
         {(r["epoch"], r["name"]): float(r["value"]) for r in read_history(path / "history.csv")}
         for path in (tmp_path / "one", tmp_path / "two")

@@ -231,7 +231,7 @@ def built(recipe, only, cache={}):  # noqa: B006  # models for all tests of this
     of_training += ["gate_learning_rate", "label_smoothing", "loss", "segmenter_learning_rate"]
     of_training += ["segmenter_frames"]
     structure = {k: v for k, v in values.items() if k not in of_training}
-    structure |= {k: values[k] for k in ("mixed_precision", "seed")}
+    structure |= {k: values[k] for k in ("mixed_precision", "seed", "framing")}
     key = repr((structure, only))
     if key not in cache:
         keras.utils.set_random_seed(recipe.data.seed)
@@ -332,6 +332,7 @@ def test_what_is_built_depends_on_these_options(base, only, stubs):
         **{"segmenter": "other", "segmenter_size": SMALLER, "base_filters": 3},
         **{"segmenter_weights": str(stubs / "segmenter.keras")},
         **{"mixed_precision": "on", "seed": 1, "encoder_weights": "no/such/file"},
+        **{"framing": "crop"},
     }
     if "gate" not in base:
         options["gate"] = "other"

@@ -209,9 +209,9 @@ def test_int8_needs_training_frames_and_ones_that_pass(run, data, few, tmp_path,
 
 def test_a_frame_at_the_gates_threshold_passes_and_one_below_is_empty():
     """In runners and in the graph of a SavedModel, with any mask threshold."""
-    masks = np.ones((1, 4, 4, 1), np.float32)
+    mask = np.ones((4, 4), np.float32)
     for presence, nerve in ((0.5, 1), (np.nextafter(0.5, 0), 0)):
-        output = postprocess_output(presence, masks, (4, 4), Thresholds(0.5))
+        output = postprocess_output(presence, mask, Thresholds(0.5))
         assert (output.mask_binary == nerve).all()
     keras.utils.set_random_seed(0)
     model = NerveCeg(tiny_gate(), tiny_segmenter((32, 32, 1)))

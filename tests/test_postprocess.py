@@ -126,10 +126,9 @@ def test_what_is_kept_of_a_prediction_draws_the_same_mask(samples, masks):
     random = np.random.default_rng(0)
     probability = random.random(image.shape).astype(np.float32)
     truth = read_mask(frame, image.shape)
-    compressed = CompressedPrediction.from_prediction(
-        FramePrediction(frame, image, 0.7, probability), truth
-    )
+    prediction = FramePrediction(frame, image, 0.7, probability)
     for threshold in (0.1, 0.5, 128 / 255, 0.9):
+        compressed = CompressedPrediction.from_prediction(prediction, truth, threshold)
         postprocess = MaskPostprocessor(Thresholds(0.5, threshold))
         predicted, again = compressed.masks(postprocess)
         np.testing.assert_array_equal(predicted, postprocess(0.7, probability))

@@ -19,9 +19,8 @@ from nerveceg_tf.data.near_duplicates import (
 )
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.resize import resize
-from nerveceg_tf.data.stills.decode import format_size
 from nerveceg_tf.errors import FrameError, NervecegError
-from nerveceg_tf.size import Size
+from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.parallel import parallel_map
 from nerveceg_tf.utils.progress import track
 

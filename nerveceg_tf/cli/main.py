@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nerveceg_tf.choices import MAX_PICTURES
+from nerveceg_tf.choices import MAX_PICTURES, Framing
 from nerveceg_tf.cli.errors import set_running, translate_for_running
 from nerveceg_tf.cli.explain import app as explain_app
 from nerveceg_tf.cli.export import app as export_app
@@ -24,6 +24,7 @@ from nerveceg_tf.cli.options import (
     ScoredSubset,
     SkipBad,
     Tta,
+    parse_offset,
     parse_size,
     skipping,
     with_read_options,
@@ -169,9 +170,15 @@ def import_torch(
             callback=parse_size,
             metavar="HxW",
             help="Input size.",
-            show_default="400x400 for a segmenter; the size of its EfficientNet for a gate",
+            show_default="400x400; with --framing resize that of its EfficientNet for a gate",
         ),
     ] = None,
+    framing: Annotated[
+        Framing,
+        typer.Option(
+            help="crop a window from the middle of a frame, as the original, or resize all of it."
+        ),
+    ] = "crop",
     recurrences: Annotated[
         int | None,
         typer.Option(
@@ -190,10 +197,11 @@ def import_torch(
     from nerveceg_tf.models import import_torch as import_checkpoint
 
     # The callback has made the size a tuple.
-    model = import_checkpoint(checkpoint, size, recurrences)  # type: ignore[arg-type]
+    model = import_checkpoint(checkpoint, size, recurrences, framing)  # type: ignore[arg-type]
     with replacing(out) as temporary:
         model.save(temporary)
-    console.print(f"{model.name}, input {'x'.join(map(str, model.input_shape[1:]))}: {out}")
+    shape = "x".join(map(str, model.input_shape[1:]))
+    console.print(f"{model.name}, input {shape}, {framing}: {out}")
 
 
 @app.command()
@@ -295,6 +303,14 @@ def submit(
     ],
     min_pixels: MinPixels = 0,
     tta: Tta = False,
+    offset: Annotated[
+        str | None,
+        typer.Option(
+            callback=parse_offset,
+            metavar="TOP,LEFT",
+            help="Where the test frames were cut out of Kaggle's, in pixels, such as 10,90.",
+        ),
+    ] = None,
     skip_bad: SkipBad = False,
     force: ForceFile = False,
     read_options: ReadOptions | None = None,
@@ -311,7 +327,15 @@ def submit(
     with skipping(skip_bad) as (report, errors):
         images = find_images(frames, read_options or opened.read_options, report)
         unopened = [error.name for error in errors if isinstance(error, UnopenedFileError)]
-        masks = write_submission(opened, images, out, report, unopened, min_pixels)
+        masks = write_submission(
+            opened,
+            images,
+            out,
+            report,
+            unopened,
+            offset,  # type: ignore[arg-type]  # the callback has made it a tuple
+            min_pixels,
+        )
     with out.open(encoding="utf-8") as file:
         rows = sum(1 for _ in file) - 1
     console.print(f"{count(rows, 'row')}, {masks} of them with a mask: {out}", soft_wrap=True)

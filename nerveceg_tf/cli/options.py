@@ -29,6 +29,16 @@ def parse_size(text: str | None) -> Size | None:
     return int(match[1]), int(match[2])
 
 
+def parse_offset(text: str | None) -> tuple[int, int] | None:
+    """Row and column of a text such as `10,90`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5})", text)
+    if not match:
+        raise typer.BadParameter(f"{text}: write first row and column in pixels, such as 10,90")
+    return int(match[1]), int(match[2])
+
+
 def parse_subjects(text: str) -> list[str]:
     """The subjects of a text such as `34-39,41`."""
     subjects = []

@@ -1,4 +1,4 @@
-"""A cache on disk of decoded, resized frames. The key is the content of the frame's files."""
+"""A cache on disk of frames at the sizes of models. The key is the content of their files."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,13 +19,16 @@ _CHECK = 8
 _DIGEST, _FINGERPRINT = 20, 2 * FINGERPRINT
 
 
-def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[], tuple]) -> tuple:
+def cached(
+    folder: Path, frame: Frame, sizes: Sequence[Size], framing: str, read: Callable[[], tuple]
+) -> tuple:
     """Returns the result of `read`, from the cache if the frame's files have not changed.
 
     Args:
         folder: the cache folder. It may be deleted at any time.
         frame: a labelled frame.
         sizes: height and width in pixels of the images and masks that `read` returns.
+        framing: how `read` brings a frame to these sizes.
         read: returns images by size, masks by size, whether there is a nerve, and `Known`. The
             cache stores all of it except the pixels in `Known`.
 
@@ -36,7 +39,7 @@ def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[],
         FrameError: a file of the frame cannot be read.
         RunError: the cache cannot be written.
     """
-    path = folder / f"{_key(frame, sizes)}.npy"
+    path = folder / f"{_key(frame, sizes, framing)}.npy"
     try:
         return _unpack(np.load(path), sizes)
     except Exception:  # a missing or damaged entry is created again
@@ -49,12 +52,12 @@ def cached(folder: Path, frame: Frame, sizes: Sequence[Size], read: Callable[[],
     return content
 
 
-def _key(frame: Frame, sizes: Sequence[Size]) -> str:
+def _key(frame: Frame, sizes: Sequence[Size], framing: str) -> str:
     """Hashes the content of the files and how they are read, but not their names."""
     key = blake2b(_VERSION, digest_size=20)
     for source in (frame.image, frame.mask):
         key.update(_file_digest(source) if isinstance(source, Path) else str(source).encode())
-    numbers = frame.index, frame.mask_index, frame.mask_shift, frame.read_options, sizes
+    numbers = frame.index, frame.mask_index, frame.mask_shift, frame.read_options, sizes, framing
     key.update(repr(numbers).encode())
     return key.hexdigest()
 

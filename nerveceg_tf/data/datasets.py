@@ -1,5 +1,6 @@
-"""From frames on disk to batches: read and resized once, stored as uint8, augmented per epoch."""
+"""From frames on disk to batches: read once, stored as uint8, augmented per epoch."""
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,10 +21,10 @@ from nerveceg_tf.data.frame import (
     note_unused_mask_value,
     read_mask,
 )
+from nerveceg_tf.data.framing import TO_INPUT
 from nerveceg_tf.data.near_duplicates import fingerprint
-from nerveceg_tf.data.resize import resize
-from nerveceg_tf.errors import FrameError
-from nerveceg_tf.size import Size
+from nerveceg_tf.errors import FrameError, NervecegWarning
+from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.progress import track
 
 
@@ -81,15 +82,18 @@ def read_frames(
     sizes: Collection[Size],
     skip_bad: bool = False,
     cache: Path | None = None,
+    framing: str = "resize",
 ) -> tuple[FrameSet, list[FrameError]]:
-    """Reads and resizes every frame and mask once, in parallel, with a progress bar.
+    """Reads every frame and mask once, at the sizes of the models, with a progress bar.
 
     Args:
         frames: labelled frames, as from `find_frames`.
-        sizes: sizes (height, width) in pixels to resize frames and masks to.
+        sizes: input sizes (height, width) of the models, in pixels.
         skip_bad: skip frames that cannot be read, instead of raising an error.
         cache: folder where decoded frames are stored for the next call. A file that has changed is
             read again. `None`: no cache.
+        framing: how frames and masks become the input of a model: `"resize"`, or `"crop"` for a
+            window from the middle.
 
     Returns:
         The frames that could be read, and one error for each frame that could not.
@@ -99,6 +103,9 @@ def read_frames(
             message has one line for each of the first ten bad frames.
         RunError: the cache cannot be written.
 
+    Warns:
+        NervecegWarning: part of a nerve is outside of the window.
+
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
         >>> from nerveceg_tf.data.folders.layouts import find_frames
@@ -107,7 +114,7 @@ def read_frames(
         ((4, 96, 128, 1), [])
     """
     sizes = sorted(set(sizes))
-    read = partial(_read, sizes=sizes, cache=cache)
+    read = partial(_read, sizes=sizes, cache=cache, framing=framing)
     outcomes = track(map_frames(read, frames), "reading frames", len(frames))
     good, bad, memory = [], [], PixelMemory()
     for outcome in outcomes:
@@ -126,6 +133,8 @@ def read_frames(
     )
     present = np.array([r[3] for r in good])
     note_unused_mask_value([r[0] for r in good], present)
+    if framing == "crop":
+        _note_cut_masks(present, masks)
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 
@@ -272,24 +281,44 @@ def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
 
 
 def _read(
-    frame: Frame, read: Callable[[], np.ndarray], sizes: Sequence[Size], cache: Path | None
+    frame: Frame,
+    read: Callable[[], np.ndarray],
+    sizes: Sequence[Size],
+    cache: Path | None,
+    framing: str,
 ) -> tuple | FrameError:
     def decode() -> tuple:
         image = read()
         mask = read_mask(frame, image.shape)
         present = bool(mask.any())
-        images = {size: resize(image, size)[..., None] for size in sizes}
-        masks = {size: _resize_mask(mask, size, present)[..., None] for size in sizes}
+        images = {size: TO_INPUT[framing](image, size)[..., None] for size in sizes}
+        masks = {size: _mask_of(mask, size, present, framing)[..., None] for size in sizes}
         return images, masks, present, Known(digest(image), fingerprint(image), image, mask)
 
     try:
-        images, masks, present, known = cached(cache, frame, sizes, decode) if cache else decode()
+        images, masks, present, known = (
+            cached(cache, frame, sizes, framing, decode) if cache else decode()
+        )
     except FrameError as error:
         return error
     return replace(frame, known=known), images, masks, present
 
 
-def _resize_mask(mask: np.ndarray, size: Size, present: bool) -> np.ndarray:
+def _note_cut_masks(present: np.ndarray, masks: dict[Size, np.ndarray]) -> None:
+    for size, windows in masks.items():
+        sides = windows[:, [0, -1]].any((1, 2, 3)) | windows[:, :, [0, -1]].any((1, 2, 3))
+        cut = present & (sides | ~windows.any((1, 2, 3)))
+        if cut.any():
+            warnings.warn(
+                f"framing=crop: in {cut.sum()} of {present.sum()} frames with a nerve it reaches"
+                f" the edge of the window of {format_size(size)} pixels, or lies outside; a model"
+                " of this size cannot see all of it",
+                NervecegWarning,
+                stacklevel=3,
+            )
+
+
+def _mask_of(mask: np.ndarray, size: Size, present: bool, framing: str) -> np.ndarray:
     if not present:
         return np.zeros(size, np.uint8)
-    return (resize(mask * 255, size) > 127).astype(np.uint8)
+    return (TO_INPUT[framing](mask * 255, size) > 127).astype(np.uint8)

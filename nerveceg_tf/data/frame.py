@@ -17,14 +17,14 @@ from nerveceg_tf.data.cine import Cine, open_cine, read_dicom
 from nerveceg_tf.data.dicom.dicom import Dicom
 from nerveceg_tf.data.formats import HEAD, image_suffix, recognise
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
-from nerveceg_tf.data.stills.decode import GIF, decode_picture, decode_still, format_size
+from nerveceg_tf.data.stills.decode import GIF, decode_picture, decode_still
 from nerveceg_tf.data.stills.mask_levels import mask_of
 from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.data.stills.tiff import Pages
 from nerveceg_tf.data.volumes.volume import Volume
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, NervecegWarning
-from nerveceg_tf.size import Size
+from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.parallel import parallel_map
 
 FINGERPRINT = 780

@@ -38,6 +38,14 @@ class Window(NamedTuple):
         """Height and width of the window."""
         return self.height, self.width
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether all of the window is in the frame."""
+        ends = self.top + self.height, self.left + self.width
+        return (
+            min(self.top, self.left) >= 0 and ends[0] <= self.whole[0] and ends[1] <= self.whole[1]
+        )
+
     def overlaps(self, other: "Window | None") -> bool:
         """Returns whether it has a pixel in common with another window of the same frame."""
         return other is not None and (

@@ -81,12 +81,15 @@ def with_ground_truth(
         yield FramePrediction(frame, image, presence, probability), truth
 
 
-def count_pixels(labelled: Iterable[tuple[FramePrediction, np.ndarray]]) -> FrameCounts:
+def count_pixels(
+    labelled: Iterable[tuple[FramePrediction, np.ndarray]], mask: float = 0.0
+) -> FrameCounts:
     """Counts the pixels of ungated predictions.
 
     Args:
         labelled: predictions of `predict_ungated` with their true masks, as returned by
             `with_ground_truth`.
+        mask: a mask threshold for which the counts are exact, as for `levels`.
 
     Returns:
         The counts of all frames.
@@ -94,24 +97,27 @@ def count_pixels(labelled: Iterable[tuple[FramePrediction, np.ndarray]]) -> Fram
     rows = []
     for (frame, _, presence, probability), truth in labelled:
         assert probability is not None  # `with_ground_truth` adds a missing mask
-        predicted, overlap = count_levels(probability, truth)
+        predicted, overlap = count_levels(probability, truth, mask)
         row = (frame.subject or "", presence, int(truth.sum()), predicted, overlap, truth.size)
         rows.append(row)
     columns = zip(*rows, strict=True)
     return FrameCounts(*(np.array(column) for column in columns))
 
 
-def count_levels(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_levels(
+    probability: np.ndarray, truth: np.ndarray, mask: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Counts the pixels at or above each of 256 levels of probability.
 
     Args:
         probability: float `(height, width)`, nerve probability per pixel, 0..1.
         truth: `(height, width)`, the true mask; not 0 is nerve.
+        mask: as for `count_pixels`.
 
     Returns:
         Two arrays, int `(256,)`, with the number of pixels of the frame, and of the true mask.
     """
-    pixel_levels = levels(probability)
+    pixel_levels = levels(probability, mask)
     in_frame, in_truth = (
         np.bincount(chosen.ravel(), minlength=LEVELS)[::-1].cumsum()[::-1]
         for chosen in (pixel_levels, pixel_levels[truth != 0])

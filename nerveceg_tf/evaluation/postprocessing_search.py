@@ -33,16 +33,17 @@ class CompressedPrediction:
 
     @classmethod
     def from_prediction(
-        cls, prediction: FramePrediction, truth: np.ndarray
+        cls, prediction: FramePrediction, truth: np.ndarray, mask: float = 0.0
     ) -> "CompressedPrediction":
         """Compresses an ungated prediction and its true mask.
 
         Args:
             prediction: a prediction of `predict_ungated`, with a mask.
             truth: uint8 `(height, width)`, the true mask, 0 or 1.
+            mask: a mask threshold for which the copy is exact, as for `levels`.
         """
         assert prediction.mask is not None  # `with_ground_truth` adds a missing mask
-        level = zlib.compress(levels(prediction.mask).tobytes(), 1)
+        level = zlib.compress(levels(prediction.mask, mask).tobytes(), 1)
         return cls(prediction.presence, level, zlib.compress(truth.tobytes(), 1), truth.shape)
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray]:
@@ -74,18 +75,20 @@ class CompressedPrediction:
 def collect_compressed(
     labelled: Iterable[tuple[FramePrediction, np.ndarray]],
     collected: list[CompressedPrediction],
+    mask: float = 0.0,
 ) -> Iterator[tuple[FramePrediction, np.ndarray]]:
     """Compresses predictions into a list, and passes them on.
 
     Args:
         labelled: predictions with their true masks, as returned by `with_ground_truth`.
         collected: the list; a compressed copy of each prediction is appended.
+        mask: as for `CompressedPrediction.from_prediction`.
 
     Yields:
         The same pairs.
     """
     for prediction, truth in labelled:
-        collected.append(CompressedPrediction.from_prediction(prediction, truth))
+        collected.append(CompressedPrediction.from_prediction(prediction, truth, mask))
         yield prediction, truth
 
 

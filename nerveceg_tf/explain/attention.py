@@ -4,8 +4,7 @@ import keras
 import numpy as np
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.explain.logits import get_segmenter, resize_to_input
-from nerveceg_tf.models.resize_layer import resize
+from nerveceg_tf.explain.logits import get_segmenter, to_frame, to_input
 
 
 def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -33,7 +32,6 @@ def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"{segmenter.name}: has no attention to show; take attention_unet or r2_attention_unet"
         )
     outputs = [segmenter.get_layer(name).output for name in names]
-    levels = keras.Model(segmenter.inputs[0], outputs)(
-        resize_to_input(segmenter, images), training=False
-    )
-    return np.concatenate([resize(level, images.shape[1:3]).numpy() for level in levels], axis=-1)
+    levels = keras.Model(segmenter.inputs[0], outputs)(to_input(segmenter, images), training=False)
+    size = images.shape[1:3]
+    return np.concatenate([to_frame(segmenter, level, size) for level in levels], axis=-1)

@@ -12,9 +12,10 @@ from nerveceg_tf.explain.logits import (
     get_gate,
     get_logit,
     get_segmenter,
-    resize_to_input,
+    to_frame,
+    to_input,
 )
-from nerveceg_tf.models.resize_layer import resize
+from nerveceg_tf.models.stage_settings import framing_of
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -> np.ndarray:
@@ -45,8 +46,10 @@ def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -
     Reference:
         Selvaraju et al.: Grad-CAM (ICCV 2017), https://arxiv.org/abs/1610.02391
     """
-    features, gradients, size = _gate_features_and_gradients(model, images, layer)
-    return _map(features, tf.reduce_mean(gradients, (1, 2), keepdims=True), size)
+    gate = get_gate(model)
+    features, gradients = _gate_gradients(gate, layer)(to_input(gate, images))
+    weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
+    return to_frame(gate, _map(features, weights), images.shape[1:3])
 
 
 def grad_cam_plus_plus(
@@ -68,11 +71,13 @@ def grad_cam_plus_plus(
     Reference:
         Chattopadhay et al.: Grad-CAM++ (WACV 2018), https://arxiv.org/abs/1710.11063
     """
-    features, gradients, size = _gate_features_and_gradients(model, images, layer)
+    gate = get_gate(model)
+    features, gradients = _gate_gradients(gate, layer)(to_input(gate, images))
     total = tf.reduce_sum(features, (1, 2), keepdims=True)
     below = 2 * gradients**2 + total * gradients**3
     share = tf.math.divide_no_nan(gradients**2, below)
-    return _map(features, tf.reduce_sum(share * tf.nn.relu(gradients), (1, 2), keepdims=True), size)
+    weights = tf.reduce_sum(share * tf.nn.relu(gradients), (1, 2), keepdims=True)
+    return to_frame(gate, _map(features, weights), images.shape[1:3])
 
 
 def seg_grad_cam(
@@ -102,21 +107,14 @@ def seg_grad_cam(
         Gradient-Weighted Class Activation Mapping (AAAI 2020), https://arxiv.org/abs/2002.11434
     """
     segmenter = get_segmenter(model)
-    small = resize_to_input(segmenter, images)
+    small = to_input(segmenter, images)
     if where is None:
         selected = tf.fill((*small.shape[:3], 1), -1.0)
     else:
-        selected = resize(tf.cast(where, tf.float32), small.shape[1:3])
+        selected = framing_of(segmenter).to_input(tf.cast(where, tf.float32), small.shape[1:3])
     features, gradients = _segmenter_gradients(segmenter, layer)(small, selected)
-    return _map(features, tf.reduce_mean(gradients, (1, 2), keepdims=True), images.shape[1:3])
-
-
-def _gate_features_and_gradients(
-    model: keras.Model, images: np.ndarray, layer: str | None
-) -> tuple:
-    """Features of a layer, gradients of the logit by them, and the size of the frames."""
-    gate = get_gate(model)
-    return *_gate_gradients(gate, layer)(resize_to_input(gate, images)), images.shape[1:3]
+    weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
+    return to_frame(segmenter, _map(features, weights), images.shape[1:3])
 
 
 # Compiled once for a model and a layer; weights are read again in each call.
@@ -160,6 +158,5 @@ def _as_float32(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return tuple(tf.cast(tensor, tf.float32) for tensor in tensors)
 
 
-def _map(features: tf.Tensor, weights: tf.Tensor, size: tuple[int, int]) -> np.ndarray:
-    weighted = tf.nn.relu(tf.reduce_sum(features * weights, axis=-1, keepdims=True))
-    return resize(weighted, size).numpy()
+def _map(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(tf.reduce_sum(features * weights, axis=-1, keepdims=True))

@@ -17,6 +17,8 @@ from keras import ops
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.models.resize_layer import resize
+from nerveceg_tf.models.stage_settings import StageSettings, framing_of, stage_settings
+from nerveceg_tf.size import Size
 
 
 def get_gate(model: keras.Model) -> keras.Model:
@@ -29,8 +31,8 @@ def get_segmenter(model: keras.Model) -> keras.Model:
     return (model.segmenter or model.gate) if isinstance(model, NerveCeg) else model
 
 
-def resize_to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Converts frames to the size and number of channels that a model takes.
+def to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Converts frames to what a model takes: its size, its number of channels, in its framing.
 
     Args:
         model: a gate or a segmenter.
@@ -40,7 +42,24 @@ def resize_to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
         float32 `(b, height, width, channels)`.
     """
     height, width, channels = model.input_shape[1:]
-    return tf.repeat(resize(tf.cast(images, tf.float32), (height, width)), channels, axis=-1)
+    images = framing_of(model).to_input(tf.cast(images, tf.float32), (height, width))
+    return tf.repeat(images, channels, axis=-1)
+
+
+def to_frame(model: keras.Model, maps: tf.Tensor, size: Size) -> np.ndarray:
+    """Brings the maps of a model back to its frames.
+
+    Args:
+        model: a gate or a segmenter.
+        maps: `(b, any, any, channels)`, each over the whole input of the model.
+        size: height and width of the frames in pixels.
+
+    Returns:
+        float32 `(b, *size, channels)`. It is 0 where the model does not see the frame.
+    """
+    if stage_settings(model).framing != "resize":
+        maps = resize(maps, model.input_shape[1:3])
+    return framing_of(model).to_frame(maps, size).numpy()
 
 
 def get_output(model: keras.Model, name: str):
@@ -117,7 +136,7 @@ def gate_presence(gate: keras.Model, images: np.ndarray) -> np.ndarray:
     Returns:
         float32 `(b,)`, 0..1.
     """
-    return np.asarray(_presence(gate)(resize_to_input(gate, images)))[:, 0]
+    return np.asarray(_presence(gate)(to_input(gate, images)))[:, 0]
 
 
 @lru_cache(maxsize=8)  # compiled once for a model; weights are read again in each call
@@ -148,7 +167,7 @@ def feature_map(model: keras.Model, layer: str | None, smallest: bool, name: str
     candidates = {
         x.name: x
         for x in keras.Model(model.inputs[0], get_output(model, name)).layers
-        if _spatial(x) and not isinstance(x, keras.layers.InputLayer)
+        if _spatial(x) and not isinstance(x, keras.layers.InputLayer | StageSettings)
     }
     last_of_size = {x.output.shape[1:3]: x for x in candidates.values()}
     if layer is None:

@@ -1,6 +1,6 @@
 """Saliency: which pixels of the frame change the gate's output.
 
-Gradients are computed by the pixels of the frame in its own size, through the resizing layer.
+Gradients are computed by the pixels of the frame in its own size, through its framing.
 """
 
 import warnings
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.explain.guided import guided_copy
-from nerveceg_tf.explain.logits import get_gate, get_logit, resize_to_input
+from nerveceg_tf.explain.logits import get_gate, get_logit, to_input
 
 _AT_ONCE = 32
 """Batch size for methods that need many frames for one map."""
@@ -182,7 +182,7 @@ def _gradients(gate: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.T
     def gradients(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(images)
-            logit = model(resize_to_input(gate, images), training=False)[:, 0]
+            logit = model(to_input(gate, images), training=False)[:, 0]
         return logit, tape.gradient(logit, images)
 
     return gradients

@@ -21,7 +21,7 @@ from nerveceg_tf.export.config import (
     default_limits,
 )
 from nerveceg_tf.export.exporters import EXPORTERS
-from nerveceg_tf.export.prediction import check_frame, resize_to_input
+from nerveceg_tf.export.prediction import FrameFit, check_frame
 from nerveceg_tf.export.verify import ExportComparison, ExportReport
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
@@ -139,12 +139,19 @@ def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> di
         "frame_size": list(size),
         "gate_size": list(model.gate_size),
         "segmenter_size": list(model.segmenter_size),
+        "framing": _framing(model)[0],
         "recipe": _without_folders(description.get("recipe")),
         "thresholds": thresholds,
         "trained_on": {**data, "folder": folder and Path(folder).name} if data else None,
         "licence": config.licence,
         "note": "This is not a medical device.",
     }
+
+
+def _framing(model: NerveCeg) -> tuple[dict[str, str], dict[str, Size]]:
+    """How each stage sees a frame, and the sizes of their inputs."""
+    framing = {"gate": model.gate_framing, "segmenter": model.segmenter_framing}
+    return framing, {"gate": model.gate_size, "segmenter": model.segmenter_size}
 
 
 def _without_folders(recipe: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -162,10 +169,12 @@ def _calibration_frames(
     model: NerveCeg, frames: Sequence[Frame], size: Size, config: ExportConfig
 ) -> list[np.ndarray]:
     """Training frames in the model's size. Half of them pass the gate, if enough do."""
+    framing, windows = _framing(model)
+    fit = FrameFit(size, framing, windows)
     predict_presence = tf.function(model.predict_presence, reduce_retracing=True)
     candidates = _spread(frames, 4 * MAX_MEASURED)
     groups: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    loaded = map_frames(lambda _, read: resize_to_input(check_frame(read()), size), candidates)
+    loaded = map_frames(lambda _, read: fit.to_model(check_frame(read())), candidates)
     for image in track(loaded, "choosing calibration frames", len(candidates)):
         groups[bool(predict_presence(tf.constant(image))[0, 0] >= model.threshold)].append(image)
     if not groups[True] and not config.split:

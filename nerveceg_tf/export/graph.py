@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nerveceg_tf.models.resize_layer import resize
+from nerveceg_tf.models.resize_layer import Resize
+from nerveceg_tf.models.stage_settings import FRAMINGS
 from nerveceg_tf.models.two_stage import NerveCeg, segment_passing
-from nerveceg_tf.runs.thresholds import LEVELS, Thresholds, threshold_level
+from nerveceg_tf.runs.thresholds import LEVELS, NEAR, Thresholds, lower_edge
+from nerveceg_tf.size import Size
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -28,7 +30,7 @@ class Served:
 
     def __init__(self, model: NerveCeg, thresholds: Thresholds):
         self._model, self._thresholds = model, thresholds
-        self._presence, self._level = float(thresholds.presence), threshold_level(thresholds.mask)
+        self._presence, self._edge = float(thresholds.presence), float(lower_edge(thresholds.mask))
         # Traced once for all signatures, which makes the export faster and its graph smaller.
         self._gate = tf.function(model.run_gate, input_signature=[_FRAMES])
         self._both = tf.function(self._predict, input_signature=[_FRAMES, _PER_FRAME, _PER_FRAME])
@@ -57,8 +59,8 @@ class Served:
             0 or 1, both in the shape of `image`.
         """
         batch = tf.shape(image)[:1]
-        threshold, level = tf.fill(batch, self._presence), tf.fill(batch, float(self._level))
-        return self._both(tf.cast(image, tf.float32), threshold, level)
+        threshold, edge = tf.fill(batch, self._presence), tf.fill(batch, self._edge)
+        return self._both(tf.cast(image, tf.float32), threshold, edge)
 
     def tunable(self, image: tf.Tensor, threshold: tf.Tensor, mask_threshold: tf.Tensor) -> Outputs:
         """Predicts frames with other thresholds.
@@ -71,9 +73,9 @@ class Served:
         Returns:
             As `default`.
         """
-        # The same as `threshold_level`, with a larger margin because float32 has fewer digits.
-        level = tf.clip_by_value(tf.math.ceil(mask_threshold * (LEVELS - 1) - 1e-4), 0, LEVELS - 1)
-        return self._both(image, threshold, level)
+        edge = mask_threshold * (LEVELS - 1)  # the same as `lower_edge`
+        edge = tf.where(tf.abs(edge - tf.round(edge)) < NEAR, tf.round(edge), edge)
+        return self._both(image, threshold, edge)
 
     def presence(self, image: tf.Tensor) -> Outputs:
         """Runs only the gate: `presence`, as from `default`."""
@@ -93,8 +95,10 @@ class Served:
         """
         model, threshold = self._model, self._presence
         gate_size, segmenter_size = model.gate_size, model.segmenter_size
+        gate_framing = FRAMINGS[model.gate_framing]
+        segmenter_framing = FRAMINGS[model.segmenter_framing]
         small_frames, shapes = tf.map_fn(
-            lambda picture: _resize_picture(_decode(picture), gate_size),
+            lambda picture: _to_input(gate_framing, _decode(picture), gate_size),
             pictures,
             fn_output_signature=(
                 tf.TensorSpec((*gate_size, 1), tf.float32),
@@ -105,7 +109,7 @@ class Served:
 
         def segment(passing: tf.Tensor) -> tf.Tensor:
             frames = tf.map_fn(
-                lambda picture: _resize_picture(_decode(picture), segmenter_size)[0],
+                lambda picture: _to_input(segmenter_framing, _decode(picture), segmenter_size)[0],
                 tf.gather(pictures, passing),
                 fn_output_signature=tf.TensorSpec((*segmenter_size, 1), tf.float32),
             )
@@ -116,8 +120,8 @@ class Served:
 
         def finish(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
             mask, shape, passed = item
-            mask = resize(mask[None], (shape[0], shape[1]))
-            mask_binary = self._binarize(mask, tf.fill([1], float(self._level)), passed[None])
+            mask = segmenter_framing.to_frame(mask[None], (shape[0], shape[1]))
+            mask_binary = self._binarize(mask, tf.fill([1], self._edge), passed[None])
             return _png(tf.round(mask * 255)), _png(mask_binary * 255)
 
         mask_png, mask_binary_png = tf.map_fn(
@@ -127,7 +131,7 @@ class Served:
         )
         return {"presence": presence, "mask_bytes": mask_png, "mask_binary_bytes": mask_binary_png}
 
-    def _predict(self, image: tf.Tensor, threshold: tf.Tensor, level: tf.Tensor) -> Outputs:
+    def _predict(self, image: tf.Tensor, threshold: tf.Tensor, edge: tf.Tensor) -> Outputs:
         presence, features = self._run_gate(image)
 
         def segment(passing: tf.Tensor) -> tf.Tensor:
@@ -135,7 +139,7 @@ class Served:
             return self._model.segment(tf.gather(image, passing), passing_features)
 
         mask = segment_passing(image, presence, threshold, segment)
-        mask_binary = self._binarize(mask, level, presence[:, 0] >= threshold)
+        mask_binary = self._binarize(mask, edge, presence[:, 0] >= threshold)
         return {"presence": presence, "mask": mask, "mask_binary": mask_binary}
 
     def _run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -147,10 +151,9 @@ class Served:
         presence = tf.where(finite[:, None], presence[:frames], 0.0)
         return presence, [x[:frames] for x in features]
 
-    def _binarize(self, mask: tf.Tensor, level: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
+    def _binarize(self, mask: tf.Tensor, edge: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
         """The same as `Thresholds.binarize`, for a batch, with the gate."""
-        levels = tf.floor(tf.clip_by_value(mask * (LEVELS - 1), 0, LEVELS - 1))
-        nerve = levels >= level[:, None, None, None]
+        nerve = mask * (LEVELS - 1) >= edge[:, None, None, None]
         nerve &= passed[:, None, None, None]
         if self._thresholds.area > 0:
             share = tf.reduce_mean(tf.cast(nerve, tf.float64), axis=[1, 2, 3], keepdims=True)
@@ -193,9 +196,9 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _resize_picture(frame: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resizes a frame, and returns its original height and width too."""
-    return resize(frame[None], size)[0], tf.shape(frame)[:2]
+def _to_input(framing: type[Resize], frame: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Brings a frame to the size of a stage, and returns its original height and width too."""
+    return framing.to_input(frame[None], size)[0], tf.shape(frame)[:2]
 
 
 def _png(gray: tf.Tensor) -> tf.Tensor:

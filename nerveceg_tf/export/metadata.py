@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from nerveceg_tf.choices import Framing
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
@@ -23,11 +24,19 @@ class _Thresholds(TypedDict):
     postprocessing: NotRequired[list[str]]
 
 
+class _FramingOfStages(TypedDict):
+    gate: Framing
+    segmenter: Framing
+
+
 class _Metadata(TypedDict):
     """The keys that are read again."""
 
     precision: str
     frame_size: tuple[int, int]
+    gate_size: NotRequired[tuple[int, int]]
+    segmenter_size: NotRequired[tuple[int, int]]
+    framing: NotRequired[_FramingOfStages]
     thresholds: _Thresholds
 
 

@@ -8,13 +8,9 @@ import numpy as np
 import onnxruntime
 
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.export.metadata import NAME, check_metadata, frame_size, thresholds
-from nerveceg_tf.export.prediction import (
-    Prediction,
-    check_frame,
-    postprocess_output,
-    resize_to_input,
-)
+from nerveceg_tf.export.metadata import NAME, check_metadata, thresholds
+from nerveceg_tf.export.prediction import FrameFit, Prediction, check_frame, postprocess_output
+from nerveceg_tf.size import Size
 from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
 
@@ -32,7 +28,6 @@ class Runner:
     Attributes:
         metadata: of the export.
         thresholds: of the export.
-        size: height and width of the frames that the model takes.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
@@ -53,21 +48,27 @@ class Runner:
             ) from error
         self._path, self._batch = path, self._session.get_inputs()[0].shape[0]
         self.metadata = check_metadata(path, metadata)
-        self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self.thresholds = thresholds(self.metadata)
+        self._fit = FrameFit.from_metadata(self.metadata)
         self._range = RangeNote()
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the frames that the model takes."""
+        return self._fit.size
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
 
         Args:
             frame: gray values 0..255, `(height, width)`. A frame of another size than `size` is
-                resized, and its mask is resized back.
+                resized or cropped to it, as the stages see frames, and so is its mask.
 
         Returns:
             Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is not a gray frame.
+            FrameError: it is not a gray frame, or the model crops, and cannot take its size.
 
         Warns:
             NervecegWarning: once, if the largest value of a frame is at most 1.
@@ -91,11 +92,15 @@ class Runner:
         frames = [check_frame(frame) for frame in frames]
         for frame in frames:
             self._range.check(frame, stacklevel=3)
-        images = np.concatenate([resize_to_input(frame, self.size) for frame in frames])
+        images = np.concatenate([self._fit.to_model(frame) for frame in frames])
         if self._batch == 1 and len(frames) != 1:
             raise ModelError(f"{self._path}: takes single frames; export it again")
         presence, mask = self._session.run(["presence", "mask"], {"image": images})
+        masks = [
+            self._fit.to_frame(m, frame.shape)
+            for m, frame in zip(mask[..., 0], frames, strict=True)
+        ]
         return [
-            postprocess_output(presence[i, 0], mask[i : i + 1], frame.shape, self.thresholds)
-            for i, frame in enumerate(frames)
+            postprocess_output(p, m, self.thresholds)
+            for p, m in zip(presence[:, 0], masks, strict=True)
         ]

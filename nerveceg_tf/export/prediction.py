@@ -1,13 +1,15 @@
 """The input and output of every exported model."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.resize import resize
+from nerveceg_tf.data.framing import TO_INPUT
 from nerveceg_tf.errors import FrameError
+from nerveceg_tf.export.metadata import frame_size
 from nerveceg_tf.runs.thresholds import Thresholds
-from nerveceg_tf.size import Size
+from nerveceg_tf.size import Size, format_size
 
 
 class Prediction(NamedTuple):
@@ -55,35 +57,80 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-def resize_to_input(frame: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes a frame to the input of a model for frames of one size.
+class FrameFit:
+    """Brings frames of any size to the one size that an export takes, and masks back.
 
     Args:
-        frame: float32 `(height, width)`.
-        size: height and width that the model takes.
-
-    Returns:
-        float32 `(1, *size, 1)`.
+        size: height and width of the frames that the model takes.
+        framing: how each stage sees a frame, by stage: `"resize"` or `"crop"`.
+        windows: height and width of the input of each stage, by stage.
     """
-    return (frame if frame.shape == size else resize(frame, size))[None, ..., None]
+
+    def __init__(self, size: Size, framing: Mapping[str, str], windows: Mapping[str, Size]):
+        self.size = size
+        self._windows = [windows[stage] for stage, name in framing.items() if name == "crop"]
+        self._mixed = len(set(framing.values())) > 1
+        self._fit = TO_INPUT["crop" if self._windows else "resize"]
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, Any]) -> "FrameFit":
+        """Makes it for an export; the stages of an older one see whole frames."""
+        framing = metadata.get("framing", {})
+        windows = {stage: tuple(metadata[f"{stage}_size"]) for stage in framing}
+        return cls(frame_size(metadata), framing, windows)
+
+    def to_model(self, frame: np.ndarray) -> np.ndarray:
+        """Brings a frame to the size of the model.
+
+        Args:
+            frame: float32 `(height, width)`.
+
+        Returns:
+            float32 `(1, *size, 1)`.
+
+        Raises:
+            FrameError: the stages would not see the same parts of it as before the export.
+        """
+        if frame.shape == self.size:
+            return frame[None, ..., None]
+        exact = all(
+            _same_window(*sides)
+            for window in self._windows
+            for sides in zip(frame.shape, self.size, window, strict=True)
+        )
+        if self._mixed or not exact:
+            raise FrameError(
+                f"frame of {format_size(frame.shape)}: this export crops frames, and takes those of"
+                f" {format_size(self.size)}; export it for this size too"
+            )
+        return self._fit(frame, self.size)[None, ..., None]
+
+    def to_frame(self, mask: np.ndarray, size: Size) -> np.ndarray:
+        """Brings a mask, float32 `(height, width)`, to the size of the frame."""
+        return mask if mask.shape == size else self._fit(mask, size)
 
 
-def postprocess_output(
-    presence: float, mask: np.ndarray, size: Size, thresholds: Thresholds
-) -> Prediction:
-    """Turns the outputs of a model into a prediction in the size of the frame.
+def _same_window(length: int, fitted: int, window: int) -> bool:
+    """Whether a window of a side is the same after the side was cropped or padded."""
+
+    def begin(old: int, new: int) -> int:
+        return max(old - new, 0) // 2 - max(new - old, 0) // 2
+
+    same = begin(length, fitted) + begin(fitted, window) == begin(length, window)
+    return same and fitted >= min(length, window)
+
+
+def postprocess_output(presence: float, mask: np.ndarray, thresholds: Thresholds) -> Prediction:
+    """Turns the outputs of a model into a prediction.
 
     Args:
         presence: output of the gate, 0..1.
-        mask: float32 `(1, height, width, 1)`, of any height and width; nerve probability, 0..1.
-        size: height and width of the frame.
+        mask: nerve probability, 0..1, float32 `(height, width)` in the size of the frame.
         thresholds: of the export; its post-processing steps are not applied.
 
     Returns:
         The prediction. Its binary mask is empty if the presence is below its threshold.
     """
-    mask = mask[0, ..., 0]
-    mask = mask if mask.shape == size else resize(mask, size)
     passed = presence >= thresholds.presence
-    mask_binary = thresholds.binarize(mask) if passed else np.zeros(size, bool)
+    mask_binary = thresholds.binarize(mask) if passed else np.zeros(mask.shape, bool)
     return Prediction(float(presence), mask, mask_binary.astype(np.uint8))

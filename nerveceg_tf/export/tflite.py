@@ -5,14 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.export.config import GATE, SEGMENTER
-from nerveceg_tf.export.metadata import frame_size, read_metadata, thresholds
-from nerveceg_tf.export.prediction import (
-    Prediction,
-    check_frame,
-    postprocess_output,
-    resize_to_input,
-)
+from nerveceg_tf.export.metadata import read_metadata, thresholds
+from nerveceg_tf.export.prediction import FrameFit, Prediction, check_frame, postprocess_output
 from nerveceg_tf.export.quantization import Stage
+from nerveceg_tf.size import Size
 from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
 
@@ -41,41 +37,45 @@ class Runner:
     Attributes:
         metadata: of the export.
         thresholds: of the export.
-        size: height and width of the frames that the model takes.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
         path, threads = Path(path), threads or usable_cores()
         split = path.is_dir()
         self.metadata = read_metadata(path / GATE if split else path)
-        self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
+        self.thresholds = thresholds(self.metadata)
+        self._fit = FrameFit.from_metadata(self.metadata)
         self._range = RangeNote()
         files = (path / GATE, path / SEGMENTER) if split else (path,)
         self._stages = [Stage(file, threads) for file in files]
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the frames that the model takes."""
+        return self._fit.size
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
 
         Args:
             frame: gray values 0..255, `(height, width)`. A frame of another size than `size` is
-                resized, and its mask is resized back.
+                resized or cropped to it, as the stages see frames, and so is its mask.
 
         Returns:
             Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is not a gray frame.
+            FrameError: it is not a gray frame, or the model crops, and cannot take its size.
 
         Warns:
             NervecegWarning: once, if the largest value of a frame is at most 1.
         """
         frame = check_frame(frame)
         self._range.check(frame, stacklevel=2)
-        image = resize_to_input(frame, self.size)
+        image = self._fit.to_model(frame)
         outputs = self._run(image)
-        return postprocess_output(
-            outputs["presence"][0, 0], outputs["mask"], frame.shape, self.thresholds
-        )
+        mask = self._fit.to_frame(outputs["mask"][0, ..., 0], frame.shape)
+        return postprocess_output(outputs["presence"][0, 0], mask, self.thresholds)
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         first, *segmenters = self._stages

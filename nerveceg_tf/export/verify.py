@@ -284,7 +284,7 @@ def _keras_predict(model: NerveCeg, thresholds: Thresholds) -> PredictFn:
     def predict(frame: np.ndarray) -> Prediction:
         outputs = infer(tf.constant(check_frame(frame)[None, ..., None]))
         presence, mask = outputs["presence"].numpy()[0, 0], outputs["mask"].numpy()
-        return postprocess_output(presence, mask, frame.shape, thresholds)
+        return postprocess_output(presence, mask[0, ..., 0], thresholds)
 
     return predict
 

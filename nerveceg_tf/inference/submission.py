@@ -9,12 +9,12 @@ import numpy as np
 from nerveceg_tf.data import rle
 from nerveceg_tf.data.folders.rows import Report, raise_error
 from nerveceg_tf.data.frame import Frame
-from nerveceg_tf.data.stills.decode import format_size
+from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import predict
 from nerveceg_tf.runs.protocol import TrainedRun
-from nerveceg_tf.size import Size
+from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.files import replacing
 
 SIZE: Size = (420, 580)
@@ -27,6 +27,7 @@ def write_submission(
     out: Path | str,
     report: Report | None = None,
     unopened: Iterable[str] = (),
+    offset: tuple[int, int] | None = None,
     min_pixels: int = 0,
 ) -> int:
     """Predicts test frames, and writes `img,pixels` rows in the order of their numbers.
@@ -36,13 +37,15 @@ def write_submission(
 
     Args:
         run: a run or an ensemble of runs, with a segmenter.
-        frames: test frames of 580x420 pixels (width x height). Each has a number as its name; zeros
-            before it are left out of the file, as in Kaggle's.
+        frames: test frames of 580x420 pixels (width x height), or windows of them. Each has a
+            number as its name; zeros before it are left out of the file, as in Kaggle's.
         out: the CSV file to write.
         report: function that is called with the error of each frame that cannot be used. Its row is
             then without a mask; there is no row if the name is not a number, or that of another
             frame. `None`: the first error is raised.
         unopened: names of frames that could not be opened. Their rows are without a mask too.
+        offset: first row and first column, from 0, of the windows that were cut out of the frames
+            by hand, such as `(10, 90)`. `None`: frames are whole.
         min_pixels: a mask with fewer pixels than this becomes an empty row, after the
             post-processing; 0 is off.
 
@@ -52,8 +55,8 @@ def write_submission(
     Raises:
         RunError: the run has no segmenter, `min_pixels` is wrong, or the written file does not
             decode to the masks.
-        FrameError: a frame cannot be read, it has another size, its name is not a number, or two
-            frames have the same number; or no frame can be used.
+        FrameError: a frame cannot be read, it has another size or does not fit at `offset`, its
+            name is not a number, or two frames have the same number; or no frame can be used.
 
     Example:
         >>> write_submission(run, frames, Path("submission.csv"))  # doctest: +SKIP
@@ -66,7 +69,7 @@ def write_submission(
     numbers = {*numbered, *(int(name) for name in unopened if _is_number(name))}
     packed_masks = dict.fromkeys(map(str, sorted(numbers)), np.packbits(np.zeros(SIZE, bool)))
     good = 0
-    for frame, mask in _masks(run, postprocess, list(numbered.values()), report):
+    for frame, mask in _masks(run, postprocess, list(numbered.values()), report, offset):
         packed_masks[str(int(frame.name))] = np.packbits(mask)
         good += 1
     if not good:
@@ -102,16 +105,32 @@ def _by_number(frames: Sequence[Frame], report: Report) -> dict[int, Frame]:
 
 
 def _masks(
-    run: TrainedRun, postprocess: MaskPostprocessor, frames: Sequence[Frame], report: Report
+    run: TrainedRun,
+    postprocess: MaskPostprocessor,
+    frames: Sequence[Frame],
+    report: Report,
+    offset: tuple[int, int] | None,
 ) -> Iterator[tuple[Frame, np.ndarray]]:
     for frame, _, presence, probability in predict(run.model(), frames, report=report):
         assert probability is not None  # the run has a segmenter
         mask = frame.as_whole(postprocess(presence, probability))
-        if mask.shape != SIZE:
-            size = format_size(mask.shape)
-            report(FrameError(f"{frame.image}: is {size}; Kaggle's frames are 580x420"))
+        top, left = offset or (0, 0)
+        window = Window(top, left, mask.shape[0], mask.shape[1], SIZE)
+        if (mask.shape != SIZE and offset is None) or not window.is_inside:
+            report(FrameError(f"{frame.image}: {_misfit(mask.shape, offset)}"))
             continue
-        yield frame, mask
+        yield frame, window.paste(mask)
+
+
+def _misfit(size: Size, offset: tuple[int, int] | None) -> str:
+    whole = f"Kaggle's frames are {format_size(SIZE)}"
+    if offset is None:
+        return (
+            f"is {format_size(size)}; {whole}; if it was cut out of one, pass offset=TOP,LEFT, its"
+            " first row and column there, such as 10,90"
+        )
+    at = ",".join(map(str, offset))
+    return f"is {format_size(size)}, which does not fit at offset={at}; {whole}; pass another"
 
 
 def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:

@@ -17,6 +17,7 @@ from nerveceg_tf.models.segmenters.r2_unet import R2AttentionUNet, R2UNet
 from nerveceg_tf.models.segmenters.res_unet import ResUNet
 from nerveceg_tf.models.segmenters.unet import UNet
 from nerveceg_tf.models.segmenters.unet_plus_plus import UNetPlusPlus, prune
+from nerveceg_tf.models.stage_settings import with_framing
 from nerveceg_tf.models.two_stage import GateAlone, NerveCeg
 
 GATES: dict[str, Callable[..., keras.Model]] = {
@@ -57,4 +58,5 @@ __all__ = [
     "UNetPlusPlus",
     "import_torch",
     "prune",
+    "with_framing",
 ]

@@ -1,17 +1,20 @@
 """Imports models of the PyTorch original, with their weights."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from nerveceg_tf.choices import FRAMING_NAMES
 from nerveceg_tf.errors import ModelError
-from nerveceg_tf.models.originals.checkpoint import Checkpoint
+from nerveceg_tf.models.originals.checkpoint import MASK_THRESHOLD, WINDOW, Checkpoint
 from nerveceg_tf.models.originals.efficientnet import efficientnet, is_efficientnet
 from nerveceg_tf.models.originals.r2_classifier import is_r2_classifier, r2_classifier
 from nerveceg_tf.models.originals.resnet import is_resnet, resnet
 from nerveceg_tf.models.originals.segmenters import is_segmenter, segmenter
 from nerveceg_tf.models.pytorch.layer_weights import load_torch_weights
 from nerveceg_tf.models.pytorch.state_dict import read_state_dict
+from nerveceg_tf.models.stage_settings import with_settings
 from nerveceg_tf.size import Size
 
 _NETS = (
@@ -30,6 +33,7 @@ def import_torch(
     path: Path | str,
     size: Size | None = None,
     recurrences: int | None = None,
+    framing: str = "crop",
     name: str | None = None,
 ) -> keras.Model:
     """Imports a checkpoint of the PyTorch original as a Keras model with the same outputs.
@@ -41,9 +45,11 @@ def import_torch(
     Args:
         path: a file that `torch.save` wrote: a state dict, a whole module, or a dict with one of
             these and other values. It is read without PyTorch, and no code in it is run.
-        size: height and width of the input in pixels. The default is 400x400, as the original
-            crops its frames, and the square of the variant for an EfficientNet.
+        size: height and width of the input in pixels. The default is 400x400, the window of the
+            original. With `framing="resize"` it is the square of the variant for an EfficientNet.
         recurrences: the original's `t` of an R2U-Net, by default 2. The weights do not contain it.
+        framing: how the model sees a frame, which is saved with it: `"crop"`, as the original: a
+            window from the middle; or `"resize"`, for weights of other projects: the whole frame.
         name: the model's name.
 
     Returns:
@@ -55,12 +61,17 @@ def import_torch(
         every size.
 
     Raises:
-        ModelError: the file contains no net, or an unknown key or shape; or `recurrences` is given
+        ModelError: the file contains no net, or an unknown key or shape; `framing` is unknown; or
+            `recurrences` is given
             for another net than an R2U-Net or `Cls_R2U_Net`.
 
     Example:
         `import_torch("unet.pt", size=(384, 384)).save("segmenter.keras")`
     """
+    if framing not in FRAMING_NAMES:
+        raise ModelError(f"framing={framing}: choose one of {', '.join(FRAMING_NAMES)}")
+    if size is None and framing == "crop":
+        size = WINDOW
     state = read_state_dict(path)
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     if recurrences is not None and "RRCNN1.Conv_1x1.weight" not in state:
@@ -76,4 +87,7 @@ def import_torch(
     load_torch_weights(model, state, names, str(path))
     if state:
         raise ModelError(f"{path}: {next(iter(state))} is not known in {model.name}; {_KNOWN}")
-    return model
+    settings: dict[str, Any] = {"framing": framing}
+    if build is segmenter:
+        settings["mask_threshold"] = MASK_THRESHOLD
+    return with_settings(model, **settings)

@@ -54,7 +54,7 @@ def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class Resize(keras.layers.Layer):
-    """Resizes frames of any size to the size and the number of channels that a model takes.
+    """Brings frames of any size to the size and the number of channels that a model takes.
 
     The computation is in float32 under every dtype policy.
 
@@ -65,14 +65,23 @@ class Resize(keras.layers.Layer):
 
     Input: `(batch, any, any, 1)`. Output: `(batch, height, width, channels)` in the layer's compute
     dtype: float32, except under a policy of mixed precision.
+
+    Attributes:
+        to_input: function from frames `(batch, any, any, channels)` and a size to frames of that
+            size.
+        to_frame: function from the maps of a model, `(batch, height, width, channels)`, and the
+            size of the frames to maps of that size.
     """
+
+    to_input = staticmethod(resize)
+    to_frame = staticmethod(resize)
 
     def __init__(self, height: int, width: int, channels: int = 1, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.height, self.width, self.channels = height, width, channels
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        images = resize(images, (self.height, self.width))
+        images = self.to_input(images, (self.height, self.width))
         return tf.cast(tf.repeat(images, self.channels, axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

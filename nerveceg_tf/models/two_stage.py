@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models.gates.shared import split_shared
-from nerveceg_tf.models.resize_layer import Resize, resize
+from nerveceg_tf.models.resize_layer import Resize
+from nerveceg_tf.models.stage_settings import FRAMINGS, framing_of, stage_settings
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.gray_range import RangeNote
 
@@ -27,6 +28,8 @@ class GatedSegmenter(keras.layers.Layer):
         threshold: a presence below this, 0..1, gives an empty mask.
         mask_threshold: mask probability, 0..1, from which a pixel counts as nerve. The layer does
             not use it; it is saved with the model for code that binarises masks.
+        framing: how frames become the input of `mask_model`, a name in `FRAMINGS`. Its mask goes
+            back to the frame in the same way.
 
     Inputs: images `(batch, height, width, 1)`, presence `(batch, 1)`, and the list of features that
     `mask_model` takes. Output: nerve probability, float32 `(batch, height, width, 1)`, in the size
@@ -34,13 +37,18 @@ class GatedSegmenter(keras.layers.Layer):
     """
 
     def __init__(
-        self, mask_model: keras.Model, threshold: float = 0.5, mask_threshold: float = 0.5, **kwargs
+        self,
+        mask_model: keras.Model,
+        threshold: float = 0.5,
+        mask_threshold: float = 0.5,
+        framing: str = "resize",
+        **kwargs,
     ):
         # Also under a policy of mixed precision. Saved models of such a policy name it in `dtype`.
         super().__init__(autocast=False, **{**kwargs, "dtype": "float32"})
         self.supports_jit = False  # how many frames pass is known only when it runs
         # The name `draw` is part of the weights' paths in saved files.
-        self.draw = mask_model
+        self.draw, self.framing = mask_model, framing
         self.threshold = self._constant("threshold", threshold)
         self.mask_threshold = self._constant("mask_threshold", mask_threshold)
 
@@ -82,7 +90,8 @@ class GatedSegmenter(keras.layers.Layer):
             Nerve probability, float32 `(batch, height, width, 1)`.
         """
         shape = tf.shape(image)
-        return resize(self.draw(features, training=training), (shape[1], shape[2]))
+        mask = self.draw(features, training=training)
+        return FRAMINGS[self.framing].to_frame(mask, (shape[1], shape[2]))
 
     def compute_output_shape(
         self, image_shape: tuple, presence_shape: tuple, features_shape: list
@@ -95,6 +104,7 @@ class GatedSegmenter(keras.layers.Layer):
             "mask_model": keras.saving.serialize_keras_object(self.draw),
             "threshold": float(self.threshold),
             "mask_threshold": float(self.mask_threshold),
+            "framing": self.framing,
         }
 
     @classmethod
@@ -142,6 +152,9 @@ class NerveCeg(keras.Model):
     At inference the segmenter runs only on the frames that pass the gate. `fit` trains both stages
     at once on `{"presence": ..., "mask": ...}`. The threshold has no effect in training.
 
+    Each stage sees a frame in its own way, its framing (see `with_framing`): the whole frame, which
+    is resized to the input of the stage, or a window from its middle.
+
     Args:
         gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`;
             or a `SharedGate`, which predicts the mask too.
@@ -149,7 +162,8 @@ class NerveCeg(keras.Model):
             `(batch, height, width, 1)`. Its size may differ from the gate's. If it has several
             outputs, the first is the mask. `None` with a `SharedGate`.
         threshold: a presence below this, 0..1, gives a mask of exact zeros.
-        mask_threshold: mask probability, 0..1, from which a pixel counts as nerve.
+        mask_threshold: mask probability, 0..1, from which a pixel counts as nerve. `None` for that
+            of the segmenter's file, which imported weights have, or 0.5.
         name: the model's name.
 
     Input: `image`, float32 `(batch, height, width, 1)`, gray values 0..255, any height and width.
@@ -174,23 +188,28 @@ class NerveCeg(keras.Model):
         gate: keras.Model,
         segmenter: keras.Model | None = None,
         threshold: float = 0.5,
-        mask_threshold: float = 0.5,
+        mask_threshold: float | None = None,
         name: str = "nerveceg",
         **kwargs,
     ):
         gate, segmenter = strip_compile(gate), segmenter and strip_compile(segmenter)
         image = keras.Input((None, None, 1), name="image")
-        resize_to_gate = _resize_to(gate, "gate")
+        to_gate_input = _to_input(gate, "gate")
         if segmenter is None:
             gate_model, mask_model = split_shared(gate)
         else:
             _check_output(gate, "gate", (1,), "one presence (batch, 1)")
             _check_output(segmenter, "segmenter", (*segmenter.input_shape[1:3], 1), "a mask")
             gate_model = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
-            mask_model = _with_resizing(segmenter)
-        presence, *features = gate_model(resize_to_gate(image))
+            mask_model = _of_any_size(segmenter)
+        presence, *features = gate_model(to_gate_input(image))
         presence = _as_float32(presence)
-        gated = GatedSegmenter(mask_model, threshold, mask_threshold, name="mask")
+        settings = stage_settings(segmenter or gate)
+        if mask_threshold is None:
+            mask_threshold = settings.mask_threshold
+        if mask_threshold is None:
+            mask_threshold = 0.5
+        gated = GatedSegmenter(mask_model, threshold, mask_threshold, settings.framing, name="mask")
         mask = gated(image, presence, features or [image])
         super().__init__(
             inputs=image, outputs={"presence": presence, "mask": mask}, name=name, **kwargs
@@ -198,7 +217,7 @@ class NerveCeg(keras.Model):
         self.gate, self.segmenter = gate, segmenter
         self._range = RangeNote()
         # These names are part of the weights' paths in saved files.
-        self._fit_gate, self._look, self._gated = resize_to_gate, gate_model, gated
+        self._fit_gate, self._look, self._gated = to_gate_input, gate_model, gated
 
     @property
     def threshold(self) -> float:
@@ -298,13 +317,23 @@ class NerveCeg(keras.Model):
 
     @property
     def gate_size(self) -> Size:
-        """Height and width in pixels to which every frame is resized for the gate."""
+        """Height and width in pixels of the gate's input."""
         return self._fit_gate.height, self._fit_gate.width
 
     @property
     def segmenter_size(self) -> Size:
-        """Height and width in pixels of the segmenter's mask, before it is resized."""
+        """Height and width in pixels of the segmenter's input, and of its mask."""
         return tuple(self._gated.draw.output_shape[1:3])
+
+    @property
+    def gate_framing(self) -> str:
+        """How frames become the gate's input, a name in `FRAMINGS`."""
+        return stage_settings(self.gate).framing
+
+    @property
+    def segmenter_framing(self) -> str:
+        """How frames become the segmenter's input, a name in `FRAMINGS`."""
+        return self._gated.framing
 
     def fit(self, *args, **kwargs) -> keras.callbacks.History:
         """Trains both stages as `keras.Model.fit` does.
@@ -388,8 +417,8 @@ def GateAlone(gate: keras.Model, name: str = "gate_alone") -> keras.Model:
     gate = strip_compile(gate)
     _check_output(gate, "gate", (1,), "one presence (batch, 1)")
     image = keras.Input((None, None, 1), name="image")
-    resize_to_gate = _resize_to(gate, "gate")
-    presence = _as_float32(gate(resize_to_gate(image)))
+    to_gate_input = _to_input(gate, "gate")
+    presence = _as_float32(gate(to_gate_input(image)))
     return keras.Model(image, {"presence": presence}, name=name)
 
 
@@ -410,21 +439,22 @@ def _refuse_class_weight(train: Callable, args: tuple, kwargs: dict) -> None:
         )
 
 
-def _with_resizing(segmenter: keras.Model) -> keras.Model:
+def _of_any_size(segmenter: keras.Model) -> keras.Model:
     """A model from a list of one image tensor of any size to the segmenter's first mask."""
     image = keras.Input((None, None, 1), name="image")
-    masks = segmenter(_resize_to(segmenter, "segmenter")(image))
+    masks = segmenter(_to_input(segmenter, "segmenter")(image))
     mask = masks[0] if isinstance(masks, list) else masks
     return keras.Model([image], mask, name=segmenter.name)
 
 
-def _resize_to(model: keras.Model, stage: str) -> Resize:
-    """The layer that resizes frames to the input of a stage.
+def _to_input(model: keras.Model, stage: str) -> Resize:
+    """The layer that brings frames to the input of a stage.
 
     Its output is float32. A stage of mixed precision casts it itself, and another stage must not
     get rounded gray values.
     """
-    return Resize(*_fixed_input(model, stage), name=f"fit_{stage}", dtype="float32")
+    layer = framing_of(model)
+    return layer(*_fixed_input(model, stage), name=f"fit_{stage}", dtype="float32")
 
 
 def _as_float32(presence):

@@ -7,7 +7,7 @@ const find = (id) => document.getElementById(id);
 const number = (x, digits) => (Number.isNaN(x) ? "–" : x.toFixed(digits));
 const runThresholds = {
   gate: gated ? thresholds.presence : 0,
-  level: Math.min(LEVELS - 1, Math.max(0, Math.ceil(thresholds.mask * (LEVELS - 1) - 1e-9))),
+  level: Math.min(LEVELS - 1, Math.max(0, Math.ceil(thresholds.mask * (LEVELS - 1) - 1e-4))),
   area: thresholds.area,
 };
 const state = { ...runThresholds };

@@ -65,7 +65,9 @@ def write_report(
     scorer = FrameScorer(run)
     compressed: list[CompressedPrediction] = []
     predictions = with_ground_truth(predict_ungated(run, frames))
-    counts = count_pixels(collect_compressed(scorer.score_stream(predictions), compressed))
+    mask = run.thresholds.mask
+    labelled = collect_compressed(scorer.score_stream(predictions), compressed, mask)
+    counts = count_pixels(labelled, mask)
     scores = scorer.scores
     summary = summary_dict(scores, run.thresholds, subset, excluded)
     shown = choose(scores, max_frames)

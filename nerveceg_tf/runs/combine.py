@@ -4,8 +4,11 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+
 from nerveceg_tf.errors import ModelError, NervecegWarning
 from nerveceg_tf.models import NerveCeg
+from nerveceg_tf.models.stage_settings import stage_settings
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.run import (
     EARLIER,
@@ -28,7 +31,8 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     the `epochs` there, the training frames are not known.
 
     The new run keeps the thresholds of its two sources: `presence` of the gate's run, `mask` and
-    `area` of the segmenter's run. It has no post-processing. Tune it again with `tune`, and pass
+    `area` of the segmenter's run. Imported weights have a mask threshold too, that of the original.
+    The new run has no post-processing. Tune it again with `tune`, and pass
     the frames, because the new run does not record a data folder.
 
     Args:
@@ -69,7 +73,9 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
     }
     trained = [known for stage, run in runs.items() if (known := run or run_of_file(paths[stage]))]
     splits = [run.read("split.json", *SUBSETS) for run in trained]
-    thresholds = {stage: run.thresholds if run else Thresholds() for stage, run in runs.items()}
+    thresholds = {
+        stage: run.thresholds if run else _of_file(models[stage]) for stage, run in runs.items()
+    }
     if postprocessing := thresholds["segmenter"].postprocessing:
         warnings.warn(
             f"{segmenter}: its post-processing ({', '.join(postprocessing)}) was chosen with"
@@ -103,3 +109,8 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
             thresholds["segmenter"], presence=thresholds["gate"].presence, postprocessing=()
         )
     return Run(out)
+
+
+def _of_file(model: keras.Model) -> Thresholds:
+    mask = stage_settings(model).mask_threshold
+    return Thresholds() if mask is None else Thresholds(mask=mask)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVELS = 256
-"""Number of steps into which mask probabilities are divided before they are compared."""
+"""Number of steps into which mask probabilities are divided to be counted."""
+
+NEAR = 1e-4
+"""A threshold this near to a level, in levels, is that level. In between, it is exact."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +53,25 @@ class Thresholds:
         Returns:
             bool `(height, width)`; all `False` if the mask covers less than `area` of the frame.
         """
-        mask = levels(probability) >= threshold_level(self.mask)
+        mask = probability * (LEVELS - 1) >= lower_edge(self.mask)
         return mask if mask.mean() >= self.area else np.zeros_like(mask)
 
 
-def levels(probability: np.ndarray) -> np.ndarray:
-    """Rounds probabilities down to 256 levels.
+def lower_edge(mask: float) -> float:
+    """The smallest probability that counts as nerve at a mask threshold, in levels.
 
     Args:
-        probability: float array of any shape, 0..1.
+        mask: the mask threshold, 0..1.
 
     Returns:
-        uint8 array of the same shape, 0..255.
+        A number, 0..255; whole if the threshold is the `level / 255` of a level.
+
+    Example:
+        >>> lower_edge(0.5), lower_edge(0.6)
+        (127.5, 153)
     """
-    return np.clip(probability * (LEVELS - 1), 0, LEVELS - 1).astype(np.uint8)
+    edge = mask * (LEVELS - 1)
+    return round(edge) if abs(edge - round(edge)) < NEAR else edge
 
 
 def threshold_level(mask: float) -> int:
@@ -75,4 +83,23 @@ def threshold_level(mask: float) -> int:
     Returns:
         A level, 0..255.
     """
-    return int(np.clip(np.ceil(mask * (LEVELS - 1) - 1e-9), 0, LEVELS - 1))
+    return int(np.ceil(lower_edge(mask)))
+
+
+def levels(probability: np.ndarray, mask: float = 0.0) -> np.ndarray:
+    """Rounds probabilities down to 256 levels.
+
+    Args:
+        probability: float array of any shape, 0..1.
+        mask: a mask threshold, 0..1. The level from which pixels count as nerve begins at it, and
+            so counts of levels are exact for it. Other levels begin at `level / 255`.
+
+    Returns:
+        uint8 array of the same shape, 0..255.
+    """
+    scaled = np.clip(probability * (LEVELS - 1), 0, LEVELS - 1)
+    rounded = scaled.astype(np.uint8)
+    level = threshold_level(mask)
+    if level != lower_edge(mask):
+        np.maximum(rounded, level, out=rounded, where=scaled >= lower_edge(mask))
+    return rounded

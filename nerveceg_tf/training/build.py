@@ -12,6 +12,7 @@ from nerveceg_tf.errors import ModelError, NervecegWarning, WeightsUnavailableEr
 from nerveceg_tf.losses import LOSSES
 from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
+from nerveceg_tf.models.stage_settings import with_framing
 from nerveceg_tf.training.earlier import find_sources, is_earlier, load_source
 from nerveceg_tf.training.effect import check_effect, trained_stages
 from nerveceg_tf.training.recipe import GateConfig, Recipe, SegmenterConfig
@@ -71,6 +72,8 @@ def build(
             models[stages[-1]] = SharedGate(segmenter) if shared else segmenter
     for source in sources:
         load_source(models[source.stage], source)
+    if recipe.data.framing != "resize":
+        models = {stage: with_framing(m, recipe.data.framing) for stage, m in models.items()}
     recipe = recipe.with_options(**chosen)
     check_effect(recipe, only)  # again, as no weights may have been found for "auto"
     return models, recipe

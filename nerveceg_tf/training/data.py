@@ -11,6 +11,7 @@ from nerveceg_tf.data.datasets import FrameSet, read_frames
 from nerveceg_tf.data.fixes import FixedFrames
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import NervecegError, RunError
+from nerveceg_tf.models.stage_settings import stage_settings
 from nerveceg_tf.utils.files import check_writable
 
 
@@ -74,7 +75,8 @@ def read_data(
             raise RunError(f"cache={cache}: is a file; name a folder")
     sizes = {model.input_shape[1:3] for model in models.values()}
     on_disk, dropped, linked_pairs = listed
-    frames, bad = read_frames(on_disk, sizes, skip_bad, cache)
+    (framing,) = {stage_settings(model).framing for model in models.values()}
+    frames, bad = read_frames(on_disk, sizes, skip_bad, cache, framing)
     linked_positions = _positions(linked_pairs, frames)
     return TrainingData(Path(folder), frames, [*unusable, *bad], dropped, linked_positions, fixes)
 

@@ -15,6 +15,7 @@ from nerveceg_tf.choices import (
     RESNET,
     SEGMENTER_NAMES,
     SHARED,
+    Framing,
 )
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
@@ -147,9 +148,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How frames are augmented, sampled and split.
+    """How frames are seen, augmented, sampled and split.
 
     Attributes:
+        framing: how a frame becomes the input of the gate and of the segmenter: the whole frame is
+            resized (`"resize"`), or it is a window from the middle at native scale (`"crop"`).
         augment_strength: scales how far frames are moved and their gain is changed; 1 is the
             default, 0 is off (except for mirroring).
         balance: sample frames so that classes, and subjects within each class, are equally
@@ -159,6 +162,9 @@ class DataConfig:
         seed: seed of weights, shuffling, augmentation and the choice of validation subjects.
     """
 
+    framing: Framing = _option(
+        "resize", "resize the whole frame, or crop a window of the input size from its middle."
+    )
     augment_strength: float = _option(1.0, "Augmentation strength; 1 is the default.", min=0, max=4)
     balance: bool = _option(False, "Sample classes and subjects equally often.")
     validation_fraction: float = _option(
@@ -355,12 +361,13 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         ),
     ),
     "original": (
-        "the method of the NerveCeg paper, corrected: B4 and U-Net at 400x400, Tversky loss",
+        "the method of the NerveCeg paper, corrected: B4 and U-Net on 400x400 pixels, Tversky loss",
         Recipe.preset(
             gate_size=(400, 400),
             segmenter_size=(400, 400),
             loss="tversky",
             epochs=40,
+            framing="crop",
         ),
     ),
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from nerveceg_tf.data.dicom.codestream import codestream_size, without_application_markers
 from nerveceg_tf.data.dicom.header import DicomProblem, Header
-from nerveceg_tf.data.stills.decode import format_size
+from nerveceg_tf.size import format_size
 
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _EXTENDED = "1.2.840.10008.1.2.4.51"

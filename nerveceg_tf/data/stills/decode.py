@@ -18,6 +18,7 @@ from nerveceg_tf.data.stills.picture import Picture
 from nerveceg_tf.data.stills.tiff_page import read_page
 from nerveceg_tf.data.stills.tiff_tags import WHITE_IS_ZERO
 from nerveceg_tf.errors import FrameError
+from nerveceg_tf.size import format_size
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
@@ -249,8 +250,3 @@ def check_size(size: tuple[int, int], path: Path | str) -> None:
         raise FrameError(
             f"{path}: is {format_size(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
         )
-
-
-def format_size(size: tuple[int, int]) -> str:
-    """Formats a size (height, width) as `WIDTHxHEIGHT`."""
-    return f"{size[1]}x{size[0]}"

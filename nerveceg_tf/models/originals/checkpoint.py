@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import exp
 
 import keras
 import numpy as np
@@ -22,6 +23,10 @@ def conv_bn_names(module: str, index: int, layer: str) -> Names:
 
 WINDOW: Size = (400, 400)
 """Height and width in pixels of the part of a frame that the original reads."""
+
+MASK_THRESHOLD = 1 / (1 + exp(-0.5 / 255))
+"""Probability from which the original draws a nerve: it rounds 255 times the raw output to a whole
+number, and takes what is above 0."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,333 @@
+"""How a stage sees a frame: resized, or as a window of its middle. In the model, in its files, in
+exports, in trainings and in explanations."""
+
+import csv
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from bounds import NET, assert_same_answer
+from exporting import make_data, make_run
+from tiny import known_by_name, tiny_gate, tiny_segmenter
+
+from nerveceg_tf import GateAlone, NerveCeg, SharedGate, Thresholds, grad_cam, seg_grad_cam
+from nerveceg_tf.data import rle
+from nerveceg_tf.data.datasets import read_frames
+from nerveceg_tf.data.frame import read_image
+from nerveceg_tf.data.framing import TO_INPUT, crop
+from nerveceg_tf.errors import FrameError, ModelError, NervecegWarning
+from nerveceg_tf.evaluation.pixel_counts import count_levels
+from nerveceg_tf.explain.saliency import vanilla_gradients
+from nerveceg_tf.export.config import ExportConfig, ExportFormat
+from nerveceg_tf.export.export import export_run
+from nerveceg_tf.export.exporters import open_export
+from nerveceg_tf.export.prediction import FrameFit
+from nerveceg_tf.models import with_framing
+from nerveceg_tf.models.crop_layer import crop as crop_tensor
+from nerveceg_tf.models.stage_settings import FRAMINGS, StageSettings, stage_settings, with_settings
+from nerveceg_tf.runs.combine import combine
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.training.recipe import RECIPES
+
+WINDOW = (32, 48)
+SIDES = [(w, h) for w in (32, 33, 47, 48) for h in (31, 48, 49, 64)]
+
+
+@pytest.fixture(scope="module")
+def stages():
+    keras.utils.set_random_seed(0)
+    return tiny_gate(), tiny_segmenter((*WINDOW, 1))
+
+
+@pytest.fixture(scope="module")
+def cropping(stages):
+    """Both stages crop; every frame passes."""
+    return NerveCeg(*(with_framing(stage, "crop") for stage in stages), threshold=0.0)
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).integers(0, 256, (2, 57, 91, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", SIDES)
+def test_a_window_is_cut_from_the_middle_and_put_back(size):
+    frame = np.random.default_rng(0).integers(1, 256, size).astype(np.float32)
+    window = crop(frame, WINDOW)
+    assert window.shape == WINDOW
+    top, left = ((frame.shape[i] - WINDOW[i]) // 2 for i in (0, 1))
+    if top >= 0 and left >= 0:
+        np.testing.assert_array_equal(window, frame[top : top + 32, left : left + 48])
+    back = crop(window, size)
+    np.testing.assert_array_equal(back[back > 0], frame[back > 0])
+    assert (back > 0).sum() == (window > 0).sum() == min(size[0], 32) * min(size[1], 48)
+    dynamic = tf.function(
+        lambda frames: crop_tensor(frames, WINDOW),
+        input_signature=[tf.TensorSpec((None, None, None, 1))],
+    )
+    for ours in (crop_tensor(frame[None, ..., None], WINDOW), dynamic(frame[None, ..., None])):
+        np.testing.assert_array_equal(ours[0, ..., 0], window)
+
+
+def test_the_original_sees_rows_10_to_410_and_columns_90_to_490():
+    frame = np.random.default_rng(0).integers(0, 256, (420, 580)).astype(np.uint8)
+    np.testing.assert_array_equal(crop(frame, (400, 400)), frame[10:410, 90:490])
+
+
+def test_every_framing_is_known_in_a_model_and_outside():
+    assert FRAMINGS.keys() == TO_INPUT.keys()
+    with pytest.raises(ModelError, match="framing=middle: choose one of resize, crop"):
+        with_framing(tiny_gate(), "middle")
+
+
+def test_each_stage_sees_its_window_and_draws_nothing_outside(stages, cropping, frames):
+    gate, segmenter = stages
+    outputs = cropping.predict(frames, verbose=0)
+    seen = {
+        size: np.stack([crop(f[..., 0], size) for f in frames])[..., None]
+        for size in (WINDOW, (32, 32))
+    }
+    assert_same_answer(outputs["presence"], gate(seen[32, 32], training=False))
+    masks = segmenter(seen[WINDOW], training=False).numpy()
+    expected = np.stack([crop(m[..., 0], (57, 91)) for m in masks])
+    assert_same_answer(outputs["mask"][..., 0], expected)
+    outside = crop(np.ones(WINDOW), (57, 91)) == 0
+    assert not outputs["mask"][:, outside].any()
+    assert (cropping.gate_framing, cropping.segmenter_framing) == ("crop", "crop")
+
+
+def test_stages_may_see_differently(stages, frames):
+    gate, segmenter = stages
+    mixed = NerveCeg(gate, with_framing(segmenter, "crop"), threshold=0.0)
+    assert (mixed.gate_framing, mixed.segmenter_framing) == ("resize", "crop")
+    alone = GateAlone(gate)(frames)["presence"]
+    assert_same_answer(mixed.predict(frames, verbose=0)["presence"], alone)
+    back = NerveCeg(gate, with_framing(with_framing(segmenter, "crop"), "resize"), threshold=0.0)
+    plain = NerveCeg(gate, segmenter, threshold=0.0)
+    assert_same_answer(back(frames)["mask"], plain(frames)["mask"])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_framing_and_mask_threshold_are_saved(stages, frames, tmp_path, shared):
+    gate, segmenter = stages
+    segmenter = with_settings(segmenter, framing="crop", mask_threshold=0.625)
+    if shared:
+        model = NerveCeg(SharedGate(segmenter), threshold=0.0)
+    else:
+        model = NerveCeg(with_framing(gate, "crop"), segmenter, threshold=0.0)
+    assert model.mask_threshold == 0.625
+    model.save(tmp_path / "both.keras")
+    loaded = keras.models.load_model(tmp_path / "both.keras")
+    assert (loaded.gate_framing, loaded.segmenter_framing) == ("crop", "crop")
+    assert loaded.mask_threshold == 0.625
+    assert_same_answer(loaded(frames)["mask"], model(frames)["mask"])
+
+
+def test_combine_keeps_the_settings_of_model_files(stages, tmp_path):
+    gate, segmenter = stages
+    gate.save(tmp_path / "gate.keras")
+    with_settings(segmenter, framing="crop", mask_threshold=0.625).save(tmp_path / "net.keras")
+    run = combine(tmp_path / "gate.keras", tmp_path / "net.keras", tmp_path / "run")
+    model = run.model()
+    assert run.thresholds == Thresholds(mask=0.625)
+    assert (model.gate_framing, model.segmenter_framing) == ("resize", "crop")
+
+
+def test_a_framing_of_a_later_version_is_named(stages, tmp_path):
+    layer = StageSettings("letterbox")
+    image = keras.Input((32, 32, 1))
+    model = keras.Model(image, tiny_gate()(layer(image)), name="later")
+    assert stage_settings(model).framing == "letterbox"
+    with pytest.raises(ModelError, match="later: has the framing letterbox, and this version"):
+        NerveCeg(model, stages[1])
+
+
+def test_explanations_are_zero_where_a_model_does_not_look(cropping, frames):
+    outside = crop(np.ones((32, 32)), (57, 91)) == 0
+    for method in (grad_cam, vanilla_gradients):
+        maps = method(cropping, frames)
+        assert maps.shape == (2, 57, 91, 1)
+        assert not maps[:, outside].any()
+    outside = crop(np.ones(WINDOW), (57, 91)) == 0
+    everywhere = np.ones_like(frames)
+    maps = seg_grad_cam(cropping, frames, where=everywhere)
+    assert maps.any()
+    assert not maps[:, outside].any()
+
+
+@pytest.mark.parametrize(
+    ("frame", "fitted", "window", "fits"),
+    [
+        ((420, 580), (420, 580), (400, 400), True),
+        ((480, 640), (420, 580), (400, 400), True),
+        ((300, 300), (420, 580), (400, 400), True),
+        ((421, 580), (420, 580), (399, 400), False),  # half a pixel aside
+        ((480, 640), (300, 300), (400, 400), False),  # rows that the model would see are lost
+    ],
+)
+def test_frames_of_another_size_fit_an_export_that_crops(frame, fitted, window, fits):
+    fit = FrameFit(
+        fitted, {"gate": "crop", "segmenter": "crop"}, dict.fromkeys(("gate", "segmenter"), window)
+    )
+    pixels = np.random.default_rng(0).random(frame).astype(np.float32)
+    if fits:
+        seen = fit.to_model(pixels)[0, ..., 0]
+        np.testing.assert_array_equal(crop(seen, window), crop(pixels, window))
+        mask = fit.to_frame(crop(crop(pixels, window), fitted), frame)
+        np.testing.assert_array_equal(mask, crop(crop(pixels, window), frame))
+    else:
+        with pytest.raises(FrameError, match="this export crops frames"):
+            fit.to_model(pixels)
+    mixed = FrameFit(fitted, {"gate": "resize", "segmenter": "crop"}, {"segmenter": window})
+    if frame != fitted:
+        with pytest.raises(FrameError, match="and takes those of"):
+            mixed.to_model(pixels)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, few):
+    folder = tmp_path_factory.mktemp("run")
+    return make_run(folder / "run", make_data(folder / "data", few), few, framing="crop")
+
+
+@pytest.mark.parametrize(
+    "format",
+    [
+        ExportFormat.savedmodel,
+        ExportFormat.tflite,
+        pytest.param(ExportFormat.onnx, marks=pytest.mark.extras),
+    ],
+)
+def test_exports_see_frames_as_the_run(run, few, tmp_path, format):
+    out = tmp_path / ("nerve" if format == ExportFormat.savedmodel else f"model.{format}")
+    written, _, report = export_run(run, out, ExportConfig(format), few)
+    assert max(report.presence_difference, report.mask_difference) < NET
+    predict, metadata = open_export(written)
+    assert metadata["framing"] == {"gate": "crop", "segmenter": "crop"}
+    image = next(i for f in few if (predict(i := read_image(f.image)).mask.any()))
+    wide = crop(image, (image.shape[0] + 8, image.shape[1] + 2))
+    expected = predict(image)
+    prediction = predict(wide)
+    assert prediction.presence == pytest.approx(expected.presence, abs=NET)
+    assert_same_answer(crop(prediction.mask, image.shape), expected.mask)
+    outside = crop(np.ones(WINDOW), image.shape) == 0
+    assert not expected.mask[outside].any()
+    if format == ExportFormat.savedmodel:
+        png = cv2.imencode(".png", wide)[1].tobytes()
+        served = tf.saved_model.load(str(written)).signatures["encoded"]
+        answer = served(bytes=tf.constant([png]))
+        mask = tf.io.decode_png(answer["mask_bytes"][0]).numpy()[..., 0]
+        assert np.abs(mask - prediction.mask * 255).max() < 0.5 + 255 * NET
+
+
+def test_a_training_sees_windows(few, run_command, monkeypatch, tmp_path):
+    known_by_name(monkeypatch)
+    small = ("--segmenter", "tiny", "--segmenter-size", "96x128", "--epochs", "1")
+    options = ("--gate", "shared", "--base-filters", "2", "--framing", "crop", *small)
+    code, printed = run_command(
+        "train", make_data(tmp_path / "data", few), "--out", tmp_path / "run", *options
+    )
+    assert code == 0, printed
+    run = Run(tmp_path / "run")
+    assert run.description["recipe"]["framing"] == "crop"
+    assert run.model().segmenter_framing == run.model().gate_framing == "crop"
+    assert "reaches the edge of the window of 128x96 pixels" in " ".join(printed.split())
+
+
+def test_training_frames_and_masks_are_windows(few, tmp_path):
+    sizes = [(64, 64), (96, 128)]
+    with pytest.warns(NervecegWarning, match=r"in \d of 4 frames with a nerve it reaches the edge"):
+        plain, _ = read_frames(few, sizes, framing="crop")
+    for cache in (None, tmp_path):  # the second call fills the cache, and the third reads it
+        resized, _ = read_frames(few, sizes, cache=tmp_path)
+        with pytest.warns(NervecegWarning):
+            again, _ = read_frames(few, sizes, cache=cache, framing="crop")
+        np.testing.assert_array_equal(again.images[64, 64], plain.images[64, 64])
+        assert not np.array_equal(resized.images[64, 64], plain.images[64, 64])
+    frame = few[0]
+    image, mask = read_image(frame.image), read_image(frame.mask) > 127
+    np.testing.assert_array_equal(plain.images[96, 128][0, ..., 0], crop(image, (96, 128)))
+    np.testing.assert_array_equal(plain.masks[96, 128][0, ..., 0], crop(mask, (96, 128)))
+
+
+def test_the_recipe_of_the_original_crops():
+    assert RECIPES["original"][1].data.framing == "crop"
+    assert all(
+        recipe.data.framing == "resize"
+        for name, (_, recipe) in RECIPES.items()
+        if name != "original"
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.50049, 0.502, 128 / 255, 0.6, 1.0])
+def test_a_mask_threshold_is_exact(threshold):
+    """Also in the counts of levels, which reports and searches use."""
+    edges = np.nextafter(np.float32(threshold), np.float32([0, 1])).clip(0, 1)
+    probability = np.float32([*edges, threshold, threshold - 1e-3, threshold + 1e-3, 0, 1]).clip(
+        0, 1
+    )
+    probability = probability[None]
+    near = np.abs(probability - threshold) < 1e-6  # where float32 may round either way
+    drawn = Thresholds(mask=threshold).binarize(probability)
+    np.testing.assert_array_equal(drawn[~near], (probability >= threshold)[~near])
+    level = int(np.ceil(threshold * 255 - 1e-4))
+    counted, _ = count_levels(probability, drawn, threshold)
+    assert counted[level] == drawn.sum()
+    below, _ = count_levels(probability, drawn)
+    assert (np.delete(counted, level) == np.delete(below, level)).all()
+
+
+class TestCroppedByHand:
+    """Windows of Kaggle's frames, whose place there is known."""
+
+    @pytest.fixture
+    def windows(self, tmp_path):
+        folder = tmp_path / "test"
+        folder.mkdir()
+        for number, seed in (("1", 0), ("2", 1)):
+            pixels = np.random.default_rng(seed).integers(0, 256, (400, 400)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{number}.tif"), pixels)
+        return folder
+
+    @pytest.fixture
+    def run(self, stages, tmp_path):
+        from tiny import untrained_run
+
+        run = untrained_run(tmp_path / "run")
+        run.thresholds = Thresholds(mask=0.0)  # all of the window is nerve
+        return run
+
+    def test_masks_are_placed(self, run, windows, run_command, tmp_path):
+        out = tmp_path / "s.csv"
+        code, printed = run_command("submit", run.path, windows, "--out", out, "--offset", "10,90")
+        assert code == 0, printed
+        rows = dict(csv.reader(out.open()))
+        mask = rle.decode(rows["1"], (420, 580))
+        expected = np.zeros((420, 580), bool)
+        expected[10:410, 90:490] = True
+        np.testing.assert_array_equal(mask, expected)
+
+    @pytest.mark.parametrize(
+        ("offset", "message"),
+        [
+            (
+                (),
+                "is 400x400; Kaggle's frames are 580x420; if it was cut out of one, pass --offset",
+            ),
+            (("--offset", "30,90"), "is 400x400, which does not fit at --offset 30,90"),
+            (("--offset", "ten"), "write first row and column in pixels, such as 10,90"),
+        ],
+    )
+    def test_what_to_do_is_said(self, run, windows, run_command, tmp_path, offset, message):
+        out = tmp_path / "s.csv"
+        code, printed = run_command("submit", run.path, windows, "--out", out, *offset)
+        assert code == 2
+        assert message in " ".join(printed.split())
+        assert not out.exists()
+
+
+def test_the_metadata_of_older_exports_has_whole_frames():
+    fit = FrameFit.from_metadata({"frame_size": [20, 30]})
+    assert fit.to_model(np.zeros((40, 60), np.float32)).shape == (1, 20, 30, 1)
