@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, war
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.earlier import check_unseen, find_sources
-from nerveceg_tf.training.effect import check_effect
+from nerveceg_tf.training.effect import check_effect, check_labels_effect
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.recipe_file import with_current_names
 from nerveceg_tf.training.split_file import duplicate_pairs
@@ -48,6 +48,7 @@ class _Settings(TypedDict):
     only: str | None
     data: str
     recipe: dict
+    labels: NotRequired[Literal["csv", "mask"] | None]
 
 
 _HOW_TO_RESUME = 'the same call, with out="{}" and without force=True'
@@ -117,7 +118,9 @@ def cross_validate(
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
     # Fails early, before weights are downloaded.
-    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options)
+    needed = only != "gate"
+    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
+    check_labels_effect(listed[0])
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
@@ -138,6 +141,7 @@ def cross_validate(
         "only": only,
         "data": training_data.fingerprint,
         "recipe": used.options(),
+        "labels": read_options.labels,
     }
     folder = _begin_or_resume(out, json.loads(json.dumps(settings)), force)
     with warn_if_unfinished(folder, _MARKER, _HOW_TO_RESUME):
@@ -188,10 +192,12 @@ def _train_fold(
         if folder.exists():
             shutil.rmtree(folder)  # it was killed before there was anything to resume
         run = train_on(data, split, folder, models, recipe)
+    usable = data.frames.has_target | (only == "gate")
     validation, held_out = (
-        [data.frames.frames[i] for i in subset] for subset in (split.validation, split.held_out)
+        [data.frames.frames[i] for i in subset if usable[i]]
+        for subset in (split.validation, split.held_out)
     )
-    if only != "gate" and data.frames.present[split.validation].any():
+    if only != "gate" and (data.frames.present & usable)[split.validation].any():
         tune_on(run, validation)
     elif only != "gate":
         warnings.warn(
@@ -211,6 +217,7 @@ def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
         try:
             before = read_json(marker, _Settings)
             before.pop(REPLACES, None)
+            before.setdefault("labels", None)
             before["recipe"] = with_current_names(before["recipe"])
             for name in before.keys() - settings.keys():
                 raise ValueError(f"{name} is not known")
@@ -221,6 +228,7 @@ def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
             ) from None
         if before != settings:
             options = {"folds": "k=K", "only": "only=STAGE", "data": "data", "recipe": "recipe"}
+            options["labels"] = "labels=csv|mask"
             others = [option for name, option in options.items() if before[name] != settings[name]]
             raise RunError(
                 f"out={out}: was started with another {' and '.join(others)}; name another folder,"
