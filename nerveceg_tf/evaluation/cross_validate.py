@@ -13,7 +13,7 @@ import numpy as np
 from nerveceg_tf.data.fixes import find_usable_frames
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
-from nerveceg_tf.errors import NervecegError, NervecegWarning, RunError
+from nerveceg_tf.errors import NervecegError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
@@ -135,7 +135,10 @@ def cross_validate(
     )
     # All folds are checked first, not after hours of training the first one.
     for number, split in enumerate(splits, start=1):
-        check_labels(frames, split, models, f"{training_data.folder}: fold {number} of {k}")
+        where = f"{training_data.folder}: fold {number} of {k}"
+        check_labels(frames, split, models, where)
+        if only != "gate" and not frames.has_target[split.held_out].any():
+            raise SubjectError(f"{where}: no frame to score has a known mask; correct the labels")
     settings = {
         "folds": k,
         "only": only,

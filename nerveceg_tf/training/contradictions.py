@@ -41,7 +41,9 @@ def check_contradictions(folder: Path | str, frames: FrameSet) -> None:
             effects.append(f"{count(empty, 'mask')} of label 0 count as empty")
         if unknown:
             frames_of_1 = count(unknown, "frame")
-            effects.append(f"{frames_of_1} of label 1 and an empty mask train only a separate gate")
+            effects.append(
+                f"{frames_of_1} of label 1 and an empty mask are for a separate gate only"
+            )
         effect = ", ".join(effects)
     warnings.warn(
         f"{start} the masks ({_describe(wrong)}); by labels={believed}, {effect}",

@@ -73,7 +73,7 @@ def train_stage(
         trained = keras.Model(model.inputs[0], outputs, name=model.name)
     checkpoint = checkpoint_for(run, stage)
     if list(outputs) != ["presence"]:
-        train, validation = _with_target(train), _with_target(validation)
+        train, validation = with_target(train), with_target(validation)
     scored = _can_be_scored(outputs, validation)
     if len(validation) and not scored:
         warnings.warn(
@@ -148,7 +148,8 @@ def train_stage(
     draw_curves(run.path / "history.csv", run.path / "history.png")
 
 
-def _with_target(frames: FrameSet) -> FrameSet:
+def with_target(frames: FrameSet) -> FrameSet:
+    """Returns the frames of which it is known which pixels are nerve."""
     if frames.has_target.all():
         return frames  # to select all would copy them
     return frames.select(np.flatnonzero(frames.has_target))
