@@ -323,9 +323,8 @@ def resume(
     training_data = read_data(folder, listed, models, skip_bad, fixes, cache, unusable)
     if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
-            f"{path}: {training_data.folder} contains other frames or labels than the run was"
-            " started with;"
-            " train a new run"
+            f"{path}: {training_data.folder} contains other frames than the run was started with,"
+            " or other labels; train a new run"
         )
     split = load_split(run.path / "split.json", training_data.frames)
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):

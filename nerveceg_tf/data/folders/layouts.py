@@ -63,9 +63,9 @@ def find_frames(
     - except with `images/`: the name up to the last `_NUMBER`, if at least two such prefixes occur.
 
     In each layout, `train_label.csv` and `test_label.csv` say which frames are in the set, and
-    whether they have a nerve; so does the column `present` of `frames.csv`, which leaves no frame
-    out. `find_label_tables` describes which table belongs to which frames. If a folder has both
-    tables, the frames of `test_label.csv` have `held_out=True`.
+    whether they have a nerve. The column `present` of `frames.csv` says only whether. Which table
+    belongs to which frames, `nerveceg_tf.data.folders.label_tables.find_label_tables` describes. If
+    a folder has both tables, the frames of `test_label.csv` have `held_out=True`.
 
     The frames of a cine `sweep` are named `sweep_0000`, `sweep_0001` and so on. Their masks are a
     multi-page TIFF with the name of the cine, or files with the names of the frames. For a
