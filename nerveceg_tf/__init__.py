@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nerveceg_tf.data.datasets import FrameSet, make_dataset, read_frames
     from nerveceg_tf.data.fixes import find_fixed_frames, read_fixes, write_fixes
     from nerveceg_tf.data.folders.layouts import find_frames, find_images
+    from nerveceg_tf.data.folders.write_labels import write_labels
     from nerveceg_tf.data.frame import Frame, read_image, read_mask
     from nerveceg_tf.data.read_options import ReadOptions
     from nerveceg_tf.data.splits import Split, k_folds_by_subject, split_by_subject
@@ -124,6 +125,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "find_frames",
         "find_images",
     ),
+    "data.folders.write_labels": ("write_labels",),
     "data.read_options": ("ReadOptions",),
     "data.datasets": (
         "FrameSet",
@@ -369,6 +371,7 @@ __all__ = [
     "with_framing",
     "with_ground_truth",
     "write_fixes",
+    "write_labels",
     "write_predictions",
     "write_report",
     "write_submission",

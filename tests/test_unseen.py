@@ -104,7 +104,7 @@ def test_what_is_left_out_is_counted_and_said(run, few):
         selected, subset, excluded = select_subset(run, frames)
     assert subset == "unseen"
     assert {f.name for f in selected} == {f.name for f in few[4:6]}
-    assert excluded == {"excluded": 0, "near_duplicate": 0, "same_subject": 1}
+    assert excluded == {"excluded": 0, "near_duplicate": 0, "same_subject": 1, "no_outline": 0}
     with pytest.raises(RunError, match=r"none to score \(1 train, 1 same subject\)"):
         select_subset(run, [frames[0], few[0]])
 

@@ -2,14 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from nerveceg_tf.data.folders.layouts import find_frames
-from nerveceg_tf.data.frame import Frame, digest, map_frames, note_unused_mask_value, read_mask
+from nerveceg_tf.data.frame import Frame, digest, map_frames, note_unused_mask_value
 from nerveceg_tf.data.near_duplicates import (
     DuplicatePair,
     candidates,
@@ -19,6 +19,7 @@ from nerveceg_tf.data.near_duplicates import (
 )
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.resize import resize
+from nerveceg_tf.data.truth import contradicts, drawn_mask, has_nerve
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -31,6 +32,7 @@ KINDS = {
     "unpaired": "frames and masks that do not pair",
     "odd size": "frames of another size than most",
     "inverted": "masks that may have nerve and background the wrong way round",
+    "label": "labels that contradict their masks",
     "duplicate": "identical frames of one subject",
     "contradiction": "frames of one scan whose masks contradict each other",
     "leak": "frames of one scan under two subjects",
@@ -85,7 +87,8 @@ class Audit:
     Attributes:
         folder: the data folder.
         frames: the frames by name.
-        present: for each readable frame, whether its mask contains a nerve, by name.
+        present: for each readable frame, whether it has a nerve, by name: by its mask, or by its
+            label if it has no mask.
         findings: the errors, in the order of `KINDS`.
         subjects: statistics of each subject.
     """
@@ -124,6 +127,11 @@ class _Record:
     area: float
     border: bool
 
+    @property
+    def present(self) -> bool:
+        """Whether the frame has a nerve: by its mask, or by its label if it has no mask."""
+        return has_nerve(self.frame, self.area > 0)
+
 
 def audit_frames(
     folder: Path | str, min_dice: float = 0.5, options: ReadOptions = AS_DECLARED
@@ -155,7 +163,8 @@ def audit_frames(
         kind = "unreadable" if isinstance(error, FrameError) else "unpaired"
         findings.append(Finding(kind, (), str(error)))
 
-    frames = find_frames(folder, unpaired, options)
+    options = replace(options, labels=None)  # the audit finds what contradicts the masks
+    frames = find_frames(folder, unpaired, options, need_masks=False)
     if not frames and not findings:
         find_frames(folder)  # raises the error that describes the layouts
     outcomes = track(map_frames(_inspect, frames), "reading frames", len(frames))
@@ -166,15 +175,17 @@ def audit_frames(
         else:
             records.append(outcome)
     note_unused_mask_value([r.frame for r in records], [r.area > 0 for r in records])
+    findings += _without_mask(frames)
     findings += _odd_sizes(records)
     findings += _inverted(records)
+    findings += _wrong_labels(records)
     findings += _duplicate_findings(records, min_dice)
     order = list(KINDS)
     findings.sort(key=lambda f: (order.index(f.kind), -(f.similarity or 0)))
     return Audit(
         folder,
         {frame.name: frame for frame in frames},
-        {r.frame.name: r.area > 0 for r in records},
+        {r.frame.name: r.present for r in records},
         tuple(findings),
         tuple(_subjects(records)),
     )
@@ -183,7 +194,7 @@ def audit_frames(
 def _inspect(frame: Frame, read: Callable[[], np.ndarray]) -> _Record | FrameError:
     try:
         image = read()
-        mask = read_mask(frame, image.shape)
+        mask = drawn_mask(frame, image.shape)
     except FrameError as error:
         return error
     size = working_size(image.shape)
@@ -197,6 +208,17 @@ def _inspect(frame: Frame, read: Callable[[], np.ndarray]) -> _Record | FrameErr
         float(mask.mean()),
         all(edge.all() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])),
     )
+
+
+def _without_mask(frames: Sequence[Frame]) -> list[Finding]:
+    """Lists frames that have only a label, if others have a mask."""
+    if all(frame.mask is None for frame in frames):
+        return []  # a set for a gate
+    return [
+        Finding("unpaired", (frame.name,), "has only a label, but other frames have masks")
+        for frame in frames
+        if frame.mask is None
+    ]
 
 
 def _odd_sizes(records: Sequence[_Record]) -> list[Finding]:
@@ -226,6 +248,16 @@ def _inverted(records: Sequence[_Record]) -> list[Finding]:
             where = "the whole border of the mask" if r.border else f"{r.area:.0%} of the frame"
             detail = f"{where} is nerve; are the colours the wrong way round?"
             findings.append(Finding("inverted", (r.frame.name,), detail))
+    return findings
+
+
+def _wrong_labels(records: Sequence[_Record]) -> list[Finding]:
+    findings = []
+    for r in records:
+        if contradicts(r.frame, r.area > 0):
+            mask = f"{r.area:.2%} of its mask is nerve" if r.area else "its mask is empty"
+            detail = f"label {int(not r.area)}, but {mask}"
+            findings.append(Finding("label", (r.frame.name,), detail))
     return findings
 
 
@@ -273,8 +305,8 @@ def _judge(pair: DuplicatePair, a: _Record, b: _Record, min_dice: float) -> list
     def add(kind: str, detail: str) -> None:
         findings.append(Finding(kind, names, detail, pair.similarity, dice, shift, exact))
 
-    if bool(a.area) != bool(b.area):
-        with_nerve = names[0] if a.area else names[1]
+    if a.present != b.present:
+        with_nerve = names[0] if a.present else names[1]
         add("contradiction", f"{relation}; only {with_nerve} has a nerve")
     elif dice < min_dice:
         add("contradiction", f"{relation}; the Dice of their masks is {dice:.2f}")
@@ -297,12 +329,12 @@ def _two_subjects(a: _Record, b: _Record) -> bool:
 
 
 def _disagree(a: _Record, b: _Record, min_dice: float) -> bool:
-    return bool(a.area) != bool(b.area) or _dice(a, b) < min_dice
+    return a.present != b.present or _dice(a, b) < min_dice
 
 
 def _dice(a: _Record, b: _Record, shift: tuple[float, float] = (0.0, 0.0)) -> float:
-    """Computes the Dice of two masks after alignment; 1 if both are empty."""
-    if a.small.shape != b.small.shape:
+    """Computes the Dice of two masks after alignment; 1 if both are empty, or one is missing."""
+    if a.small.shape != b.small.shape or None in (a.frame.mask, b.frame.mask):
         return 1.0
     one, other = (np.unpackbits(r.mask)[: r.small.size].reshape(r.small.shape) for r in (a, b))
     offsets = [-round(f * side) for f, side in zip(shift, b.small.shape, strict=True)]
@@ -314,15 +346,16 @@ def _dice(a: _Record, b: _Record, shift: tuple[float, float] = (0.0, 0.0)) -> fl
 def _subjects(records: Sequence[_Record]) -> list[SubjectSummary]:
     by_subject = defaultdict(list)
     for record in records:
-        by_subject[record.frame.subject or "unknown"].append(record.area)
+        by_subject[record.frame.subject or "unknown"].append(record)
 
     def order(subject: str) -> tuple:
         return (not subject.isdigit(), int(subject) if subject.isdigit() else 0, subject)
 
     summaries = []
     for subject in sorted(by_subject, key=order):
-        areas = np.array(by_subject[subject])
-        nerve = areas[areas > 0]
+        own = by_subject[subject]
+        nerve = np.array([record.area for record in own if record.area])
         area = round(float(np.median(nerve)) * 100, 3) if len(nerve) else None
-        summaries.append(SubjectSummary(subject, len(areas), int((areas == 0).sum()), area))
+        empty = sum(not record.present for record in own)
+        summaries.append(SubjectSummary(subject, len(own), empty, area))
     return summaries

@@ -11,7 +11,7 @@ def suggest_fixes(audit: Audit) -> list[Fix]:
     - If only one of two frames of a scan has a nerve, the other gets its mask. If the two frames
       are identical in every pixel, the one without a nerve is dropped instead.
     - If both have a nerve, but in different places, both are dropped, because nobody knows which
-      mask is right.
+      mask is right. So are two frames that have only labels.
     - Subjects that share a scan are kept in the same subset of a split.
 
     Args:
@@ -46,7 +46,8 @@ def suggest_fixes(audit: Audit) -> list[Fix]:
             )
         elif finding.kind == "contradiction":
             one, other = finding.names
-            if audit.present[one] == audit.present[other]:
+            of_labels = [n for n in (one, other) if n in audit.frames and not _has_mask(audit, n)]
+            if of_labels or audit.present[one] == audit.present[other]:
                 drop(one, finding)
                 drop(other, finding)
                 continue
@@ -71,3 +72,7 @@ def suggest_fixes(audit: Audit) -> list[Fix]:
             drops[name] = Fix(name, "drop", reason=reason)
     remaining = [step for step in linked_pairs if not {step.name, step.source} & drops.keys()]
     return [*drops.values(), *usable_copies, *remaining]
+
+
+def _has_mask(audit: Audit, name: str) -> bool:
+    return audit.frames[name].mask is not None

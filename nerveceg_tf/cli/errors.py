@@ -7,6 +7,7 @@ from nerveceg_tf.training.recipe import OPTIONS
 
 _COMMANDS = {
     "train(...)": "nerveceg train",
+    'train(only="gate")': "nerveceg train --only gate",
     "resume(run)": "nerveceg train --resume RUN",
     "tune(run)": "nerveceg tune RUN",
     "tune(run, tune_postprocessing=True)": "nerveceg tune RUN --tune-postprocessing",

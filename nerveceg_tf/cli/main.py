@@ -136,6 +136,25 @@ def audit_command(
 
 
 @app.command()
+@with_read_options()
+def labels(
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(metavar="train_label.csv", help="Write the table to this file.")
+    ],
+    skip_bad: SkipBad = False,
+    force: ForceFile = False,
+    read_options: ReadOptions | None = None,
+) -> None:
+    """Write a table with the label of each frame: 1 if its mask has a nerve, else 0."""
+    from nerveceg_tf.data.folders.write_labels import write_labels
+
+    with skipping(skip_bad) as (report, _):
+        frames, present = write_labels(data, out, report, read_options or AS_DECLARED, force)
+    console.print(f"{count(frames, 'frame')}, {present} with a nerve: {out}", soft_wrap=True)
+
+
+@app.command()
 def combine(
     gate: Annotated[
         Path, typer.Option(metavar="RUN", help="Take the gate of this run or .keras file.")
@@ -370,8 +389,8 @@ def evaluate(
 
     run = open_runs(runs, tta)
     with skipping(skip_bad) as (report, _):
-        options = read_options or run.read_options
-        frames, _, _ = find_fixed_frames(data, fixes, report, options)
+        options, needed = run.read_options.changed_by(read_options), "segmenter" in run.stages
+        frames, _, _ = find_fixed_frames(data, fixes, report, options, need_masks=needed)
         scores, frame_scores = evaluate_run(run, frames, subset, report, min_pixels)
     if json:
         write_json(json, scores)
@@ -420,9 +439,10 @@ def report_command(
     from nerveceg_tf.runs.ensemble import open_runs
 
     run = open_runs(runs, tta)
-    options = read_options or run.read_options
+    options, needed = run.read_options.changed_by(read_options), "segmenter" in run.stages
     with skipping(skip_bad) as (report, _):
-        frames, _, _ = find_fixed_frames(data or run.data, fixes, report, options)
+        folder = data or run.data
+        frames, _, _ = find_fixed_frames(folder, fixes, report, options, need_masks=needed)
         write_report(run, frames, out, subset, max_frames, explain, report)
     console.print(f"page: {out}", soft_wrap=True)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nerveceg_tf.choices import Subset
+from nerveceg_tf.choices import Labels, Subset
 from nerveceg_tf.cli.errors import translate_for_running
 from nerveceg_tf.data.folders.names import readable
 from nerveceg_tf.data.folders.rows import Report, skip_into
@@ -85,6 +85,8 @@ def print_excluded(errors: Iterable[NervecegError]) -> None:
 
 
 _READ_PANEL = "How files are read"
+_OF_TRAINING = ("labels",)
+"""Read options that a run records, so that only `train` has them."""
 _READ_OPTIONS: dict[str, tuple[Any, Any]] = {
     "bits": (
         int | None,
@@ -116,6 +118,14 @@ _READ_OPTIONS: dict[str, tuple[Any, Any]] = {
             rich_help_panel=_READ_PANEL,
         ),
     ),
+    "labels": (
+        Labels | None,
+        typer.Option(
+            help="Whom to believe where the label of a frame in a table contradicts its mask.",
+            show_default="neither: such a frame is an error",
+            rich_help_panel=_READ_PANEL,
+        ),
+    ),
 }
 
 
@@ -123,15 +133,17 @@ def with_read_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
     """Gives a command that takes `read_options` the command-line options for reading files.
 
     Args:
-        names: fields of `ReadOptions`; all if none is named.
+        names: fields of `ReadOptions`; all if none is named, except those that a run records.
 
     Returns:
         A decorator. The command gets `None` if its user gave none of the options.
     """
 
+    chosen = names or [name for name in _READ_OPTIONS if name not in _OF_TRAINING]
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in names or _READ_OPTIONS}
+            given = {name: arguments.pop(name) for name in chosen}
             given = {name: value for name, value in given.items() if value is not None}
             command(**arguments, read_options=ReadOptions(**given) if given else None)
 
@@ -142,7 +154,7 @@ def with_read_options(*names: str) -> Callable[[Callable[..., None]], Callable[.
                 name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
             )
             for name, (kind, info) in _READ_OPTIONS.items()
-            if not names or name in names
+            if name in chosen
         ]
         variadic = [own.pop()] if own and own[-1].kind is inspect.Parameter.VAR_KEYWORD else []
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]

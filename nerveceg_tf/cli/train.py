@@ -103,14 +103,15 @@ def _check_range(option: Option) -> Callable[[Any], Any] | None:
 
 
 @app.command()
-@with_read_options()
+@with_read_options("bits", "mask_value", "region", "labels")
 @with_recipe_options
 def train(
     data: Annotated[
         Path | None,
         typer.Argument(
             metavar="DATA",
-            help="Folder of frames with masks. Needed unless --resume is given.",
+            help="Folder of frames with masks; for --only gate, labels are enough. Needed unless"
+            " --resume is given.",
             show_default=False,
         ),
     ] = None,

@@ -1,6 +1,7 @@
 """A cache on disk of frames at the sizes of models. The key is the content of their files."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -57,7 +58,9 @@ def _key(frame: Frame, sizes: Sequence[Size], framing: str) -> str:
     key = blake2b(_VERSION, digest_size=20)
     for source in (frame.image, frame.mask):
         key.update(_file_digest(source) if isinstance(source, Path) else str(source).encode())
-    numbers = frame.index, frame.mask_index, frame.mask_shift, frame.read_options, sizes, framing
+    # What the cache stores does not depend on labels.
+    options = replace(frame.read_options, labels=None)
+    numbers = frame.index, frame.mask_index, frame.mask_shift, options, sizes, framing
     key.update(repr(numbers).encode())
     return key.hexdigest()
 

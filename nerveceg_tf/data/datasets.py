@@ -19,10 +19,10 @@ from nerveceg_tf.data.frame import (
     digest,
     map_frames,
     note_unused_mask_value,
-    read_mask,
 )
 from nerveceg_tf.data.framing import TO_INPUT
 from nerveceg_tf.data.near_duplicates import fingerprint
+from nerveceg_tf.data.truth import drawn_mask, has_nerve
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.progress import track
@@ -34,7 +34,8 @@ class FrameSet:
 
     Attributes:
         frames: the `n` frames; the attribute `known` of each is set.
-        present: bool `(n,)`, whether the full-size mask contains any nerve pixel.
+        present: bool `(n,)`, whether the frame has a nerve: its full-size mask contains a nerve
+            pixel, or its label says so (see `nerveceg_tf.data.truth.read_truth`).
         images: maps each size (height, width) to uint8 `(n, height, width, 1)`, gray 0..255.
         masks: maps each size (height, width) to uint8 `(n, height, width, 1)`, 0 or 1.
 
@@ -55,6 +56,13 @@ class FrameSet:
     def digests(self) -> tuple[str, ...]:
         """The digest of each frame's pixels, as from `nerveceg_tf.data.frame.digest`."""
         return tuple(frame.read_results.digest for frame in self.frames)
+
+    @cached_property
+    def has_target(self) -> np.ndarray:
+        """Whether it is known which pixels are nerve, bool `(n,)`; not for a frame that has a nerve
+        by its label, and no nerve pixel in its mask."""
+        outlines = [frame.known is None or frame.known.has_outline for frame in self.frames]
+        return np.array([outline is not False for outline in outlines], bool) | ~self.present
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -132,9 +140,10 @@ def read_frames(
         {size: np.stack([r[column][size] for r in good]) for size in sizes} for column in (1, 2)
     )
     present = np.array([r[3] for r in good])
-    note_unused_mask_value([r[0] for r in good], present)
+    outlines = [r[0].read_results.has_outline for r in good]
+    note_unused_mask_value([r[0] for r in good], outlines)
     if framing == "crop":
-        _note_cut_masks(present, masks)
+        _note_cut_masks(present & np.array(outlines), masks)
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 
@@ -160,7 +169,7 @@ def make_dataset(
             `"both"` for `NerveCeg`.
         batch_size: frames per batch, 1 or more.
         training: shuffle and augment the frames.
-        nerve_only: skip the frames without a nerve.
+        nerve_only: skip the frames without a nerve in their mask.
         seed: int, seed of shuffling and augmentation.
         balanced: if `training`, sample frames with and without a nerve equally often, and within
             each class every subject equally often. An epoch still has `len(frames)` samples.
@@ -187,7 +196,7 @@ def make_dataset(
         ((2, 32, 48, 1), (2, 32, 48, 1), 2)
     """
     if nerve_only:
-        frames = frames.select(np.flatnonzero(frames.present))
+        frames = frames.select(np.flatnonzero(frames.present & frames.has_target))
     labels = frames.present.astype(np.float32)[:, None]
     target_arrays = {
         "presence": labels,
@@ -209,8 +218,8 @@ def sampling_weights(frames: FrameSet) -> np.ndarray:
     """
     subjects = np.array([frame.subject or "" for frame in frames.frames])
     weights = np.zeros(len(frames))
-    for has_nerve in (True, False):
-        in_class = frames.present == has_nerve
+    for present in (True, False):
+        in_class = frames.present == present
         class_subjects = np.unique(subjects[in_class])
         for subject in class_subjects:
             selected = in_class & (subjects == subject)
@@ -289,19 +298,22 @@ def _read(
 ) -> tuple | FrameError:
     def decode() -> tuple:
         image = read()
-        mask = read_mask(frame, image.shape)
+        mask = drawn_mask(frame, image.shape)
         present = bool(mask.any())
         images = {size: TO_INPUT[framing](image, size)[..., None] for size in sizes}
         masks = {size: _mask_of(mask, size, present, framing)[..., None] for size in sizes}
         return images, masks, present, Known(digest(image), fingerprint(image), image, mask)
 
     try:
-        images, masks, present, known = (
+        images, masks, outline, known = (
             cached(cache, frame, sizes, framing, decode) if cache else decode()
         )
     except FrameError as error:
         return error
-    return replace(frame, known=known), images, masks, present
+    present = has_nerve(frame, outline)
+    if outline and not present:
+        masks = {size: np.zeros_like(mask) for size, mask in masks.items()}
+    return replace(frame, known=replace(known, has_outline=outline)), images, masks, present
 
 
 def _note_cut_masks(present: np.ndarray, masks: dict[Size, np.ndarray]) -> None:

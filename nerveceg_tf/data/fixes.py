@@ -129,6 +129,8 @@ def find_fixed_frames(
     fixes: Path | str | None = None,
     report: Report | None = None,
     options: ReadOptions = AS_DECLARED,
+    *,
+    need_masks: bool = True,
 ) -> FixedFrames:
     """Lists the labelled frames of a folder and applies fixes to them.
 
@@ -137,6 +139,7 @@ def find_fixed_frames(
         fixes: a CSV file as from `write_fixes`; `None`: no fixes.
         report: as for `find_frames`.
         options: as for `find_frames`.
+        need_masks: as for `find_frames`.
 
     Returns:
         The remaining frames, the dropped frames, and the linked pairs, as from `apply_fixes`.
@@ -151,7 +154,7 @@ def find_fixed_frames(
         >>> len(frames), dropped, linked_pairs
         (120, [], [])
     """
-    frames = find_frames(folder, report, options)
+    frames = find_frames(folder, report, options, need_masks=need_masks)
     return apply_fixes(frames, read_fixes(fixes, report) if fixes else [], report)
 
 
@@ -160,6 +163,8 @@ def find_usable_frames(
     fixes: Path | str | None,
     skip_bad: bool,
     options: ReadOptions = AS_DECLARED,
+    *,
+    need_masks: bool = True,
 ) -> tuple[FixedFrames, list[NervecegError]]:
     """As `find_fixed_frames`, and leaves out what cannot be used.
 
@@ -168,6 +173,7 @@ def find_usable_frames(
         fixes: as for `find_fixed_frames`.
         skip_bad: leave out frames, masks and rows that cannot be used, instead of raising an error.
         options: as for `find_frames`.
+        need_masks: as for `find_frames`.
 
     Returns:
         The frames, and one error for each frame, mask or row that was left out.
@@ -177,7 +183,8 @@ def find_usable_frames(
         LayoutError: as `find_fixed_frames`, or no frame is left.
     """
     errors: list[NervecegError] = []
-    listed = find_fixed_frames(folder, fixes, skip_into(errors) if skip_bad else None, options)
+    report = skip_into(errors) if skip_bad else None
+    listed = find_fixed_frames(folder, fixes, report, options, need_masks=need_masks)
     if not listed[0]:
         lines = [str(error) for error in errors[:10]]
         raise LayoutError("\n".join([*lines, f"{folder}: contains no frame that can be used"]))
@@ -217,6 +224,7 @@ def apply_fixes(
             by_name[step.name],
             mask=by_name[step.source].mask,
             mask_index=by_name[step.source].mask_index,
+            present=by_name[step.source].present,
             mask_shift=(step.down, step.right),
         )
         for step in steps

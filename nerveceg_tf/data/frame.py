@@ -42,12 +42,15 @@ class Known:
         fingerprint: float16 `(780,)`, as from `near_duplicates.fingerprint`.
         image: uint8 `(height, width)`, gray 0..255; `None` if it is not in memory.
         mask: uint8 `(height, width)`, 0 or 1; `None` if it was not read, or is not in memory.
+        has_outline: whether the mask contains a nerve pixel, whatever the label of the frame;
+            `None` if the mask was not read.
     """
 
     digest: str
     fingerprint: np.ndarray
     image: np.ndarray | None = None
     mask: np.ndarray | None = None
+    has_outline: bool | None = None
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +69,7 @@ class Frame:
         image: path of the image file.
         subject: the person (or group of scans) that was scanned; `None` if unknown.
         mask: path of the mask file, or Kaggle's run-length string (empty: no nerve); `None` if the
-            frame has no label.
+            frame has no mask.
         held_out: the layout of the folder reserves this frame for testing.
         index: number of the frame in a cine, from 0; `None` for a still image.
         mask_index: number of the mask in its file, from 0; `None` for a still image.
@@ -75,6 +78,7 @@ class Frame:
         read_options: how its files are read.
         region: the scan area that its file declares; `None` for the whole frame.
         spacing: millimetres per pixel of the frame, down and right; `None` if they are unknown.
+        present: the label of the frame, whether it has a nerve; `None` if no table labels it.
         known: results of reading the file before; `None` if it was not read yet.
 
     Example:
@@ -95,7 +99,14 @@ class Frame:
     read_options: ReadOptions = AS_DECLARED
     region: Window | None = None
     spacing: tuple[float, float] | None = None
+    present: bool | None = None
     known: Known | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> bool | None:
+        """The label if it decides whether the frame has a nerve; `None` if the mask decides."""
+        by_label = self.mask is None or self.read_options.labels == "csv"
+        return self.present if by_label else None
 
     @property
     def window(self) -> Window | None:
@@ -253,7 +264,8 @@ def _fail(error: FrameError, _index: int | None = None) -> np.ndarray:
 def read_mask(frame: Frame, size: Size) -> np.ndarray:
     """Reads the mask of a frame.
 
-    Which values and colours of a mask file are nerve, `mask_levels.mask_of` describes.
+    Which values and colours of a mask file are nerve, `mask_levels.mask_of` describes. If the label
+    of the frame decides and is 0, the mask is empty.
 
     Args:
         frame: a labelled frame.
@@ -276,10 +288,16 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         >>> mask.dtype, int(mask.max())
         (dtype('uint8'), 1)
     """
-    if frame.known is not None and frame.known.mask is not None:
-        return frame.known.mask
+    mask = read_drawn_mask(frame, size)
+    return np.zeros_like(mask) if frame.label is False else mask
+
+
+def read_drawn_mask(frame: Frame, size: Size) -> np.ndarray:
+    """As `read_mask`, without regard to the label of the frame."""
     if frame.mask is None:
         raise FrameError(f"{frame.image}: has no mask; add one, or remove the frame")
+    if frame.known is not None and frame.known.mask is not None:
+        return frame.known.mask
     if isinstance(frame.mask, str):
         try:
             whole = frame.window.whole if frame.window else size

@@ -6,14 +6,14 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from nerveceg_tf.data.fixes import find_usable_frames
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split, k_folds_by_subject
-from nerveceg_tf.errors import NervecegError, NervecegWarning, RunError
+from nerveceg_tf.errors import NervecegError, NervecegWarning, RunError, SubjectError
 from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
@@ -22,7 +22,7 @@ from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, war
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.earlier import check_unseen, find_sources
-from nerveceg_tf.training.effect import check_effect
+from nerveceg_tf.training.effect import check_effect, check_labels_effect
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.recipe_file import with_current_names
 from nerveceg_tf.training.split_file import duplicate_pairs
@@ -48,6 +48,7 @@ class _Settings(TypedDict):
     only: str | None
     data: str
     recipe: dict
+    labels: NotRequired[Literal["csv", "mask"] | None]
 
 
 _HOW_TO_RESUME = 'the same call, with out="{}" and without force=True'
@@ -117,7 +118,9 @@ def cross_validate(
     # Existing folds are resumed.
     check_free(out, _MARKER, force or (out / _MARKER).is_file())
     # Fails early, before weights are downloaded.
-    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options)
+    needed = only != "gate"
+    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
+    check_labels_effect(listed[0])
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
@@ -132,12 +135,16 @@ def cross_validate(
     )
     # All folds are checked first, not after hours of training the first one.
     for number, split in enumerate(splits, start=1):
-        check_labels(frames, split, models, f"{training_data.folder}: fold {number} of {k}")
+        where = f"{training_data.folder}: fold {number} of {k}"
+        check_labels(frames, split, models, where)
+        if only != "gate" and not frames.has_target[split.held_out].any():
+            raise SubjectError(f"{where}: no frame to score has a known mask; correct the labels")
     settings = {
         "folds": k,
         "only": only,
         "data": training_data.fingerprint,
         "recipe": used.options(),
+        "labels": read_options.labels,
     }
     folder = _begin_or_resume(out, json.loads(json.dumps(settings)), force)
     with warn_if_unfinished(folder, _MARKER, _HOW_TO_RESUME):
@@ -188,10 +195,12 @@ def _train_fold(
         if folder.exists():
             shutil.rmtree(folder)  # it was killed before there was anything to resume
         run = train_on(data, split, folder, models, recipe)
+    usable = data.frames.has_target | (only == "gate")
     validation, held_out = (
-        [data.frames.frames[i] for i in subset] for subset in (split.validation, split.held_out)
+        [data.frames.frames[i] for i in subset if usable[i]]
+        for subset in (split.validation, split.held_out)
     )
-    if only != "gate" and data.frames.present[split.validation].any():
+    if only != "gate" and (data.frames.present & usable)[split.validation].any():
         tune_on(run, validation)
     elif only != "gate":
         warnings.warn(
@@ -211,6 +220,7 @@ def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
         try:
             before = read_json(marker, _Settings)
             before.pop(REPLACES, None)
+            before.setdefault("labels", None)
             before["recipe"] = with_current_names(before["recipe"])
             for name in before.keys() - settings.keys():
                 raise ValueError(f"{name} is not known")
@@ -221,6 +231,7 @@ def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
             ) from None
         if before != settings:
             options = {"folds": "k=K", "only": "only=STAGE", "data": "data", "recipe": "recipe"}
+            options["labels"] = "labels=csv|mask"
             others = [option for name, option in options.items() if before[name] != settings[name]]
             raise RunError(
                 f"out={out}: was started with another {' and '.join(others)}; name another folder,"

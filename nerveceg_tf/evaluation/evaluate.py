@@ -8,6 +8,7 @@ import numpy as np
 from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.folders.rows import Report
 from nerveceg_tf.data.frame import Frame
+from nerveceg_tf.data.truth import has_nerve
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import select_subset
 from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances, outline_distances_mm
@@ -30,7 +31,8 @@ def evaluate(
 
     Args:
         run: a run or an ensemble of runs, with a gate, a segmenter, or both.
-        frames: labelled frames, as returned by `find_frames`.
+        frames: labelled frames, as returned by `find_frames`. If the run has only a gate, a label
+            without a mask is enough.
         subset: the frames to score: `"unseen"`, `"validation"` or `"train"`. Unseen frames are
             those that the run held out, and those that it does not know. `None` scores the unseen
             frames, or, if there are none, the validation frames. Frames are recognised by their
@@ -232,7 +234,8 @@ class FrameScorer:
         passed = presence >= self._postprocess.thresholds.presence
         if "gate" not in self._stages:
             presence = np.nan
-        row = (frame.name, frame.subject or "", truth.any(), presence, passed, *dice, *outlines)
+        present = has_nerve(frame, bool(truth.any()))
+        row = (frame.name, frame.subject or "", present, presence, passed, *dice, *outlines)
         self._rows.append(row)
 
     @property

@@ -20,7 +20,7 @@ class FrameScores:
     Attributes:
         name: str `(n,)`, name of the frame.
         subject: str `(n,)`, subject of the frame; `""` if unknown.
-        present: bool `(n,)`, whether the frame has a nerve in its true mask.
+        present: bool `(n,)`, whether the frame has a nerve, by its mask or its label.
         presence: float `(n,)`, presence that the gate predicts, 0..1; NaN without a gate.
         passed: bool `(n,)`, whether the presence reaches the gate's threshold.
         dice: float `(n,)`, Dice of the run's mask, 0..1; 1 if both masks are empty.

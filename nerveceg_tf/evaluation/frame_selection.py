@@ -4,24 +4,34 @@ saw."""
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from nerveceg_tf.choices import Subset
 from nerveceg_tf.data.folders.rows import Report, raise_error
-from nerveceg_tf.data.frame import Frame, Known, PixelMemory, digest, map_frames, read_mask
+from nerveceg_tf.data.frame import (
+    Frame,
+    Known,
+    PixelMemory,
+    digest,
+    map_frames,
+    read_drawn_mask,
+)
 from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, nearest
+from nerveceg_tf.data.truth import drawn_mask
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED
 from nerveceg_tf.utils.progress import count, track
 
-NEAR, SUBJECT = "near_duplicate", "same_subject"
+NEAR, SUBJECT, NO_OUTLINE = "near_duplicate", "same_subject", "no_outline"
 REASONS = {
     EXCLUDED: "dropped by the fixes of the training",
     NEAR: "near-duplicates of frames that it was trained or validated on",
     SUBJECT: "new frames of subjects that it was trained on",
+    NO_OUTLINE: "labelled with a nerve, but with an empty mask",
 }
 """Reasons why a frame belongs to no subset. It is not new to the run, and not a training frame."""
 
@@ -91,7 +101,7 @@ def select_subset(
     if not by_subset[subset]:
         raise no_frames(run, subset, by_subset)
     excluded = {reason: len(by_subset[reason]) for reason in REASONS}
-    for reason in (NEAR, SUBJECT):
+    for reason in (NEAR, SUBJECT, NO_OUTLINE):
         if excluded[reason]:
             _warn(f"{run.path}: left out: {count(excluded[reason], 'frame')}: {REASONS[reason]}")
     return Selection(by_subset[subset], subset, excluded)
@@ -109,6 +119,9 @@ def frames_by_subset(
     enough, because two data sets may both have a subject "1". So a subject counts as a training
     subject if one of its frames is recognised as a training frame.
 
+    A run with a segmenter cannot be scored on a frame that has a nerve by its label, and no nerve
+    pixel in its mask. Such a frame is in no subset.
+
     Args:
         run: the run. A run of an earlier version has no fingerprints; then only identical frames
             are recognised, with a warning.
@@ -125,7 +138,8 @@ def frames_by_subset(
         FrameError: a frame cannot be read, or with `report` none can.
     """
     known_subsets = run.subsets
-    identify = _identify if report is None else _identify_with_mask
+    has_masks = "segmenter" in run.stages
+    identify = partial(_identify, check=report is not None, has_masks=has_masks)
     outcomes = track(map_frames(identify, frames), "recognising frames", len(frames))
     memory, frames = PixelMemory(), []
     for outcome in outcomes:
@@ -145,7 +159,9 @@ def frames_by_subset(
     subsets = ("unseen", "validation", "train", *REASONS)
     by_subset: dict[str, list[Frame]] = {subset: [] for subset in subsets}
     for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True):
-        if own in ("train", "validation", EXCLUDED):
+        if has_masks and _has_no_outline(frame):
+            by_subset[NO_OUTLINE].append(frame)
+        elif own in ("train", "validation", EXCLUDED):
             by_subset[own].append(frame)
         elif near:
             by_subset[NEAR].append(frame)
@@ -174,23 +190,37 @@ def _format_counts(by_subset: Mapping[str, list]) -> str:
     return ", ".join(f"{len(v)} {k.replace('_', ' ')}" for k, v in by_subset.items() if v)
 
 
-def _identify(frame: Frame, read: Callable[[], np.ndarray]) -> Frame:
-    """The frame with its digest and fingerprint."""
-    if frame.known is not None:
-        return frame
-    image = read()
-    return replace(frame, known=Known(digest(image), fingerprint(image), image))
+def _identify(
+    frame: Frame, read: Callable[[], np.ndarray], check: bool, has_masks: bool
+) -> Frame | FrameError:
+    """The frame with its digest and fingerprint.
 
-
-def _identify_with_mask(frame: Frame, read: Callable[[], np.ndarray]) -> Frame | FrameError:
-    """As `_identify`; also reads the mask, so that nothing can fail later."""
+    Args:
+        frame: the frame.
+        read: reads its image.
+        check: read the mask too, so that nothing can fail later, and return errors.
+        has_masks: whether the frame needs a mask.
+    """
     try:
-        frame = _identify(frame, read)
+        if frame.known is None:
+            image = read()
+            frame = replace(frame, known=Known(digest(image), fingerprint(image), image))
         known = frame.read_results
-        image = read() if known.image is None else known.image
-        return replace(frame, known=replace(known, mask=read_mask(frame, image.shape)))
+        doubtful = has_masks and frame.label is True and known.has_outline is None
+        if not (check or doubtful):
+            return frame
+        shape = (read() if known.image is None else known.image).shape
+        mask = read_drawn_mask(frame, shape) if has_masks else drawn_mask(frame, shape)
+        known = replace(known, mask=mask, has_outline=bool(mask.any()))
+        return replace(frame, known=known)
     except FrameError as error:
-        return error
+        if check:
+            return error
+        raise
+
+
+def _has_no_outline(frame: Frame) -> bool:
+    return frame.label is True and frame.read_results.has_outline is False
 
 
 def _near_subsets(

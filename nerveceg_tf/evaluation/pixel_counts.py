@@ -1,13 +1,18 @@
 """Pixel counts of predictions, which are enough to compute the Dice at any thresholds."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from nerveceg_tf.data.folders.rows import list_few
 from nerveceg_tf.data.frame import read_mask
+from nerveceg_tf.data.truth import contradicts, read_truth
+from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.inference.predict import FramePrediction, check_finite
 from nerveceg_tf.runs.thresholds import LEVELS, levels, threshold_level
+from nerveceg_tf.utils.progress import count
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,35 @@ def with_ground_truth(
         predictions: predictions of labelled frames.
 
     Yields:
-        Each prediction and the true mask of its frame, uint8 `(height, width)`, 0 or 1.
+        Each prediction and the true mask of its frame, uint8 `(height, width)`, 0 or 1. For a run
+        with only a gate, the mask of a frame that has only a label is all 0.
+
+    Warns:
+        NervecegWarning: labels contradict masks, and the read options do not say which are right.
+            Then the masks are.
 
     Raises:
         RunError: the output of the model is NaN or infinite.
         FrameError: a mask cannot be read.
     """
+    doubtful = []
     for frame, image, presence, probability in predictions:
-        truth = read_mask(frame, image.shape)
         if probability is None:
+            truth = read_truth(frame, image.shape).mask
             probability = np.zeros(image.shape, np.float32)
+        else:
+            truth = read_mask(frame, image.shape)
+        if frame.read_options.labels is None and contradicts(frame, bool(truth.any())):
+            doubtful.append(frame.name)
         check_finite(frame, presence, probability)
         yield FramePrediction(frame, image, presence, probability), truth
+    if doubtful:
+        warnings.warn(
+            f"the labels of {count(len(doubtful), 'frame')} contradict the masks"
+            f" ({list_few(doubtful)}); the masks were believed",
+            NervecegWarning,
+            stacklevel=2,
+        )
 
 
 def count_pixels(

@@ -86,7 +86,7 @@ def tune(
     """
     if "segmenter" not in run.stages:
         raise RunError(f"{run.path}: has no segmenter; only masks can be tuned")
-    options = read_options or run.read_options
+    options = run.read_options.changed_by(read_options)
     frames, _, _ = find_fixed_frames(data or run.data, fixes, report, options)
     subsets = frames_by_subset(run, frames, report)
     for subset in ("validation", "train") if tune_postprocessing else ("validation",):

@@ -44,7 +44,7 @@ def write_report(
 
     Args:
         run: a run with a segmenter, a gate, or both.
-        frames: labelled frames, as from `find_frames`.
+        frames: labelled frames, as for `evaluate`.
         out: the file to write.
         subset: which frames to score, as in `evaluate`.
         max_frames: most frames with a picture, 0 or more. All frames are scored.
@@ -114,6 +114,8 @@ def _data(
     # Pixels at each level instead of at or above it: mostly zeros, which compress well.
     cumulated = np.stack([counts.predicted, counts.overlap], axis=1)
     at_level = -np.diff(cumulated, axis=2, append=0)
+    # Without a segmenter only presence counts, which a frame without a mask has too.
+    truth = counts.truth if "segmenter" in scores.stages else scores.present
     packed = gzip.compress(at_level.astype("<u4").tobytes(), mtime=0)
     return {
         "stages": scores.stages,
@@ -124,7 +126,7 @@ def _data(
                 "name": str(scores.name[i]),
                 "subject": str(scores.subject[i]),
                 "presence": float(counts.presence[i]),
-                "truth": int(counts.truth[i]),
+                "truth": int(truth[i]),
                 "pixels": int(counts.pixels[i]),
                 **pictures_by_position.get(i, {}),
             }

@@ -14,6 +14,7 @@ class _ReadOptions(TypedDict, total=False):
     bits: int | None
     mask_value: Literal["any"] | list[int] | None
     region: bool
+    labels: Literal["csv", "mask"] | None
 
 
 class _Data(_Folder, total=False):

@@ -12,6 +12,7 @@ from nerveceg_tf.data.fixes import FixedFrames
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import NervecegError, RunError
 from nerveceg_tf.models.stage_settings import stage_settings
+from nerveceg_tf.training.contradictions import check_contradictions
 from nerveceg_tf.utils.files import check_writable
 
 
@@ -37,8 +38,12 @@ class TrainingData:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all frames, which does not depend on their order."""
-        return sha256("".join(sorted(self.frames.digests)).encode()).hexdigest()[:20]
+        """A hash of all frames and their labels, which does not depend on their order."""
+        frames = (
+            f"{digest}{'' if frame.present is None else int(frame.present)}"
+            for digest, frame in zip(self.frames.digests, self.frames.frames, strict=True)
+        )
+        return sha256("".join(sorted(frames)).encode()).hexdigest()[:20]
 
 
 def read_data(
@@ -66,6 +71,7 @@ def read_data(
 
     Raises:
         FrameError: a frame cannot be read, and `skip_bad` is off.
+        LayoutError: labels contradict masks, and no option says which are right.
         RunError: `cache` cannot be used.
     """
     cache = Path(cache) if cache else None
@@ -77,6 +83,7 @@ def read_data(
     on_disk, dropped, linked_pairs = listed
     (framing,) = {stage_settings(model).framing for model in models.values()}
     frames, bad = read_frames(on_disk, sizes, skip_bad, cache, framing)
+    check_contradictions(folder, frames)
     linked_positions = _positions(linked_pairs, frames)
     return TrainingData(Path(folder), frames, [*unusable, *bad], dropped, linked_positions, fixes)
 

@@ -4,11 +4,14 @@ Needs neither TensorFlow nor Keras, so that the command line refuses such an opt
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerveceg_tf.choices import DEEPLY_SUPERVISED, PRETRAINED, SEGMENTER_NAMES, SHARED
 from nerveceg_tf.errors import ModelError, SubjectError
 from nerveceg_tf.training.recipe import OPTIONS, Recipe
+
+if TYPE_CHECKING:
+    from nerveceg_tf.data.frame import Frame
 
 _OF_A_SEPARATE_GATE = ("gate_size", "gate_weights", "gate_learning_rate")
 
@@ -121,6 +124,27 @@ def check_effect(
             raise ModelError(
                 f"{name}={values[name]}: has no effect, because {idle[name]}; leave it out"
             )
+
+
+def check_labels_effect(frames: "Collection[Frame]") -> None:
+    """Checks that the read option `labels` can have an effect on frames.
+
+    Args:
+        frames: the frames of a training, which need not have been read.
+
+    Raises:
+        ModelError: no frame has a label, or none has a mask that could be believed.
+    """
+    labels = next((frame.read_options.labels for frame in frames), None)
+    if labels is None:
+        return
+    reason = None
+    if all(frame.present is None for frame in frames):
+        reason = "no table labels the frames"
+    elif labels == "mask" and all(frame.mask is None for frame in frames):
+        reason = "no frame has a mask"
+    if reason:
+        raise ModelError(f"labels={labels}: has no effect, because {reason}; leave it out")
 
 
 def _idle_values(recipe: Recipe, only: str | None) -> dict[str, str]:

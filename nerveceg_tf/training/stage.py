@@ -58,8 +58,9 @@ def train_stage(
 
     The best epoch is chosen on the validation frames: for a gate by the ROC AUC of presence, for a
     segmenter by the Dice of the mask on frames with a nerve (the gate rejects the others), and for
-    a model that is both by the mean of the two. If the run has a checkpoint of the stage, the
-    training resumes from it.
+    a model that is both by the mean of the two. A model with masks leaves out the frames whose
+    label says that they have a nerve, but whose mask is empty. If the run has a checkpoint of the
+    stage, the training resumes from it.
 
     Args:
         run: the run to which `history.csv`, `history.png`, the checkpoint, TensorBoard's `logs`
@@ -80,6 +81,8 @@ def train_stage(
     with devices.scope():
         trained = keras.Model(model.inputs[0], outputs, name=model.name)
     checkpoint = checkpoint_for(run, stage)
+    if list(outputs) != ["presence"]:
+        train, validation = with_target(train), with_target(validation)
     scored = _can_be_scored(outputs, validation)
     if len(validation) and not scored:
         warnings.warn(
@@ -156,6 +159,13 @@ def train_stage(
         progress.close()
     checkpoint.keep_best(trained)
     draw_curves(run.path / "history.csv", run.path / "history.png")
+
+
+def with_target(frames: FrameSet) -> FrameSet:
+    """Returns the frames of which it is known which pixels are nerve."""
+    if frames.has_target.all():
+        return frames  # to select all would copy them
+    return frames.select(np.flatnonzero(frames.has_target))
 
 
 def _sample(frames: FrameSet, recipe: Recipe) -> FrameSet:

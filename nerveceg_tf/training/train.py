@@ -35,7 +35,7 @@ from nerveceg_tf.training.earlier import (
     is_earlier,
     warn_if_trained_on,
 )
-from nerveceg_tf.training.effect import check_effect, idle_options
+from nerveceg_tf.training.effect import check_effect, check_labels_effect, idle_options
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.recipe_file import load_recipe
 from nerveceg_tf.training.split_file import (
@@ -70,7 +70,8 @@ def train(
     with the weights of its best epoch on the validation subjects.
 
     Args:
-        data: a folder that `find_frames` understands.
+        data: a folder that `find_frames` understands. To train a gate alone, labels in a table are
+            enough, and frames need no masks.
         out: the folder of the new run.
         recipe: how to train. An option that its user gave and that has no effect is an error.
         only: `"gate"` or `"segmenter"` to train one stage; `None` for both.
@@ -83,7 +84,8 @@ def train(
         split: the `split.json` of an earlier run, to split the frames in the same way, without
             `hold_out` and `validation_fraction`.
         cache: folder for decoded frames. Later trainings read them from there.
-        read_options: how to read the files of `data`. The run records it.
+        read_options: how to read the files of `data`, and with `labels` whom to believe where
+            labels contradict masks. The run records it.
 
     Returns:
         A tuple of `run`, `frames` and `errors`.
@@ -94,7 +96,8 @@ def train(
 
     Raises:
         FrameError: a frame is bad, and `skip_bad` is off.
-        LayoutError: frames, masks and tables do not agree, and `skip_bad` is off.
+        LayoutError: frames, masks and tables do not agree, and `skip_bad` is off; or labels
+            contradict masks, and `read_options` does not say which are right.
         SubjectError: the subjects cannot be split, or a side of the split has no frames of a kind
             that it needs.
         ModelError: the recipe is wrong, or one of its options has no effect.
@@ -115,7 +118,9 @@ def train(
     # Waits for the other workers. If this one failed earlier, they would wait without end.
     strategy()
     # Fails early, before weights are downloaded.
-    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options)
+    needed = only != "gate"
+    listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
+    check_labels_effect(listed[0])
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
     models, recipe = build_seeded(recipe, only)
@@ -310,12 +315,14 @@ def resume(
     fixes = description["fixes"] and Path(description["fixes"])
     skip_bad = bool(description["bad_frames"])
     folder = data or run.data
-    listed, unusable = find_usable_frames(folder, fixes, skip_bad, run.read_options)
+    needed = description["only"] != "gate"
+    options = run.read_options
+    listed, unusable = find_usable_frames(folder, fixes, skip_bad, options, need_masks=needed)
     training_data = read_data(folder, listed, models, skip_bad, fixes, cache, unusable)
     if training_data.fingerprint != description["data"]["fingerprint"]:
         raise RunError(
-            f"{path}: {training_data.folder} contains other frames than the run was started with;"
-            " train a new run"
+            f"{path}: {training_data.folder} contains other frames than the run was started with,"
+            " or other labels; train a new run"
         )
     split = load_split(run.path / "split.json", training_data.frames)
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
@@ -362,11 +369,13 @@ def check_labels(
         SubjectError: there is no frame with a nerve, or a gate has no frame without one.
     """
     present = frames.present[split.train]
+    outlined = present & frames.has_target[split.train]
     gate_only, segmenter_only = (set(models) == {stage} for stage in ("gate", "segmenter"))
-    if not gate_only and not present.any():
+    if not gate_only and not outlined.any():
+        by_label = " in both label and mask" if present.any() else ""
         raise SubjectError(
-            f"{where}: no training frame has a nerve, so no segmenter can be trained; add frames"
-            " with a nerve"
+            f"{where}: no training frame has a nerve{by_label}, so no segmenter can be trained; add"
+            " frames with a nerve"
         )
     if not segmenter_only and present.all():
         raise SubjectError(

@@ -53,10 +53,12 @@ class LeftOut:
     Attributes:
         files: number of files by kind.
         folders: names of the folders that were not entered.
+        unlisted: number of frames by the label tables that do not name them.
     """
 
     files: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
+    unlisted: Counter[str] = field(default_factory=Counter)
 
     def add(self, content: FolderContent, used: Container[str] = ()) -> None:
         """Adds the other files of a folder, except those that are used."""
@@ -79,7 +81,10 @@ class LeftOut:
             The text; empty if nothing is left out.
         """
         kinds = sorted(self.files.items(), key=lambda item: (item[0][0] != ".", -item[1], item[0]))
-        shown = [f"{count} {kind}" for kind, count in kinds]
+        shown = [
+            f"{_count(count, 'frame')} not in {tables}" for tables, count in self.unlisted.items()
+        ]
+        shown += [f"{count} {kind}" for kind, count in kinds]
         if masks:
             shown.append(_count(masks, "mask"))
         if self.folders:

@@ -1,43 +1,46 @@
 """Finds the frames, masks and subjects of a folder, in any of four layouts."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from nerveceg_tf.data.folders.listing import RUN_LENGTHS, SUBSETS, FoundFile, Listing, list_folder
-from nerveceg_tf.data.folders.matching import match_rows
+from nerveceg_tf.data.folders.frame_table import read_frame_table
+from nerveceg_tf.data.folders.labels import Labels, read_labels
+from nerveceg_tf.data.folders.listing import RUN_LENGTHS, FoundFile, Listing, list_folder
 from nerveceg_tf.data.folders.names import readable, stem
 from nerveceg_tf.data.folders.pairing import (
     Found,
     Lost,
-    frame_index,
     frames_of,
     open_files,
     pair,
     without_repeated,
 )
-from nerveceg_tf.data.folders.rows import NAME, Column, Report, list_few, raise_error, read_rows
+from nerveceg_tf.data.folders.rows import Column, Report, list_few, raise_error, read_rows
 from nerveceg_tf.data.folders.subjects import find_subjects
 from nerveceg_tf.data.formats import SUFFIXES
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import LayoutError
 
-_IMAGE = Column("image", (NAME.name, *NAME.others))
-_LABEL_COLUMNS = (_IMAGE, Column("label"))
 _RUN_LENGTH_COLUMNS = (Column("subject"), Column("img"), Column("pixels"))
 
 
 def find_frames(
-    folder: Path | str, report: Report | None = None, options: ReadOptions = AS_DECLARED
+    folder: Path | str,
+    report: Report | None = None,
+    options: ReadOptions = AS_DECLARED,
+    *,
+    need_masks: bool = True,
+    use_labels: bool = True,
 ) -> list[Frame]:
     """Lists the labelled frames of a folder, in the order of their names.
 
     The layout is the first of these that fits; only its files are read:
 
     1. `images/` and `masks/` with the same file stems, in the same subfolders if there are any.
-    2. The original NerveCeg: `{train,test}/image`, `{train,test}/mask`, and optional tables
-       `train_label.csv` and `test_label.csv`. Frames in `test/` have `held_out=True`.
+    2. The original NerveCeg: `{train,test}/image` and `{train,test}/mask`. Frames in `test/` have
+       `held_out=True`.
     3. Kaggle's "Ultrasound Nerve Segmentation": `{subject}_{n}.tif` and `{subject}_{n}_mask.tif`,
        in the subfolder `train/` if there is one, else in the folder. Masks may also be in `masks/`
        beside them, or in `train_masks.csv`.
@@ -59,6 +62,11 @@ def find_frames(
     - the first folder below the data folder, or below `images/`;
     - except with `images/`: the name up to the last `_NUMBER`, if at least two such prefixes occur.
 
+    In each layout, `train_label.csv` and `test_label.csv` say which frames are in the set, and
+    whether they have a nerve. The column `present` of `frames.csv` says only whether. Which table
+    belongs to which frames, `nerveceg_tf.data.folders.label_tables.find_label_tables` describes. If
+    a folder has both tables, the frames of `test_label.csv` have `held_out=True`.
+
     The frames of a cine `sweep` are named `sweep_0000`, `sweep_0001` and so on. Their masks are a
     multi-page TIFF with the name of the cine, or files with the names of the frames. For a
     truncated cine, only the remaining frames are listed; masks and table rows of the missing frames
@@ -69,6 +77,8 @@ def find_frames(
         report: function that is called with the error of each file that has no partner or cannot be
             opened, and of each row of a table without a frame. `None`: the first error is raised.
         options: how to read the files.
+        need_masks: whether a frame that a table labels needs a mask too.
+        use_labels: whether to read labels; if not, each frame with a mask is in the set.
 
     Returns:
         One `Frame` per image with a mask, in the order of their names (`1_2` before `1_10`).
@@ -90,16 +100,20 @@ def find_frames(
     found = without_repeated(found, folder, report)
     masks = open_files(listing.masks, stop)
     run_lengths = _read_run_lengths(listing.table(RUN_LENGTHS), stop) if _is_flat(listing) else {}
-    labelled = pair(found, masks, run_lengths, lambda item: _advice(listing, item), lost, stop)
-    if listing.layout == "original":
-        _check_labels(listing, found, lost, stop)
+    table = read_frame_table(listing, found, lost, stop)
+    labels = read_labels(listing, found, table, lost, stop) if use_labels else Labels()
+    if need_masks and labels.present and not masks and not run_lengths:
+        raise _no_masks(listing, labels)
+    unmasked = () if need_masks else labels.present
+    advice = partial(_advice, listing, need_masks)
+    labelled = pair(found, masks, run_lengths, advice, lost, stop, labels.left_out, unmasked)
     if not labelled and not report:
         expected = (
             "; expected {subject}_{n}.tif with _mask.tif (Kaggle), images/ with masks/, train/image"
             " with train/mask, or a folder for each subject"
         )
         raise _no_frames(listing, expected)
-    subjects = find_subjects(listing, found, labelled, lost, stop)
+    subjects = find_subjects(listing, table, labelled)
     listing.left_out.warn(folder)
     return [
         replace(
@@ -107,7 +121,8 @@ def find_frames(
             subject=subject,
             mask=item.mask,
             mask_index=item.mask_index,
-            held_out=item.file.subset == "test",
+            held_out=item.file.subset == "test" or item.frame.name in labels.held_out,
+            present=labels.present.get(item.frame.name),
             read_options=options,
         )
         for item, subject in zip(labelled, subjects, strict=True)
@@ -161,8 +176,20 @@ def _is_flat(listing: Listing) -> bool:
     return listing.layout in ("kaggle", "folders")
 
 
-def _advice(listing: Listing, item: Found) -> str:
-    """Returns the file to add for a frame without a mask."""
+def _no_masks(listing: Listing, labels: Labels) -> LayoutError:
+    return LayoutError(
+        f"{listing.folder}: has no masks, only the labels in {' and '.join(labels.tables)}; add the"
+        ' masks, or train a gate alone with train(only="gate")'
+    )
+
+
+def _advice(listing: Listing, need_masks: bool, item: Found) -> str:
+    """Returns what to add for a frame without a mask."""
+    file = _mask_of(listing, item)
+    return file if need_masks else f"{file}, or its label to a table"
+
+
+def _mask_of(listing: Listing, item: Found) -> str:
     name, folder = item.frame.name, listing.folder
     if listing.layout == "images":
         return f"{name}.png in {folder / 'masks'}"
@@ -184,24 +211,6 @@ def _read_run_lengths(path: Path, report: Report) -> dict[str, str]:
     if repeated:
         report(LayoutError(f"{path}: lists {list_few(repeated)} twice; keep one row of each"))
     return rows
-
-
-def _check_labels(listing: Listing, found: Sequence[Found], lost: Lost, report: Report) -> None:
-    """Reports where the original's label tables and its folders do not agree."""
-    for subset in SUBSETS:
-        table = listing.table(f"{subset}_label.csv")
-        rows = read_rows(table, _LABEL_COLUMNS, report)
-        if rows is None:
-            continue
-        items = [item for item in found if item.file.subset == subset]
-        matches = match_rows(table, rows, _IMAGE.name, frame_index(items), report, lost)
-        for frame, file, *_ in items:
-            if not {frame.name, file.name} & matches.keys():
-                report(
-                    LayoutError(
-                        f"{frame.image}: is not listed in {table.name}; add a row, or remove it"
-                    )
-                )
 
 
 def _no_frames(listing: Listing, expected: str, masks: int = 0) -> LayoutError:

@@ -20,11 +20,12 @@ Layout = Literal["kaggle", "images", "original", "folders"]
 
 SUBJECT_TABLE, RUN_LENGTHS = "frames.csv", "train_masks.csv"
 SUBSETS = ("train", "test")
+LABEL_TABLES = {subset: f"{subset}_label.csv" for subset in SUBSETS}
 _TABLES: dict[Layout, tuple[str, ...]] = {
-    "kaggle": (SUBJECT_TABLE, RUN_LENGTHS),
-    "images": (SUBJECT_TABLE,),
-    "original": (SUBJECT_TABLE, *(f"{subset}_label.csv" for subset in SUBSETS)),
-    "folders": (SUBJECT_TABLE, RUN_LENGTHS),
+    "kaggle": (SUBJECT_TABLE, RUN_LENGTHS, *LABEL_TABLES.values()),
+    "images": (SUBJECT_TABLE, *LABEL_TABLES.values()),
+    "original": (SUBJECT_TABLE, *LABEL_TABLES.values()),
+    "folders": (SUBJECT_TABLE, RUN_LENGTHS, *LABEL_TABLES.values()),
 }
 _ROLES = {*IMAGE_FOLDERS, *MASK_FOLDERS}
 _FRAME_OF_CINE = re.compile(r"_\d{4,}$")
@@ -152,13 +153,14 @@ def _has_more_below(content: FolderContent) -> bool:
 def _beside_masks(content: FolderContent, left_out: LeftOut, subset: str = "") -> list[_Folder]:
     """Lists a folder of frames and the folders of masks beside it, each to any depth."""
     images, folders = content.find(IMAGE_FOLDERS), []
+    tables = [LABEL_TABLES[subset]] if subset else LABEL_TABLES.values()
     left_out.add_images(content)
     for name in content.folders:
         if name != images and name.lower() not in MASK_FOLDERS:
             left_out.folders.append(readable(name))
             continue
         for names, inner in walk(read_folder(content.path / name), left_out):
-            left_out.add(inner)
+            left_out.add(inner, () if names or name != images else tables)
             folders.append(_Folder(inner.path, (name, *names), inner.images, subset))
     return folders
 
@@ -170,7 +172,7 @@ def _subsets(top: FolderContent, left_out: LeftOut) -> list[_Folder]:
         if name.lower() in SUBSETS:
             content = read_folder(top.path / name)
             folders += _beside_masks(content, left_out, name.lower())
-            left_out.add(content)
+            left_out.add(content, (LABEL_TABLES[name.lower()],))
         else:
             left_out.folders.append(readable(name))
     return folders

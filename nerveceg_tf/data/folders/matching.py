@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nerveceg_tf.data.folders.names import readable
 from nerveceg_tf.data.folders.rows import Report, Row, list_few
@@ -70,6 +71,7 @@ def match_rows(
     index: NameIndex,
     report: Report,
     is_lost: Callable[[str], bool] = lambda _: False,
+    value: Callable[[Row], Any] = lambda _: None,
 ) -> dict[str, Row]:
     """Finds the frame of each row, and reports rows without a frame and repeated rows.
 
@@ -80,26 +82,41 @@ def match_rows(
         index: the names.
         report: is called with each error.
         is_lost: returns whether a frame is missing because its cine is damaged.
+        value: returns what a row says of its frame. Of rows that say different things of one frame,
+            none is used; otherwise the first is.
 
     Returns:
         The rows by the name of the frame or cine that they mean.
     """
     matched: dict[str, Row] = {}
-    wrong, repeated = [], []
+    wrong: list[Row] = []
+    repeated: list[str] = []
+    contradicting: list[str] = []
     for row in rows:
         name = index.find(row[column])
         if name is None:
             if not any(map(is_lost, ways_to_write(row[column]))):
                 wrong.append(row)
         elif name in matched:
-            repeated.append(name)
+            differs = value(matched[name]) != value(row)
+            (contradicting if differs else repeated).append(name)
         else:
             matched[name] = row
     if repeated:
         names = list_few(list(dict.fromkeys(repeated)))
         report(LayoutError(f"{table}: lists {names} twice; keep one row of each"))
+    if contradicting:
+        contradicting = list(dict.fromkeys(contradicting))
+        for name in contradicting:
+            del matched[name]
+        report(
+            LayoutError(
+                f"{table}: lists {list_few(contradicting)} twice, with different labels; keep the"
+                " right row of each"
+            )
+        )
     if wrong:
-        shown = list_few([f'line {row.line}: "{_shorten(row.text)}"' for row in wrong])
+        shown = quote_few(wrong)
         report(
             LayoutError(
                 f"{table}: {shown}: {'match' if wrong[1:] else 'matches'} no frame, or several;"
@@ -108,6 +125,11 @@ def match_rows(
             )
         )
     return matched
+
+
+def quote_few(rows: Sequence[Row]) -> str:
+    """Quotes the first rows with their lines, and the number of the others."""
+    return list_few([f'line {row.line}: "{_shorten(row.text)}"' for row in rows])
 
 
 def _shorten(text: str) -> str:

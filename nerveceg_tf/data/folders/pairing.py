@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -143,6 +143,8 @@ def pair(
     advice: Callable[[Found], str],
     lost: Callable[[str], bool],
     report: Report,
+    left_out: Container[str] = (),
+    unmasked: Container[str] = (),
 ) -> list[Found]:
     """Assigns a mask to each frame, and reports frames without a mask and masks without a frame.
 
@@ -153,15 +155,19 @@ def pair(
         advice: returns the file to add for a frame without a mask.
         lost: returns whether a frame is missing because its file is damaged.
         report: is called with each error.
+        left_out: names of frames that are not needed.
+        unmasked: names of frames that need no mask.
 
     Returns:
-        The frames that have a mask.
+        The frames that have a mask, or need none.
     """
     by_key = _by_key(masks, report)
     several = {key for key, count in Counter(f.key for f in found).items() if count > 1}
     labelled = []
     for item in found:
         frame, mask = item.frame, by_key.get(item.key)
+        if frame.name in left_out:
+            continue
         if mask and item.key in several:
             report(
                 LayoutError(
@@ -174,6 +180,8 @@ def pair(
             labelled.append(item._replace(mask=image, mask_index=mask.frame.index))
         elif frame.name in run_lengths:
             labelled.append(item._replace(mask=run_lengths[frame.name]))
+        elif frame.name in unmasked:
+            labelled.append(item)
         else:
             report(
                 LayoutError(f"{frame.image}: has no mask; add {advice(item)}, or remove the frame")

@@ -63,6 +63,13 @@ SUBJECT = Column(
 )
 """The column with the subject of a frame."""
 
+PRESENT = Column("present")
+"""The column of `frames.csv` that says whether a frame has a nerve, 0 or 1."""
+
+IMAGE = Column("image", (NAME.name, *NAME.others))
+LABEL = Column("label")
+"""The columns of the original's label tables."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -85,7 +92,11 @@ class Row:
 
 
 def read_rows(
-    path: Path, columns: Sequence[Column], report: Report, alone: Column | None = None
+    path: Path,
+    columns: Sequence[Column],
+    report: Report,
+    alone: Column | None = None,
+    also: Column | None = None,
 ) -> list[Row] | None:
     """Reads a table whose first line contains the names of its columns.
 
@@ -98,15 +109,18 @@ def read_rows(
         report: is called with each error: a `TableError` if the table is wrong, and a
             `LayoutError` for each wrong row.
         alone: a column that is sufficient if the table has only this one.
+        also: a column that the table may have too. If it has, only the first of `columns` is
+            needed.
 
     Returns:
         The rows that are right; `None` if the file is missing or wrong.
     """
     if not os.path.lexists(path):
         return None
+    first = columns[0]
     try:
         text = read_text(path)
-        separator, header_lines = _separator(text, columns)
+        separator, header_lines = _separator(text, [*columns, *([also] if also else [])])
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
         )
@@ -115,6 +129,9 @@ def read_rows(
         header = [cell.strip() for cell in next(reader, [])]
         if alone is not None and len(header) == 1 and alone.accepts(header[0]):
             columns = (alone,)
+        elif also is not None and any(map(also.accepts, header)):
+            columns = [c for c in columns[1:] if any(map(c.accepts, header))]
+            columns = [first, *columns, also]
         positions = _find_columns(path, columns, header, text)
         rows = []
         for row in _rows(path, reader, header, positions, separator):

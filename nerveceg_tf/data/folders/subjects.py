@@ -4,50 +4,41 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from nerveceg_tf.data.folders.listing import SUBJECT_TABLE, FoundFile, Layout, Listing
-from nerveceg_tf.data.folders.matching import match_rows
+from nerveceg_tf.data.folders.frame_table import FrameTable
+from nerveceg_tf.data.folders.listing import FoundFile, Layout, Listing
 from nerveceg_tf.data.folders.names import natural_order, numbered_prefix, readable
-from nerveceg_tf.data.folders.pairing import Found, Lost, frame_index
-from nerveceg_tf.data.folders.rows import NAME, SUBJECT, Report, list_few, read_rows
+from nerveceg_tf.data.folders.pairing import Found
+from nerveceg_tf.data.folders.rows import SUBJECT, list_few
 from nerveceg_tf.errors import NervecegWarning
 
 
 def find_subjects(
-    listing: Listing,
-    found: Sequence[Found],
-    labelled: Sequence[Found],
-    lost: Lost,
-    report: Report,
+    listing: Listing, table: FrameTable, labelled: Sequence[Found]
 ) -> list[str | None]:
     """Finds the subjects of frames.
 
     Args:
         listing: the data folder.
-        found: all its frames, which the table may name.
+        table: its `frames.csv`.
         labelled: the frames whose subjects are returned.
-        lost: tells which frames are missing because their file is damaged.
-        report: is called with each error of the table.
 
     Returns:
         The subject of each frame of `labelled`; `None` if it is unknown.
     """
-    table = listing.table(SUBJECT_TABLE)
-    rows = read_rows(table, (NAME, SUBJECT), report, alone=NAME)
-    matches = match_rows(table, rows, NAME.name, frame_index(found), report, lost) if rows else {}
-    if not rows or SUBJECT.name not in rows[0].cells:
+    if not table.has(SUBJECT):
         by_file = _by_name(listing.frames, listing.layout)
         return [by_file[item.file] for item in labelled]
     subjects: list[str | None] = []
     absent: list[str] = []
     empty: list[str] = []
-    for frame, file, *_ in labelled:
-        row = matches.get(frame.name) or matches.get(file.name)
+    for item in labelled:
+        row = table.row(item)
         subjects.append(readable(row[SUBJECT.name]) or None if row else None)
         if subjects[-1] is None:
-            (empty if row else absent).append(frame.name)
-    _note(f"{table}: has no row for", absent, "add rows")
-    _note(f"{table}: has no subject for", empty, "fill in the subjects")
-    _note_spellings(table, [s for s in subjects if s])
+            (empty if row else absent).append(item.frame.name)
+    _note(f"{table.path}: has no row for", absent, "add rows")
+    _note(f"{table.path}: has no subject for", empty, "fill in the subjects")
+    _note_spellings(table.path, [s for s in subjects if s])
     return subjects
 
 
