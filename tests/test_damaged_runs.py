@@ -286,7 +286,7 @@ def folds(monkeypatch, kaggle, tmp_path):
     def go(*_):
         raise Going
 
-    size = SimpleNamespace(input_shape=(None, 32, 32, 1))
+    size = SimpleNamespace(input_shape=(None, 32, 32, 1), layers=())
     monkeypatch.setattr(cv_module, "build_seeded", lambda recipe, _: ({"segmenter": size}, recipe))
     monkeypatch.setattr(cv_module, "_train_folds", go)
     recipe = Recipe.from_options(segmenter_size=(32, 32), base_filters=1, epochs=1)

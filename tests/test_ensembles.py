@@ -130,9 +130,8 @@ def test_predict_gives_the_mean_of_several_runs(runs, nerveceg, few, kaggle, tmp
     for frame, said, likely in zip(few, presence, probability, strict=True):
         assert float(rows[frame.name]["presence"]) == pytest.approx(said, abs=NET)
         drawn = cv2.imread(str(out / "masks" / f"{frame.name}.png"), cv2.IMREAD_GRAYSCALE) > 0
-        level = 128 / 255  # that of their mean threshold, .5
-        sure = np.abs(likely - level) > NET
-        np.testing.assert_array_equal(drawn[sure], (likely >= level)[sure])
+        sure = np.abs(likely - 0.5) > NET  # their mean threshold
+        np.testing.assert_array_equal(drawn[sure], (likely >= 0.5)[sure])
         assert sure.mean() > 0.99
 
 

@@ -324,10 +324,10 @@ def test_the_cache_notices_that_pixels_beside_a_header_changed(gray, tmp_path):
         return {(16, 16): np.zeros((16, 16, 1), np.uint8)}, {(16, 16): reads[0][:16, :16]}, 1, known
 
     for _ in range(2):
-        cached(tmp_path, Frame("a", path, mask=""), [(16, 16)], read)
+        cached(tmp_path, Frame("a", path, mask=""), [(16, 16)], "resize", read)
     write_mha(path, 255 - gray[:, ::-1])
     (tmp_path / "a.raw").write_bytes((tmp_path / "a.raw").read_bytes() + b"0")
-    cached(tmp_path, Frame("a", path, mask=""), [(16, 16)], read)
+    cached(tmp_path, Frame("a", path, mask=""), [(16, 16)], "resize", read)
     assert len(reads) == 2
 
 
