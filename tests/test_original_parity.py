@@ -1,0 +1,308 @@
+"""Who brings models of the PyTorch original gets its answers: from a frame on disk to the masks."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from bounds import IMPORTED
+
+import nerveceg_tf as nc
+from nerveceg_tf.data.resize import resize
+
+torch = pytest.importorskip("torch")
+from torch_reference import (  # noqa: E402  (it needs PyTorch)
+    OriginalR2Classifier,
+    OriginalResNet,
+    OriginalSegmenter,
+)
+
+pytestmark = pytest.mark.torch
+
+HEIGHT, WIDTH, WINDOW = 420, 580, 400
+EQUAL_PIXELS = 0.999
+
+SEGMENTERS = {
+    "U_Net": {},
+    "AttU_Net": {"attention": True},
+    "R2U_Net": {"recurrent": True},
+    "R2AttU_Net": {"recurrent": True, "attention": True},
+}
+RESNETS = {"resnet18": ((2, 2, 2, 2), False), "resnet50": ((3, 4, 6, 3), True)}
+
+
+class Case(NamedTuple):
+    """A pair of nets, and whether their files hold whole modules or state dicts."""
+
+    gate: str
+    outputs: int
+    segmenter: str
+    whole: bool
+
+    def __str__(self) -> str:
+        kind = "modules" if self.whole else "state dicts"
+        return f"{self.gate} of {self.outputs} outputs, {self.segmenter}, {kind}"
+
+
+CASES = [
+    Case("efficientnet-b0", 2, "U_Net", whole=True),
+    Case("efficientnet-b0", 1000, "AttU_Net", whole=False),
+    Case("efficientnet-b4", 2, "R2U_Net", whole=False),
+    Case("efficientnet-b4", 1000, "R2AttU_Net", whole=True),
+    Case("resnet18", 2, "R2U_Net", whole=True),
+    Case("resnet50", 2, "R2AttU_Net", whole=False),
+    Case("Cls_R2U_Net", 2, "AttU_Net", whole=True),
+]
+CHEAP = Case("resnet18", 2, "U_Net", whole=False)
+
+
+class Answer(NamedTuple):
+    presence: float
+    mask: np.ndarray
+
+
+class Pair(NamedTuple):
+    """A gate and a segmenter of the original."""
+
+    gate: torch.nn.Module
+    segmenter: torch.nn.Module
+
+    @torch.no_grad()
+    def answer(self, frame: np.ndarray) -> Answer:
+        """The original's answer to a gray frame: presence, and a bool mask of the frame's size."""
+        window, place = window_of(frame)
+        picture = torch.from_numpy(np.stack([window] * 3)[None] / 255).float()
+        outputs = self.gate(picture)
+        presence = float(outputs[:, :2].softmax(1)[0, 1])
+        mask = np.zeros((WINDOW, WINDOW), bool)
+        if int(outputs.max(1).indices) == 1:
+            saved = (self.segmenter(picture)[0, 0] * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+            mask = saved.numpy() > 0
+        return Answer(presence, place(mask))
+
+
+def window_of(frame: np.ndarray):
+    """The middle of a frame with black around it, and what puts a mask of it to the frame."""
+    height, width = frame.shape
+    padded = np.pad(frame, WINDOW)
+    # The original cuts halves off: a window of an odd frame begins nearer to the first pixel.
+    rows, columns = (
+        slice(WINDOW + int((side - WINDOW) / 2), 2 * WINDOW + int((side - WINDOW) / 2))
+        for side in frame.shape
+    )
+
+    def place(mask: np.ndarray) -> np.ndarray:
+        whole = np.zeros(padded.shape, mask.dtype)
+        whole[rows, columns] = mask
+        return whole[WINDOW : WINDOW + height, WINDOW : WINDOW + width]
+
+    return padded[rows, columns], place
+
+
+def build(name: str, outputs: int = 2) -> torch.nn.Module:
+    """A net of the original. Those of the project's own twins are narrower, to be fast."""
+    if name in SEGMENTERS:
+        return OriginalSegmenter(**SEGMENTERS[name], base_filters=8)
+    if name in RESNETS:
+        return OriginalResNet(*RESNETS[name], outputs=outputs, base_filters=8)
+    if name == "Cls_R2U_Net":
+        return OriginalR2Classifier(base_filters=4)
+    efficientnet = pytest.importorskip("efficientnet_pytorch")
+    return efficientnet.EfficientNet.from_name(name, num_classes=outputs)
+
+
+@torch.no_grad()
+def as_if_trained(net: torch.nn.Module, frames: list[np.ndarray], seed: int = 0):
+    """The net with statistics of the frames, and with outputs that differ and have both signs.
+
+    A gate refuses the frame with the smallest presence.
+    """
+    torch.manual_seed(seed)
+    windows = np.stack([[window_of(frame)[0]] * 3 for frame in frames])
+    pictures = torch.from_numpy(windows / 255).float()
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.uniform_(0.8, 1.2)
+            norm.bias.normal_(0, 0.3)
+            norm.momentum = None  # the mean over all calls, as a recurrent block makes several
+    net.train()(pictures)
+    outputs = net.eval()(pictures).movedim(1, -1).flatten(0, -2)
+    last = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))][-1]
+    spread = outputs[:, :2].std(0).max()
+    last.weight /= spread
+    last.bias.sub_(outputs.mean(0)).div_(spread)
+    if len(last.bias) > 1:
+        absent, present = ((outputs - outputs.mean(0)) / spread)[:, :2].T
+        last.bias[0] += (present - absent).sort().values[:2].mean()
+        last.bias[2:] -= 100  # labels that no frame had
+    return net
+
+
+def prepared(case: Case, frames: list[np.ndarray], folder: Path, seed: int = 0) -> Pair:
+    """The pair of a case, whose files are `gate.pt` and `segmenter.pt` in a folder."""
+    torch.manual_seed(seed)
+    nets = (build(case.gate, case.outputs), build(case.segmenter))
+    pair = Pair(*(as_if_trained(net, frames, seed) for net in nets))
+    for stage, net in pair._asdict().items():
+        torch.save(net if case.whole else net.state_dict(), folder / f"{stage}.pt")
+    return pair
+
+
+@pytest.fixture(scope="module")
+def data(few, tmp_path_factory):
+    """A folder of labelled frames of 580x420, in Kaggle's layout."""
+    folder = tmp_path_factory.mktemp("data") / "train"
+    folder.mkdir()
+    for frame in few[:4]:
+        for path in (frame.image, frame.mask):
+            pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            way = cv2.INTER_NEAREST if path == frame.mask else cv2.INTER_LINEAR
+            resized = cv2.resize(pixels, (WIDTH, HEIGHT), interpolation=way)
+            cv2.imwrite(str(folder / path.name), resized)
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def frames(data, few):
+    """The pixels of three of them by their names."""
+    paths = [data / "train" / frame.image.name for frame in few[:3]]
+    return {path.stem: cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def cheap(frames, tmp_path_factory):
+    """A pair of the original, and the run into which it was imported."""
+    folder = tmp_path_factory.mktemp("cheap")
+    pair = prepared(CHEAP, list(frames.values()), folder)
+    for stage in Pair._fields:
+        nc.import_torch(folder / f"{stage}.pt").save(folder / f"{stage}.keras")
+    return pair, nc.combine(folder / "gate.keras", folder / "segmenter.keras", folder / "run")
+
+
+def write(frames: dict[str, np.ndarray], folder: Path) -> Path:
+    folder.mkdir()
+    for name, pixels in frames.items():
+        cv2.imwrite(str(folder / f"{name}.tif"), pixels)
+    return folder
+
+
+def predicted(out: Path) -> dict[str, Answer]:
+    """The answers that `nerveceg predict` wrote."""
+    with (out / "presence.csv").open() as file:
+        presences = {row["name"]: float(row["presence"]) for row in csv.DictReader(file)}
+    masks = {
+        name: cv2.imread(str(out / "masks" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) > 0
+        for name in presences
+    }
+    return {name: Answer(presences[name], masks[name]) for name in presences}
+
+
+def assert_same(ours: Answer, theirs: Answer) -> tuple[float, float]:
+    """Asserts that two answers agree; returns how far presences and shares of pixels differ."""
+    difference = abs(ours.presence - theirs.presence)
+    assert difference < IMPORTED
+    _, place = window_of(ours.mask)
+    inside = place(np.ones((WINDOW, WINDOW), bool))
+    equal = (ours.mask == theirs.mask)[inside].mean()
+    assert equal >= EQUAL_PIXELS
+    assert not ours.mask[~inside].any()
+    assert ours.mask.any() == theirs.mask.any()
+    return difference, 1 - equal
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_commands_answer_as_the_original(case, frames, tmp_path, run_command, record_property):
+    pair = prepared(case, list(frames.values()), tmp_path)
+    for stage in Pair._fields:
+        arguments = (tmp_path / f"{stage}.pt", "--out", tmp_path / f"{stage}.keras")
+        code, printed = run_command("import-torch", *arguments)
+        assert code == 0, printed
+    stages = [f"--{s}={tmp_path / s}.keras" for s in Pair._fields]
+    code, printed = run_command("combine", *stages, "--out", tmp_path / "run")
+    assert code == 0, printed
+    folder, out = write(frames, tmp_path / "frames"), tmp_path / "out"
+    code, printed = run_command("predict", tmp_path / "run", folder, "--out", out)
+    assert code == 0, printed
+
+    ours, theirs = predicted(out), {name: pair.answer(f) for name, f in frames.items()}
+    assert sorted(answer.mask.any() for answer in theirs.values()) == [False, True, True]
+    drawn = [answer.mask.mean() for answer in theirs.values() if answer.mask.any()]
+    assert min(drawn) > 0.05, "masks that are almost empty prove nothing"
+    assert max(drawn) < 0.6, "masks that are almost full prove nothing"
+    assert np.std([answer.presence for answer in theirs.values()]) > 0.02
+    differences = [assert_same(ours[name], theirs[name]) for name in frames]
+    presence, pixels = np.max(differences, 0)
+    record_property("largest difference of presence", presence)
+    print(f"{case}: presence differs by {presence:.1e}, {pixels:.1e} of the pixels do")
+
+
+# Sides below, at and above those of the window, even and odd.
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(420, 580), (421, 579), (400, 400), (300, 380), (301, 381), (399, 401), (250, 597)],
+)
+def test_frames_of_other_sizes_are_seen_through_the_window(height, width, cheap, frames):
+    pair, run = cheap
+    frame = cv2.resize(next(iter(frames.values())), (width, height))
+    theirs = pair._replace(gate=passing).answer(frame)
+    model = run.model()
+    model.threshold = 0.0
+    outputs = model(frame[None, ..., None].astype(np.float32), training=False)
+    mask = run.thresholds.binarize(outputs["mask"][0, ..., 0].numpy())
+    presence = float(outputs["presence"][0, 0])
+    assert abs(presence - pair.answer(frame).presence) < IMPORTED
+    assert theirs.mask.any()
+    assert_same(Answer(theirs.presence, mask), theirs)
+
+
+def passing(picture):
+    """A gate that lets all frames pass."""
+    return torch.tensor([[0.0, 1.0]])
+
+
+def test_weights_of_other_projects_see_the_whole_frame(cheap, frames, tmp_path, run_command):
+    pair, _ = cheap
+    torch.save(build("efficientnet-b0").state_dict(), tmp_path / "gate.pt")
+    torch.save(pair.segmenter.state_dict(), tmp_path / "segmenter.pt")
+    for stage, size in {"gate": "224x224x1", "segmenter": "400x400x3"}.items():
+        files = (tmp_path / f"{stage}.pt", "--out", tmp_path / f"{stage}.keras")
+        code, printed = run_command("import-torch", *files, "--framing", "resize")
+        assert code == 0, printed
+        assert f"input {size}, resize" in printed
+    run = nc.combine(tmp_path / "gate.keras", tmp_path / "segmenter.keras", tmp_path / "run")
+    model, frame = run.model(), next(iter(frames.values()))
+    small = resize(frame.astype(np.float32), (WINDOW, WINDOW))
+    with torch.no_grad():
+        raw = pair.segmenter(torch.from_numpy(np.stack([small] * 3)[None] / 255).float())
+    theirs = resize(raw.sigmoid()[0, 0].numpy(), frame.shape) >= run.thresholds.mask
+    model.threshold = 0.0
+    outputs = model(frame[None, ..., None].astype(np.float32), training=False)
+    ours = run.thresholds.binarize(outputs["mask"][0, ..., 0].numpy())
+    assert (ours == theirs).mean() >= EQUAL_PIXELS
+    assert ours[:, :90].any(), "nothing is drawn where a window would not reach"
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "tflite", "onnx"])
+def test_exports_answer_as_the_original(form, cheap, data, frames, tmp_path):
+    if form == "onnx":
+        pytest.importorskip("tf2onnx")
+    pair, run = cheap
+    config = nc.ExportConfig(nc.ExportFormat(form))
+    out, *_ = nc.export_run(run, tmp_path / "export", config, nc.find_frames(data))
+    runner, _ = nc.open_export(out)
+    theirs = {name: pair.answer(frame) for name, frame in frames.items()}
+    for name, frame in frames.items():
+        presence, _, mask = runner(frame)
+        assert_same(Answer(float(presence), mask > 0), theirs[name])
+    if form == "savedmodel":
+        encoded = tf.saved_model.load(str(out)).signatures["encoded"]
+        files = [cv2.imencode(".png", frame)[1].tobytes() for frame in frames.values()]
+        outputs = encoded(bytes=tf.constant(files))
+        for name, presence, png in zip(
+            frames, outputs["presence"], outputs["mask_binary_bytes"].numpy(), strict=True
+        ):
+            mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+            assert_same(Answer(float(presence[0]), mask > 0), theirs[name])
