@@ -11,6 +11,7 @@ import tensorflow as tf
 from bounds import IMPORTED
 
 import nerveceg_tf as nc
+from nerveceg_tf.cli import main
 from nerveceg_tf.data.resize import resize
 
 torch = pytest.importorskip("torch")
@@ -47,14 +48,14 @@ class Case(NamedTuple):
         return f"{self.gate} of {self.outputs} outputs, {self.segmenter}, {kind}"
 
 
-CASES = [
-    Case("efficientnet-b0", 2, "U_Net", whole=False),
-    Case("efficientnet-b4", 1000, "R2AttU_Net", whole=True),
-    Case("resnet18", 2, "R2U_Net", whole=True),
-    Case("resnet50", 2, "U_Net", whole=False),
-    Case("Cls_R2U_Net", 2, "AttU_Net", whole=True),
-]
 CHEAP = Case("resnet18", 2, "U_Net", whole=False)
+CASES = [
+    CHEAP,
+    Case("resnet50", 2, "AttU_Net", whole=False),
+    Case("Cls_R2U_Net", 2, "U_Net", whole=True),
+    Case("efficientnet-b0", 2, "R2U_Net", whole=True),
+    Case("efficientnet-b4", 1000, "R2AttU_Net", whole=True),
+]
 
 
 class Answer(NamedTuple):
@@ -145,14 +146,26 @@ def as_if_trained(net: torch.nn.Module, frames: list[np.ndarray], seed: int = 0)
     return net
 
 
-def prepared(case: Case, frames: list[np.ndarray], folder: Path, seed: int = 0) -> Pair:
-    """The pair of a case, whose files are `gate.pt` and `segmenter.pt` in a folder."""
+def brought(case: Case, frames: list[np.ndarray], folder: Path, seed: int = 0) -> Pair:
+    """The pair of a case, and in a folder its files and the `run` that the commands make of it."""
     torch.manual_seed(seed)
     nets = (build(case.gate, case.outputs), build(case.segmenter))
     pair = Pair(*(as_if_trained(net, frames, seed) for net in nets))
     for stage, net in pair._asdict().items():
         torch.save(net if case.whole else net.state_dict(), folder / f"{stage}.pt")
+        command("import-torch", folder / f"{stage}.pt", "--out", folder / f"{stage}.keras")
+    stages = [f"--{stage}={folder / stage}.keras" for stage in Pair._fields]
+    command("combine", *stages, "--out", folder / "run")
     return pair
+
+
+def command(*arguments) -> None:
+    """Runs a command, which must succeed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["nerveceg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +191,27 @@ def frames(data, few):
 
 @pytest.fixture(scope="module")
 def cheap(frames, tmp_path_factory):
-    """A pair of the original, the run into which it was imported, and the run's model."""
+    """A pair of the original, and the folder with what was made of it."""
     folder = tmp_path_factory.mktemp("cheap")
-    pair = prepared(CHEAP, list(frames.values()), folder)
-    for stage in Pair._fields:
-        nc.import_torch(folder / f"{stage}.pt").save(folder / f"{stage}.keras")
-    run = nc.combine(folder / "gate.keras", folder / "segmenter.keras", folder / "run")
-    return pair, run, run.model()
+    return brought(CHEAP, list(frames.values()), folder), folder
+
+
+@pytest.fixture(scope="module")
+def run(cheap):
+    return nc.Run(cheap[1] / "run")
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return run.model()
+
+
+@pytest.fixture(scope="module")
+def served(run, data, tmp_path_factory):
+    """The run as a SavedModel. The other formats are compared with runs in `test_framing.py`."""
+    config = nc.ExportConfig(nc.ExportFormat.savedmodel)
+    out, *_ = nc.export_run(run, tmp_path_factory.mktemp("served"), config, nc.find_frames(data))
+    return tf.saved_model.load(str(out))
 
 
 def write(frames: dict[str, np.ndarray], folder: Path) -> Path:
@@ -220,18 +247,13 @@ def assert_same(ours: Answer, theirs: Answer) -> tuple[float, float]:
 
 @pytest.mark.usefixtures("eagerly")  # three frames are not worth a graph
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_commands_answer_as_the_original(case, frames, tmp_path, run_command, record_property):
-    pair = prepared(case, list(frames.values()), tmp_path)
-    for stage in Pair._fields:
-        arguments = (tmp_path / f"{stage}.pt", "--out", tmp_path / f"{stage}.keras")
-        code, printed = run_command("import-torch", *arguments)
-        assert code == 0, printed
-    stages = [f"--{s}={tmp_path / s}.keras" for s in Pair._fields]
-    code, printed = run_command("combine", *stages, "--out", tmp_path / "run")
-    assert code == 0, printed
-    folder, out = write(frames, tmp_path / "frames"), tmp_path / "out"
-    code, printed = run_command("predict", tmp_path / "run", folder, "--out", out)
-    assert code == 0, printed
+def test_the_commands_answer_as_the_original(case, frames, tmp_path, request, record_property):
+    if case is CHEAP:
+        pair, folder = request.getfixturevalue("cheap")
+    else:
+        pair, folder = brought(case, list(frames.values()), tmp_path), tmp_path
+    out = tmp_path / "out"
+    command("predict", folder / "run", write(frames, tmp_path / "frames"), "--out", out)
 
     ours, theirs = predicted(out), {name: pair.answer(f) for name, f in frames.items()}
     assert sorted(answer.mask.any() for answer in theirs.values()) == [False, True, True]
@@ -250,8 +272,10 @@ def test_the_commands_answer_as_the_original(case, frames, tmp_path, run_command
     ("height", "width"),
     [(421, 579), (400, 400), (301, 381), (399, 401), (250, 597)],
 )
-def test_frames_of_other_sizes_are_seen_through_the_window(height, width, cheap, frames):
-    pair, run, model = cheap
+def test_frames_of_other_sizes_are_seen_through_the_window(
+    height, width, cheap, run, model, frames
+):
+    pair, _ = cheap
     frame = cv2.resize(next(iter(frames.values())), (width, height))
     images = frame[None, ..., None].astype(np.float32)
     presence = float(model.predict_presence(images)[0, 0])
@@ -261,16 +285,11 @@ def test_frames_of_other_sizes_are_seen_through_the_window(height, width, cheap,
     assert_same(Answer(presence, mask), theirs)
 
 
-def test_weights_of_other_projects_see_the_whole_frame(cheap, frames, tmp_path, run_command):
-    pair, *_ = cheap
-    torch.save(build("efficientnet-b0").state_dict(), tmp_path / "gate.pt")
-    torch.save(pair.segmenter.state_dict(), tmp_path / "segmenter.pt")
-    for stage, size in {"gate": "224x224x1", "segmenter": "400x400x3"}.items():
-        files = (tmp_path / f"{stage}.pt", "--out", tmp_path / f"{stage}.keras")
-        code, printed = run_command("import-torch", *files, "--framing", "resize")
-        assert code == 0, printed
-        assert f"input {size}, resize" in printed
-    run = nc.combine(tmp_path / "gate.keras", tmp_path / "segmenter.keras", tmp_path / "run")
+def test_weights_of_other_projects_see_the_whole_frame(cheap, frames, tmp_path):
+    pair, folder = cheap
+    out = tmp_path / "segmenter.keras"
+    command("import-torch", folder / "segmenter.pt", "--out", out, "--framing", "resize")
+    run = nc.combine(folder / "gate.keras", out, tmp_path / "run")
     model, frame = run.model(), next(iter(frames.values()))
     small = resize(frame.astype(np.float32), (WINDOW, WINDOW))
     with torch.no_grad():
@@ -282,27 +301,17 @@ def test_weights_of_other_projects_see_the_whole_frame(cheap, frames, tmp_path, 
     assert ours[:, :90].any(), "nothing is drawn where a window would not reach"
 
 
-NAMES = {"savedmodel": "export", "tflite": "export.tflite", "onnx": "export.onnx"}
-
-
-@pytest.mark.parametrize("form", NAMES)
-def test_exports_answer_as_the_original(form, cheap, data, frames, tmp_path):
-    if form == "onnx":
-        pytest.importorskip("tf2onnx")
-    pair, run, _ = cheap
-    config = nc.ExportConfig(nc.ExportFormat(form))
-    out, *_ = nc.export_run(run, tmp_path / NAMES[form], config, nc.find_frames(data))
-    runner, _ = nc.open_export(out)
-    theirs = {name: pair.answer(frame) for name, frame in frames.items()}
-    for name, frame in frames.items():
-        presence, _, mask = runner(frame)
-        assert_same(Answer(float(presence), mask > 0), theirs[name])
-    if form == "savedmodel":
-        encoded = tf.saved_model.load(str(out)).signatures["encoded"]
-        files = [cv2.imencode(".png", frame)[1].tobytes() for frame in frames.values()]
-        outputs = encoded(bytes=tf.constant(files))
-        for name, presence, png in zip(
-            frames, outputs["presence"], outputs["mask_binary_bytes"].numpy(), strict=True
-        ):
-            mask = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-            assert_same(Answer(float(presence[0]), mask > 0), theirs[name])
+@pytest.mark.parametrize("signature", ["serving_default", "encoded"])
+def test_exports_answer_as_the_original(signature, cheap, served, frames):
+    pair, _ = cheap
+    for frame in frames.values():
+        if signature == "encoded":
+            png = cv2.imencode(".png", frame)[1].tobytes()
+            outputs = served.signatures[signature](bytes=tf.constant([png]))
+            encoded = np.frombuffer(outputs["mask_binary_bytes"].numpy()[0], np.uint8)
+            mask = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
+        else:
+            image = tf.constant(frame[None, ..., None].astype(np.float32))
+            outputs = served.signatures[signature](image=image)
+            mask = outputs["mask_binary"].numpy()[0, ..., 0]
+        assert_same(Answer(float(outputs["presence"][0, 0]), mask > 0), pair.answer(frame))
