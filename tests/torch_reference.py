@@ -8,6 +8,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+# Beside TensorFlow's threads and another test process, more of them wait for each other: on two
+# cores a net takes five times as long.
+torch.set_num_threads(1)
+
 
 def _conv_bn(channels: int, filters: int, kernel: int = 3) -> list[nn.Module]:
     conv = nn.Conv2d(channels, filters, kernel, padding=kernel // 2)
