@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,6 +39,16 @@ def write_rows(path, *rows):
 def write_runs(folder, frames):
     rows = [(*frame.name.split("_"), rle.encode(read(frame)[1])) for frame in frames]
     write_rows(folder / "train_masks.csv", ("subject", "img", "pixels"), *rows)
+
+
+def test_the_run_lengths_of_a_noisy_mask_are_read(tmp_path):
+    noise = np.random.default_rng(0).random((420, 580)) < 0.5
+    cv2.imwrite(str(tmp_path / "1_1.tif"), np.zeros(noise.shape, np.uint8))
+    write_rows(
+        tmp_path / "train_masks.csv", ("subject", "img", "pixels"), (1, 1, rle.encode(noise))
+    )
+    (frame,) = find_frames(tmp_path)
+    np.testing.assert_array_equal(read(frame)[1], noise)
 
 
 @pytest.fixture

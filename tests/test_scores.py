@@ -23,6 +23,7 @@ from nerveceg_tf.evaluation.mask_metrics import outline_distances
 from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_levels, with_ground_truth
 from nerveceg_tf.evaluation.summary import _auc, summarise
 from nerveceg_tf.evaluation.threshold_search import GATES, NO_GATE, grid_search
+from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.inference.submission import write_submission
 from nerveceg_tf.runs.run import SUBSETS, Run
@@ -309,6 +310,14 @@ def test_masks_and_empty_rows_are_both_written(run, tests, tmp_path):
     everything.thresholds = Thresholds(1.0)
     assert write_submission(everything, find_images(tests), tmp_path / "b.csv") == 0
     assert (tmp_path / "b.csv").read_text() == "img,pixels\n1,\n9,\n10,\n"
+
+
+def test_a_mask_of_single_pixels_makes_a_row_of_a_megabyte(run, tests, tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).random((420, 580)) < 0.5
+    monkeypatch.setattr(MaskPostprocessor, "__call__", lambda *_: noise)
+    assert write_submission(run, find_images(tests), tmp_path / "a.csv") == 3
+    row = (tmp_path / "a.csv").read_text().splitlines()[1]
+    np.testing.assert_array_equal(rle.decode(row.removeprefix("1,"), (420, 580)), noise)
 
 
 def test_other_frames_are_refused_and_nothing_is_left(run, tests, tmp_path):

@@ -142,7 +142,6 @@ def test_the_caller_passes_the_recurrences(tmp_path):
         ("b0", (225, 161), 3),
         ("b0", (64, 96), 1),
         pytest.param("b4", None, 3, marks=pytest.mark.slow),
-        pytest.param("b4", (400, 400), 3, marks=pytest.mark.slow),
     ],
 )
 def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, record_property):
@@ -152,7 +151,8 @@ def test_gate_gives_the_originals_presence(variant, size, channels, tmp_path, re
     name = f"efficientnet-{variant}"
     net = efficientnet.EfficientNet.from_name(name, in_channels=channels, num_classes=2)
     net = trained(net, frames, channels)
-    model = import_torch(saved(net.state_dict(), tmp_path / "net.pt"), size)
+    path = saved(net.state_dict(), tmp_path / "net.pt")
+    model = import_torch(path, size, framing="resize")
     assert model.input_shape == (None, height, width, 1)
     presence = predict(model, frames)
     expected = net(original_input(frames, channels)).softmax(1)[:, 1:]

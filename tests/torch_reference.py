@@ -1,4 +1,4 @@
-"""The original's four segmenters in PyTorch, written anew from their description.
+"""The original's nets in PyTorch, written from their description.
 
 Names and order of the submodules are the original's, so that the state dicts are alike.
 """
@@ -7,6 +7,10 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+
+# Beside TensorFlow's threads and another test process, more of them wait for each other: on two
+# cores a net takes five times as long.
+torch.set_num_threads(1)
 
 
 def _conv_bn(channels: int, filters: int, kernel: int = 3) -> list[nn.Module]:
@@ -143,19 +147,25 @@ class _Residual(nn.Module):
 
 
 class OriginalResNet(nn.Module):
-    """`resnet18` to `resnet152`: frames `(b, 3, h, w)` to two logits."""
+    """`resnet18` to `resnet152`: frames `(b, 3, h, w)` to two logits. It can be made narrower."""
 
-    def __init__(self, units: tuple[int, ...], bottleneck: bool, outputs: int = 2):
+    def __init__(
+        self,
+        units: tuple[int, ...],
+        bottleneck: bool,
+        outputs: int = 2,
+        base_filters: int = 64,
+    ):
         super().__init__()
-        conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(64), nn.ReLU())
-        channels = 64
+        conv = nn.Conv2d(3, base_filters, 3, padding=1, bias=False)
+        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(base_filters), nn.ReLU())
+        channels = base_filters
         for stage, count in enumerate(units):
-            blocks = []
+            blocks, filters = [], base_filters << stage
             for unit in range(count):
                 stride = 2 if stage and not unit else 1
-                blocks.append(_Residual(channels, 64 << stage, stride, bottleneck))
-                channels = (64 << stage) * (4 if bottleneck else 1)
+                blocks.append(_Residual(channels, filters, stride, bottleneck))
+                channels = filters * (4 if bottleneck else 1)
             self.add_module(f"conv{stage + 2}_x", nn.Sequential(*blocks))
         self.avg_pool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(channels, outputs)

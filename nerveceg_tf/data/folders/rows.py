@@ -17,6 +17,9 @@ Report = Callable[[NervecegError], None]
 if TYPE_CHECKING:
     from _csv import Reader as _Reader
 
+# The run lengths of a noisy mask are a longer cell than `csv` reads by default.
+csv.field_size_limit(2**31 - 1)
+
 _SHOWN = 5
 _DELIMITERS = ",;\t|"
 # As Excel writes and reads it.
