@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nerveceg_tf.data import rle
-from nerveceg_tf.data.folders.rows import Report, raise_error
+from nerveceg_tf.data.folders.rows import Report, long_cells, raise_error
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.window import Window
 from nerveceg_tf.errors import FrameError, RunError
@@ -134,9 +134,8 @@ def _misfit(size: Size, offset: tuple[int, int] | None) -> str:
 
 
 def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
-        # Not by `csv`, which refuses a cell as long as the run lengths of a noisy mask.
-        header, *rows = (line.removesuffix("\n").split(",") for line in file)
+    with path.open(newline="", encoding="utf-8") as file, long_cells():
+        header, *rows = csv.reader(file)
     read = {number: np.packbits(rle.decode(pixels, SIZE)) for number, pixels in rows}
     if header != _HEADER or list(read) != list(packed_masks):
         raise RunError(f"{path}: has lost rows; write it to another disk")

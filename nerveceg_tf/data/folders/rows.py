@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,6 @@ Report = Callable[[NervecegError], None]
 
 if TYPE_CHECKING:
     from _csv import Reader as _Reader
-
-# The run lengths of a noisy mask are a longer cell than `csv` reads by default.
-csv.field_size_limit(2**31 - 1)
 
 _SHOWN = 5
 _DELIMITERS = ",;\t|"
@@ -120,9 +118,34 @@ def read_rows(
     """
     if not os.path.lexists(path):
         return None
-    first = columns[0]
     try:
-        text = read_text(path)
+        with long_cells():
+            return _read_rows(path, columns, report, alone, also)
+    except TableError as error:
+        report(error)
+        return None
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Lets `csv` read cells of any length, such as the run lengths of a noisy mask."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_rows(
+    path: Path,
+    columns: Sequence[Column],
+    report: Report,
+    alone: Column | None,
+    also: Column | None,
+) -> list[Row]:
+    first = columns[0]
+    text = read_text(path)
+    try:
         separator, header_lines = _separator(text, [*columns, *([also] if also else [])])
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
@@ -142,16 +165,10 @@ def read_rows(
                 report(row)
             else:
                 rows.append(row)
-    except TableError as error:
-        report(error)
-        return None
     except csv.Error as error:
-        report(
-            TableError(
-                f"{path}: line {reader.line_num} is not CSV ({error}); check its quotation marks"
-            )
-        )
-        return None
+        raise TableError(
+            f"{path}: line {reader.line_num} is not CSV ({error}); check its quotation marks"
+        ) from None
     return rows
 
 
