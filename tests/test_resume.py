@@ -31,6 +31,7 @@ from nerveceg_tf.training.callbacks import EpochFiles, read_history
 from nerveceg_tf.training.checkpoint import Checkpoint
 from nerveceg_tf.training.distributed import worker_output_dir
 from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Recipe
+from nerveceg_tf.training.recipe_file import _EARLIER_NAMES, load_recipe
 from nerveceg_tf.training.stage import checkpoint_for, model_to_save
 from nerveceg_tf.training.train import train
 
@@ -379,6 +380,23 @@ def test_tensorboard_and_curves_are_written(whole):
     assert encoded.startswith(b"\xff\xd8")
     assert cv2.imdecode(np.frombuffer(encoded, np.uint8), 1).shape == (int(height), int(width), 3)
     assert (whole.path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+FIRST_OPTIONS = """
+    gate gate_size gate_weights gate_learning_rate label_smoothing segmenter segmenter_size width
+    encoder encoder_weights deep_supervision prune loss segmenter_learning_rate segment_on epochs
+    freeze patience batch_size warm_up weight_decay clip_norm average mixed_precision augment
+    balance validation seed
+""".split()
+"""The recipe as the first version wrote it to `run.json`."""
+
+
+def test_a_training_that_the_first_version_began_is_gone_on_with():
+    """Options that came later are as they were done then."""
+    today = [_EARLIER_NAMES.get(name, name) for name in FIRST_OPTIONS]
+    values = {name: OPTIONS[name].default for name in today}
+    recipe = load_recipe(dict(zip(FIRST_OPTIONS, values.values(), strict=True)), None)
+    assert recipe == Recipe()
 
 
 def test_every_value_of_a_recipe_is_an_option_of_train():

@@ -17,7 +17,7 @@ _EARLIER_NAMES = {
 }
 """How files of version 0.1 name some options."""
 
-_LATER_OPTIONS = ("keep_every_epoch", "segmenter_weights")
+_LATER_OPTIONS = ("framing", "keep_every_epoch", "segmenter_weights")
 """Options that earlier files lack. Their defaults do what was done then."""
 
 
