@@ -82,6 +82,11 @@ def test_every_framing_is_known_in_a_model_and_outside():
         with_framing(tiny_gate(), "middle")
 
 
+def test_a_whole_model_is_no_stage(cropping):
+    with pytest.raises(ModelError, match=r"nerveceg: takes frames of any size; pass one of its"):
+        with_framing(cropping, "crop")
+
+
 def test_each_stage_sees_its_window_and_draws_nothing_outside(stages, cropping, frames):
     gate, segmenter = stages
     outputs = cropping.predict(frames, verbose=0)
@@ -233,12 +238,12 @@ def test_a_training_sees_windows(few, run_command, monkeypatch, tmp_path):
     run = Run(tmp_path / "run")
     assert run.description["recipe"]["framing"] == "crop"
     assert run.model().segmenter_framing == run.model().gate_framing == "crop"
-    assert "reaches the edge of the window of 128x96 pixels" in " ".join(printed.split())
+    assert "the nerve reaches the edge of the window of 128x96 pixels" in " ".join(printed.split())
 
 
 def test_training_frames_and_masks_are_windows(few, tmp_path):
     sizes = [(64, 64), (96, 128)]
-    with pytest.warns(NervecegWarning, match=r"in \d of 4 frames with a nerve it reaches the edge"):
+    with pytest.warns(NervecegWarning, match=r"in \d of 4 frames with a nerve, the nerve reaches"):
         plain, _ = read_frames(few, sizes, framing="crop")
     for cache in (None, tmp_path):  # the second call fills the cache, and the third reads it
         resized, _ = read_frames(few, sizes, cache=tmp_path)

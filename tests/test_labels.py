@@ -229,11 +229,11 @@ def test_tables_as_spreadsheets_write_them(text, few, truth, tmp_path):
 WRONG = {
     "bad header": ("image,label", "image,class", "has no column 'label'", None),
     "no header": ("image,label\n", "", "has no column 'image' and no column 'label'", None),
-    "label 2": (f"{FIRST},1", f"{FIRST},2", 'line 2: "1_1,2": the label must be 0', 7),
-    "label -1": (f"{FIRST},1", f"{FIRST},-1", 'line 2: "1_1,-1": the label must be 0', 7),
-    "label empty": (f"{FIRST},1", f"{FIRST},", 'line 2: "1_1,": the label must be 0', 7),
-    "label nerve": (f"{FIRST},1", f"{FIRST},nerve", 'line 2: "1_1,nerve": the label must', 7),
-    "label NaN": (f"{FIRST},1", f"{FIRST},nan", 'line 2: "1_1,nan": the label must be 0', 7),
+    "label 2": (f"{FIRST},1", f"{FIRST},2", 'line 2: "1_1,2": label must be 0', 7),
+    "label -1": (f"{FIRST},1", f"{FIRST},-1", 'line 2: "1_1,-1": label must be 0', 7),
+    "label empty": (f"{FIRST},1", f"{FIRST},", 'line 2: "1_1,": label must be 0', 7),
+    "label nerve": (f"{FIRST},1", f"{FIRST},nerve", 'line 2: "1_1,nerve": label must', 7),
+    "label NaN": (f"{FIRST},1", f"{FIRST},nan", 'line 2: "1_1,nan": label must be 0', 7),
     "no label": (f"{FIRST},1", f"{FIRST}", "line 2 is incomplete; it needs 2 values", 7),
     "no name": (f"{FIRST},1", ",1", 'line 2: ",1": matches no frame', 7),
     "twice the same": (f"{FIRST},1", f"{FIRST},1\n{FIRST}.tif,1.0", "lists 1_1 twice; keep", 8),
@@ -278,8 +278,8 @@ def test_a_table_that_cannot_be_read_is_named(few, tmp_path):
 @pytest.mark.parametrize(
     ("header", "value", "expected"),
     [
-        ("name,PRESENT", "2", 'line 2: "1_1,2": the present must be 0'),
-        ("name,subject,present", "a,yes", 'line 2: "1_1,a,yes": the present must be 0'),
+        ("name,PRESENT", "2", 'line 2: "1_1,2": present must be 0'),
+        ("name,subject,present", "a,yes", 'line 2: "1_1,a,yes": present must be 0'),
         ("name,present,present", "1,1", "has 2 columns for the present"),
         ("subject,present", "1", "has no column 'name'"),
     ],
@@ -446,7 +446,10 @@ def test_a_training_refuses_labels_that_contradict_masks(wrong, contradicting, f
     )
     assert message.endswith('pass labels="csv" or labels="mask" to say which of them are right')
     assert "\n" not in message
-    for labels, expected in (("mask", "their masks decide"), ("csv", "of label 0 count as empty")):
+    for labels, expected in (
+        ("mask", "their masks decide"),
+        ("csv", "masks of label 0 count as empty"),
+    ):
         _, (note,) = messages(check_contradictions, "data", read_with(contradicting, labels))
         assert expected in note
 

@@ -322,9 +322,9 @@ def _note_cut_masks(present: np.ndarray, masks: dict[Size, np.ndarray]) -> None:
         cut = present & (sides | ~windows.any((1, 2, 3)))
         if cut.any():
             warnings.warn(
-                f"framing=crop: in {cut.sum()} of {present.sum()} frames with a nerve it reaches"
-                f" the edge of the window of {format_size(size)} pixels, or lies outside; a model"
-                " of this size cannot see all of it",
+                f"framing=crop: in {cut.sum()} of {present.sum()} frames with a nerve, the nerve"
+                f" reaches the edge of the window of {format_size(size)} pixels, or lies outside of"
+                " it; a model of this size cannot see all of the nerve",
                 NervecegWarning,
                 stacklevel=3,
             )

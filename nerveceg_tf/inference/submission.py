@@ -130,7 +130,10 @@ def _misfit(size: Size, offset: tuple[int, int] | None) -> str:
             " first row and column there, such as 10,90"
         )
     at = ",".join(map(str, offset))
-    return f"is {format_size(size)}, which does not fit at offset={at}; {whole}; pass another"
+    return (
+        f"is {format_size(size)}, which does not fit at offset={at}; {whole}; pass another offset,"
+        " or none if frames are whole"
+    )
 
 
 def _check(path: Path, packed_masks: dict[str, np.ndarray]) -> None:

@@ -76,7 +76,7 @@ def with_framing(model: keras.Model, framing: str) -> keras.Model:
         A model with copies of the layers and weights. The framing is saved with it.
 
     Raises:
-        ModelError: there is no such framing.
+        ModelError: there is no such framing, or the model is not a stage.
 
     Example:
         >>> segmenter = with_framing(UNet((32, 32, 1), base_filters=2), "crop")
@@ -97,7 +97,15 @@ def with_settings(model: keras.Model, **settings: Any) -> keras.Model:
 
     Returns:
         A model with copies of the layers and weights.
+
+    Raises:
+        ModelError: it is not a stage: its input has no fixed size.
     """
+    if None in model.input_shape[1:3]:
+        raise ModelError(
+            f"{model.name}: takes frames of any size; pass one of its stages, such as model.gate or"
+            " model.segmenter"
+        )
     before = stage_settings(model)
     settings = {"framing": before.framing, "mask_threshold": before.mask_threshold, **settings}
     layer = StageSettings(**settings, name="stage_settings", dtype="float32")

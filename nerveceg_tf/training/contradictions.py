@@ -38,11 +38,10 @@ def check_contradictions(folder: Path | str, frames: FrameSet) -> None:
         empty, unknown = (sum(f.present is value for f in wrong) for value in (False, True))
         effects = []
         if empty:
-            effects.append(f"{count(empty, 'mask')} of label 0 count as empty")
+            effects.append(f"masks of label 0 count as empty ({empty})")
         if unknown:
-            frames_of_1 = count(unknown, "frame")
             effects.append(
-                f"{frames_of_1} of label 1 and an empty mask are for a separate gate only"
+                f"frames of label 1 whose mask is empty ({unknown}) train only a separate gate"
             )
         effect = ", ".join(effects)
     warnings.warn(

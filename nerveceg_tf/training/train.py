@@ -378,9 +378,11 @@ def check_labels(
             " frames with a nerve"
         )
     if not segmenter_only and present.all():
+        outlines = not gate_only or outlined.any()
+        instead = 'pass only="segmenter" and no gate=NAME, or ' if outlines else ""
         raise SubjectError(
-            f"{where}: every training frame has a nerve, so no gate can be trained; pass"
-            ' only="segmenter" and no gate=NAME, or add frames without a nerve'
+            f"{where}: every training frame has a nerve, so no gate can be trained; {instead}add"
+            " frames without a nerve"
         )
     if gate_only and not present.any():
         raise SubjectError(

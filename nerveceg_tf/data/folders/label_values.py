@@ -42,7 +42,7 @@ def check_values(
         return list(rows)
     report(
         LayoutError(
-            f"{path}: {quote_few(wrong)}: the {column.name} must be 0 (no nerve) or 1 (nerve);"
+            f"{path}: {quote_few(wrong)}: {column.name} must be 0 (no nerve) or 1 (nerve);"
             f" correct the row{'s' * (len(wrong) > 1)}"
         )
     )
