@@ -23,7 +23,7 @@ from nerveceg_tf.explain.saliency import vanilla_gradients
 from nerveceg_tf.export.config import ExportConfig, ExportFormat
 from nerveceg_tf.export.export import export_run
 from nerveceg_tf.export.exporters import open_export
-from nerveceg_tf.export.prediction import FrameFit
+from nerveceg_tf.export.prediction import ExportFraming
 from nerveceg_tf.models import with_framing
 from nerveceg_tf.models.crop_layer import crop as crop_tensor
 from nerveceg_tf.models.stage_settings import FRAMINGS, StageSettings, stage_settings, with_settings
@@ -173,19 +173,19 @@ def test_explanations_are_zero_where_a_model_does_not_look(cropping, frames):
     ],
 )
 def test_frames_of_another_size_fit_an_export_that_crops(frame, fitted, window, fits):
-    fit = FrameFit(
+    export_framing = ExportFraming(
         fitted, {"gate": "crop", "segmenter": "crop"}, dict.fromkeys(("gate", "segmenter"), window)
     )
     pixels = np.random.default_rng(0).random(frame).astype(np.float32)
     if fits:
-        seen = fit.to_model(pixels)[0, ..., 0]
+        seen = export_framing.to_model(pixels)[0, ..., 0]
         np.testing.assert_array_equal(crop(seen, window), crop(pixels, window))
-        mask = fit.to_frame(crop(crop(pixels, window), fitted), frame)
+        mask = export_framing.to_frame(crop(crop(pixels, window), fitted), frame)
         np.testing.assert_array_equal(mask, crop(crop(pixels, window), frame))
     else:
         with pytest.raises(FrameError, match="this export crops frames"):
-            fit.to_model(pixels)
-    mixed = FrameFit(fitted, {"gate": "resize", "segmenter": "crop"}, {"segmenter": window})
+            export_framing.to_model(pixels)
+    mixed = ExportFraming(fitted, {"gate": "resize", "segmenter": "crop"}, {"segmenter": window})
     if frame != fitted:
         with pytest.raises(FrameError, match="and takes those of"):
             mixed.to_model(pixels)
@@ -334,5 +334,5 @@ class TestCroppedByHand:
 
 
 def test_the_metadata_of_older_exports_has_whole_frames():
-    fit = FrameFit.from_metadata({"frame_size": [20, 30]})
-    assert fit.to_model(np.zeros((40, 60), np.float32)).shape == (1, 20, 30, 1)
+    export_framing = ExportFraming.from_metadata({"frame_size": [20, 30]})
+    assert export_framing.to_model(np.zeros((40, 60), np.float32)).shape == (1, 20, 30, 1)

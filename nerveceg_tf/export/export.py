@@ -21,7 +21,7 @@ from nerveceg_tf.export.config import (
     default_limits,
 )
 from nerveceg_tf.export.exporters import EXPORTERS
-from nerveceg_tf.export.prediction import FrameFit, check_frame
+from nerveceg_tf.export.prediction import ExportFraming, check_frame
 from nerveceg_tf.export.verify import ExportComparison, ExportReport
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
@@ -169,12 +169,11 @@ def _calibration_frames(
     model: NerveCeg, frames: Sequence[Frame], size: Size, config: ExportConfig
 ) -> list[np.ndarray]:
     """Training frames in the model's size. Half of them pass the gate, if enough do."""
-    framing, windows = _framing(model)
-    fit = FrameFit(size, framing, windows)
+    export_framing = ExportFraming(size, *_framing(model))
     predict_presence = tf.function(model.predict_presence, reduce_retracing=True)
     candidates = _spread(frames, 4 * MAX_MEASURED)
     groups: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    loaded = map_frames(lambda _, read: fit.to_model(check_frame(read())), candidates)
+    loaded = map_frames(lambda _, read: export_framing.to_model(check_frame(read())), candidates)
     for image in track(loaded, "choosing calibration frames", len(candidates)):
         groups[bool(predict_presence(tf.constant(image))[0, 0] >= model.threshold)].append(image)
     if not groups[True] and not config.split:

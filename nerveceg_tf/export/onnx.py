@@ -9,7 +9,7 @@ import onnxruntime
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.export.metadata import NAME, check_metadata, thresholds
-from nerveceg_tf.export.prediction import FrameFit, Prediction, check_frame, postprocess_output
+from nerveceg_tf.export.prediction import ExportFraming, Prediction, check_frame, postprocess_output
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.gray_range import RangeNote
 from nerveceg_tf.utils.parallel import usable_cores
@@ -49,13 +49,13 @@ class Runner:
         self._path, self._batch = path, self._session.get_inputs()[0].shape[0]
         self.metadata = check_metadata(path, metadata)
         self.thresholds = thresholds(self.metadata)
-        self._fit = FrameFit.from_metadata(self.metadata)
+        self._framing = ExportFraming.from_metadata(self.metadata)
         self._range = RangeNote()
 
     @property
     def size(self) -> Size:
         """Height and width of the frames that the model takes."""
-        return self._fit.size
+        return self._framing.size
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -92,12 +92,12 @@ class Runner:
         frames = [check_frame(frame) for frame in frames]
         for frame in frames:
             self._range.check(frame, stacklevel=3)
-        images = np.concatenate([self._fit.to_model(frame) for frame in frames])
+        images = np.concatenate([self._framing.to_model(frame) for frame in frames])
         if self._batch == 1 and len(frames) != 1:
             raise ModelError(f"{self._path}: takes single frames; export it again")
         presence, mask = self._session.run(["presence", "mask"], {"image": images})
         masks = [
-            self._fit.to_frame(m, frame.shape)
+            self._framing.to_frame(m, frame.shape)
             for m, frame in zip(mask[..., 0], frames, strict=True)
         ]
         return [

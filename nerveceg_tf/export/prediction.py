@@ -57,7 +57,7 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-class FrameFit:
+class ExportFraming:
     """Brings frames of any size to the one size that an export takes, and masks back.
 
     Args:
@@ -70,10 +70,10 @@ class FrameFit:
         self.size = size
         self._windows = [windows[stage] for stage, name in framing.items() if name == "crop"]
         self._mixed = len(set(framing.values())) > 1
-        self._fit = TO_INPUT["crop" if self._windows else "resize"]
+        self._change_size = TO_INPUT["crop" if self._windows else "resize"]
 
     @classmethod
-    def from_metadata(cls, metadata: dict[str, Any]) -> "FrameFit":
+    def from_metadata(cls, metadata: dict[str, Any]) -> "ExportFraming":
         """Makes it for an export; the stages of an older one see whole frames."""
         framing = metadata.get("framing", {})
         windows = {stage: tuple(metadata[f"{stage}_size"]) for stage in framing}
@@ -103,21 +103,21 @@ class FrameFit:
                 f"frame of {format_size(frame.shape)}: this export crops frames, and takes those of"
                 f" {format_size(self.size)}; export it for this size too"
             )
-        return self._fit(frame, self.size)[None, ..., None]
+        return self._change_size(frame, self.size)[None, ..., None]
 
     def to_frame(self, mask: np.ndarray, size: Size) -> np.ndarray:
         """Brings a mask, float32 `(height, width)`, to the size of the frame."""
-        return mask if mask.shape == size else self._fit(mask, size)
+        return mask if mask.shape == size else self._change_size(mask, size)
 
 
-def _same_window(length: int, fitted: int, window: int) -> bool:
+def _same_window(length: int, model_side: int, window: int) -> bool:
     """Whether a window of a side is the same after the side was cropped or padded."""
 
     def begin(old: int, new: int) -> int:
         return max(old - new, 0) // 2 - max(new - old, 0) // 2
 
-    same = begin(length, fitted) + begin(fitted, window) == begin(length, window)
-    return same and fitted >= min(length, window)
+    same = begin(length, model_side) + begin(model_side, window) == begin(length, window)
+    return same and model_side >= min(length, window)
 
 
 def postprocess_output(presence: float, mask: np.ndarray, thresholds: Thresholds) -> Prediction:

@@ -6,7 +6,7 @@ import numpy as np
 
 from nerveceg_tf.export.config import GATE, SEGMENTER
 from nerveceg_tf.export.metadata import read_metadata, thresholds
-from nerveceg_tf.export.prediction import FrameFit, Prediction, check_frame, postprocess_output
+from nerveceg_tf.export.prediction import ExportFraming, Prediction, check_frame, postprocess_output
 from nerveceg_tf.export.quantization import Stage
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.gray_range import RangeNote
@@ -44,7 +44,7 @@ class Runner:
         split = path.is_dir()
         self.metadata = read_metadata(path / GATE if split else path)
         self.thresholds = thresholds(self.metadata)
-        self._fit = FrameFit.from_metadata(self.metadata)
+        self._framing = ExportFraming.from_metadata(self.metadata)
         self._range = RangeNote()
         files = (path / GATE, path / SEGMENTER) if split else (path,)
         self._stages = [Stage(file, threads) for file in files]
@@ -52,7 +52,7 @@ class Runner:
     @property
     def size(self) -> Size:
         """Height and width of the frames that the model takes."""
-        return self._fit.size
+        return self._framing.size
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame.
@@ -72,9 +72,9 @@ class Runner:
         """
         frame = check_frame(frame)
         self._range.check(frame, stacklevel=2)
-        image = self._fit.to_model(frame)
+        image = self._framing.to_model(frame)
         outputs = self._run(image)
-        mask = self._fit.to_frame(outputs["mask"][0, ..., 0], frame.shape)
+        mask = self._framing.to_frame(outputs["mask"][0, ..., 0], frame.shape)
         return postprocess_output(outputs["presence"][0, 0], mask, self.thresholds)
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -201,7 +201,7 @@ class NerveCeg(keras.Model):
             _check_output(gate, "gate", (1,), "one presence (batch, 1)")
             _check_output(segmenter, "segmenter", (*segmenter.input_shape[1:3], 1), "a mask")
             gate_model = keras.Model(gate.inputs[0], [gate.outputs[0]], name=gate.name)
-            mask_model = _of_any_size(segmenter)
+            mask_model = _with_framing(segmenter)
         presence, *features = gate_model(to_gate_input(image))
         presence = _as_float32(presence)
         settings = stage_settings(segmenter or gate)
@@ -439,7 +439,7 @@ def _refuse_class_weight(train: Callable, args: tuple, kwargs: dict) -> None:
         )
 
 
-def _of_any_size(segmenter: keras.Model) -> keras.Model:
+def _with_framing(segmenter: keras.Model) -> keras.Model:
     """A model from a list of one image tensor of any size to the segmenter's first mask."""
     image = keras.Input((None, None, 1), name="image")
     masks = segmenter(_to_input(segmenter, "segmenter")(image))
