@@ -23,6 +23,7 @@ from nerveceg_tf.explain.saliency import vanilla_gradients
 from nerveceg_tf.export.config import ExportConfig, ExportFormat
 from nerveceg_tf.export.export import export_run
 from nerveceg_tf.export.exporters import open_export
+from nerveceg_tf.export.metadata import check_metadata
 from nerveceg_tf.export.prediction import ExportFraming
 from nerveceg_tf.models import with_framing
 from nerveceg_tf.models.crop_layer import crop as crop_tensor
@@ -331,6 +332,18 @@ class TestCroppedByHand:
         assert code == 2
         assert message in " ".join(printed.split())
         assert not out.exists()
+
+
+def test_damaged_metadata_is_named(tmp_path):
+    metadata = {"precision": "float32", "frame_size": [20, 30], "segmenter_size": [8, 8]}
+    metadata |= {"thresholds": {"presence": 0.5, "mask": 0.5}}
+    for framing, why in (
+        ({"gate": "crop", "segmenter": "crop"}, "gate_size is missing"),
+        ({"gate": "crop"}, "framing.segmenter is missing"),
+        ({"gate": "crop", "segmenter": "zoom"}, "framing.segmenter is not"),
+    ):
+        with pytest.raises(ModelError, match=f"is damaged, or of another version .{why}"):
+            check_metadata(tmp_path, {**metadata, "framing": framing})
 
 
 def test_the_metadata_of_older_exports_has_whole_frames():

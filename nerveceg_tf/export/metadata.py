@@ -111,6 +111,9 @@ def check_metadata(path: Path, metadata: Any) -> dict[str, Any]:
         check(metadata, _Metadata)
         for name in metadata["thresholds"].keys() - {field.name for field in fields(Thresholds)}:
             raise ValueError(f"thresholds.{name} is not known")
+        for stage in metadata.get("framing", ()):
+            if f"{stage}_size" not in metadata:
+                raise ValueError(f"{stage}_size is missing")
     except ValueError as error:
         raise ModelError(
             f"{path}: its {NAME} is damaged, or of another version ({error}); export it again"
