@@ -1,4 +1,7 @@
-"""Models of the PyTorch original give its answers here, from a frame on disk to the mask."""
+"""Models of the PyTorch original give its answers here, from a frame on disk to the mask.
+
+That exports answer as the run that they are made of is shown in `test_framing.py`.
+"""
 
 import csv
 from pathlib import Path
@@ -7,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 from bounds import IMPORTED
 
 import nerveceg_tf as nc
@@ -206,14 +208,6 @@ def model(run):
     return run.model()
 
 
-@pytest.fixture(scope="module")
-def served(run, data, tmp_path_factory):
-    """The run as a SavedModel. The other formats are compared with runs in `test_framing.py`."""
-    config = nc.ExportConfig(nc.ExportFormat.savedmodel)
-    out, *_ = nc.export_run(run, tmp_path_factory.mktemp("served"), config, nc.find_frames(data))
-    return tf.saved_model.load(str(out))
-
-
 def write(frames: dict[str, np.ndarray], folder: Path) -> Path:
     folder.mkdir()
     for name, pixels in frames.items():
@@ -299,19 +293,3 @@ def test_weights_of_other_projects_see_the_whole_frame(cheap, frames, tmp_path):
     ours = run.thresholds.binarize(ours)
     assert (ours == theirs).mean() >= EQUAL_PIXELS
     assert ours[:, :90].any(), "nothing is drawn where a window would not reach"
-
-
-@pytest.mark.parametrize("signature", ["serving_default", "encoded"])
-def test_exports_answer_as_the_original(signature, cheap, served, frames):
-    pair, _ = cheap
-    for frame in frames.values():
-        if signature == "encoded":
-            png = cv2.imencode(".png", frame)[1].tobytes()
-            outputs = served.signatures[signature](bytes=tf.constant([png]))
-            encoded = np.frombuffer(outputs["mask_binary_bytes"].numpy()[0], np.uint8)
-            mask = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
-        else:
-            image = tf.constant(frame[None, ..., None].astype(np.float32))
-            outputs = served.signatures[signature](image=image)
-            mask = outputs["mask_binary"].numpy()[0, ..., 0]
-        assert_same(Answer(float(outputs["presence"][0, 0]), mask > 0), pair.answer(frame))
