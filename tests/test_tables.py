@@ -120,6 +120,7 @@ WRONG = {
     "name,subject\na scan, left,P1\n": "line 2 has 3 values, but the first line 2; put quotation",
     "name,subject\n1_1,1\nimages/1_1.tif,1\n": "lists 1_1 twice; keep one row of each",
     'name,subject\n1_1,"1\n1_2,1\n': "line 3 ends a value of several lines; check its quot",
+    'name,subject\n1_1,1\n2_1,"2_2,1\n': "line 3 ends a value of several lines; check its quot",
     "1_1,p1\n1_2,p1\n": "has no column 'name' and no column 'subject': its first line is '1_1,p1'",
     "name,subject\n" + "x" * 300 + ",1\n": 'x{60}…": matches no frame',
 }

@@ -255,7 +255,7 @@ def _rows(
         line, where = reader.line_num, f"{path}: line {reader.line_num}"
         if not any(cells):
             continue
-        if any("\n" in cell or "\r" in cell for cell in cells):
+        if any("\n" in value or "\r" in value for value in values):
             raise TableError(f"{where} ends a value of several lines; check its quotation marks")
         if len(cells) <= max(positions.values()):
             yield LayoutError(f"{where} is incomplete; it needs {len(positions)} values")
