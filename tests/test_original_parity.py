@@ -111,7 +111,7 @@ def window_of(frame: np.ndarray):
 
 
 def build(name: str, outputs: int = 2) -> torch.nn.Module:
-    """A net of the original. Those of the project's own twins are narrower, to be fast."""
+    """A net of the original. The nets of `torch_reference.py` are narrower, to be fast."""
     if name in SEGMENTERS:
         return OriginalSegmenter(**SEGMENTERS[name], base_filters=8)
     if name in RESNETS:

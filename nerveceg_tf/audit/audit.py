@@ -19,7 +19,7 @@ from nerveceg_tf.data.near_duplicates import (
 )
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.resize import resize
-from nerveceg_tf.data.truth import contradicts, drawn_mask, has_nerve
+from nerveceg_tf.data.truth import annotated_mask, contradicts, has_nerve
 from nerveceg_tf.errors import FrameError, NervecegError
 from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.parallel import parallel_map
@@ -194,7 +194,7 @@ def audit_frames(
 def _inspect(frame: Frame, read: Callable[[], np.ndarray]) -> _Record | FrameError:
     try:
         image = read()
-        mask = drawn_mask(frame, image.shape)
+        mask = annotated_mask(frame, image.shape)
     except FrameError as error:
         return error
     size = working_size(image.shape)

@@ -11,7 +11,7 @@ from jinja2 import Environment
 from nerveceg_tf.audit.audit import KINDS, Audit, Finding
 from nerveceg_tf.data.frame import Frame, read_image
 from nerveceg_tf.data.resize import resize
-from nerveceg_tf.data.truth import drawn_mask
+from nerveceg_tf.data.truth import annotated_mask
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.utils.data_url import data_url
 from nerveceg_tf.utils.parallel import parallel_map
@@ -80,7 +80,7 @@ def _pictures(frames: list[Frame], finding: Finding) -> Iterator[tuple[str, str]
     for frame in frames:
         try:
             image = read_image(frame.image, frame.index, frame.read_options)
-            mask = drawn_mask(frame, image.shape)
+            mask = annotated_mask(frame, image.shape)
         except FrameError:
             return  # the text of the finding describes the error
         images.append(image)

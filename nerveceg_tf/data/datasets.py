@@ -22,7 +22,7 @@ from nerveceg_tf.data.frame import (
 )
 from nerveceg_tf.data.framing import TO_INPUT
 from nerveceg_tf.data.near_duplicates import fingerprint
-from nerveceg_tf.data.truth import drawn_mask, has_nerve
+from nerveceg_tf.data.truth import annotated_mask, has_nerve
 from nerveceg_tf.errors import FrameError, NervecegWarning
 from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.progress import track
@@ -298,7 +298,7 @@ def _read(
 ) -> tuple | FrameError:
     def decode() -> tuple:
         image = read()
-        mask = drawn_mask(frame, image.shape)
+        mask = annotated_mask(frame, image.shape)
         present = bool(mask.any())
         images = {size: TO_INPUT[framing](image, size)[..., None] for size in sizes}
         masks = {size: _mask_of(mask, size, present, framing)[..., None] for size in sizes}

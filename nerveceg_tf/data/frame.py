@@ -288,11 +288,11 @@ def read_mask(frame: Frame, size: Size) -> np.ndarray:
         >>> mask.dtype, int(mask.max())
         (dtype('uint8'), 1)
     """
-    mask = read_drawn_mask(frame, size)
+    mask = read_annotated_mask(frame, size)
     return np.zeros_like(mask) if frame.label is False else mask
 
 
-def read_drawn_mask(frame: Frame, size: Size) -> np.ndarray:
+def read_annotated_mask(frame: Frame, size: Size) -> np.ndarray:
     """As `read_mask`, without regard to the label of the frame."""
     if frame.mask is None:
         raise FrameError(f"{frame.image}: has no mask; add one, or remove the frame")

@@ -22,7 +22,7 @@ class ReadOptions:
         region: read only the scan area of a DICOM that declares it.
         labels: whom to believe where the label of a frame in a table contradicts its mask: `"csv"`
             or `"mask"`; `None`: the mask, with a warning, and a training refuses such frames. See
-            `frame.read_truth`.
+            `nerveceg_tf.data.truth.read_truth`.
 
     Raises:
         FrameError: a value is out of range.

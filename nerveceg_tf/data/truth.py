@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.frame import Frame, read_drawn_mask
+from nerveceg_tf.data.frame import Frame, read_annotated_mask
 from nerveceg_tf.size import Size
 
 
@@ -41,17 +41,17 @@ def read_truth(frame: Frame, size: Size) -> Truth:
     Raises:
         FrameError: as `read_mask`, except if a frame without a mask has a label.
     """
-    mask = drawn_mask(frame, size)
+    mask = annotated_mask(frame, size)
     has_outline = bool(mask.any())
     present = has_nerve(frame, has_outline)
     return Truth(mask if present else np.zeros_like(mask), present, has_outline)
 
 
-def drawn_mask(frame: Frame, size: Size) -> np.ndarray:
+def annotated_mask(frame: Frame, size: Size) -> np.ndarray:
     """As `read_mask`, without regard to the label; all 0 for a frame that has only a label."""
     if frame.mask is None and frame.present is not None:
         return np.zeros(size, np.uint8)
-    return read_drawn_mask(frame, size)
+    return read_annotated_mask(frame, size)
 
 
 def has_nerve(frame: Frame, has_outline: bool) -> bool:

@@ -17,10 +17,10 @@ from nerveceg_tf.data.frame import (
     PixelMemory,
     digest,
     map_frames,
-    read_drawn_mask,
+    read_annotated_mask,
 )
 from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, nearest
-from nerveceg_tf.data.truth import drawn_mask
+from nerveceg_tf.data.truth import annotated_mask
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED
@@ -210,7 +210,7 @@ def _identify(
         if not (check or doubtful):
             return frame
         shape = (read() if known.image is None else known.image).shape
-        mask = read_drawn_mask(frame, shape) if has_masks else drawn_mask(frame, shape)
+        mask = read_annotated_mask(frame, shape) if has_masks else annotated_mask(frame, shape)
         known = replace(known, mask=mask, has_outline=bool(mask.any()))
         return replace(frame, known=known)
     except FrameError as error:

@@ -1,6 +1,6 @@
 """How a stage is used, kept in its own file: its framing, and the mask threshold of its weights."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -39,10 +39,19 @@ class StageSettings(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def stage_settings(model: keras.Model) -> StageSettings:
+class Settings(NamedTuple):
+    """The arguments of `StageSettings`, and their defaults."""
+
+    framing: str = "resize"
+    mask_threshold: float | None = None
+
+
+def stage_settings(model: keras.Model) -> Settings:
     """The settings of a gate, a segmenter or a `SharedGate`; the defaults if it has none."""
-    found = (layer for layer in model.layers if isinstance(layer, StageSettings))
-    return next(found, StageSettings())
+    for layer in model.layers:
+        if isinstance(layer, StageSettings):
+            return Settings(layer.framing, layer.mask_threshold)
+    return Settings()
 
 
 def framing_of(model: keras.Model) -> type[Resize]:
@@ -106,9 +115,8 @@ def with_settings(model: keras.Model, **settings: Any) -> keras.Model:
             f"{model.name}: takes frames of any size; pass one of its stages, such as model.gate or"
             " model.segmenter"
         )
-    before = stage_settings(model)
-    settings = {"framing": before.framing, "mask_threshold": before.mask_threshold, **settings}
-    layer = StageSettings(**settings, name="stage_settings", dtype="float32")
+    changed = stage_settings(model)._replace(**settings)
+    layer = StageSettings(*changed, name="stage_settings", dtype="float32")
     image = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="image")
     noted = layer(image)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerveceg_tf.data.folders.label_values import check_values, has_nerve
+from nerveceg_tf.data.folders.label_values import check_values, label_of
 from nerveceg_tf.data.folders.listing import SUBJECT_TABLE, Listing
 from nerveceg_tf.data.folders.matching import match_rows
 from nerveceg_tf.data.folders.pairing import Found, Lost, frame_index
@@ -59,6 +59,6 @@ def read_frame_table(
         frame_index(found),
         report,
         lost,
-        lambda row: has_nerve(row, PRESENT),
+        lambda row: label_of(row, PRESENT),
     )
     return FrameTable(path, matches, columns)

@@ -12,7 +12,7 @@ _VALUES = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "tr
 """As people and spreadsheets write a label, in lower case."""
 
 
-def has_nerve(row: Row, column: Column) -> bool | None:
+def label_of(row: Row, column: Column) -> bool | None:
     """Returns what a row says of its frame; `None` if it says nothing."""
     return _VALUES.get(row.cells.get(column.name, "").lower())
 
@@ -36,7 +36,7 @@ def check_values(
     wrong = [
         row
         for row in rows
-        if has_nerve(row, column) is None and (needed or row.cells.get(column.name))
+        if label_of(row, column) is None and (needed or row.cells.get(column.name))
     ]
     if not wrong:
         return list(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nerveceg_tf.data.folders.frame_table import FrameTable
 from nerveceg_tf.data.folders.label_tables import LabelTable, find_label_tables
-from nerveceg_tf.data.folders.label_values import check_values, has_nerve
+from nerveceg_tf.data.folders.label_values import check_values, label_of
 from nerveceg_tf.data.folders.listing import Listing
 from nerveceg_tf.data.folders.matching import match_rows
 from nerveceg_tf.data.folders.names import natural_order
@@ -92,13 +92,13 @@ def _read(
         frame_index(items),
         report,
         lost,
-        lambda row: has_nerve(row, LABEL),
+        lambda row: label_of(row, LABEL),
     )
     present = {}
     for item in items:
         row = matches.get(item.frame.name) or matches.get(item.file.name)
         if row:
-            present[item.frame.name] = bool(has_nerve(row, LABEL))
+            present[item.frame.name] = bool(label_of(row, LABEL))
     return present
 
 
@@ -145,7 +145,7 @@ def _add_present(
     unknown, differing = [], []
     for item in found:
         name, row = item.frame.name, frames.row(item)
-        value = has_nerve(row, PRESENT) if row else None
+        value = label_of(row, PRESENT) if row else None
         if name in labels.left_out:
             continue
         if value is None and name not in labels.present:
