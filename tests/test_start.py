@@ -162,7 +162,7 @@ assert type(model).__module__ == "nerveceg_tf.models.two_stage"
 mask = np.asarray(model(said["frame"], training=False)["mask"])
 np.testing.assert_allclose(mask, said["mask"], atol=1e-5)
 ours = "nerveceg_tf.utils.on_import"
-assert sum(type(finder).__module__ == ours for finder in sys.meta_path) <= 2
+assert sum(type(finder).__module__ == ours for finder in sys.meta_path) <= 3
 """
 
 
@@ -274,3 +274,30 @@ def test_without_tensorflow_the_package_and_keras_on_another_backend_are_importe
     (tmp_path / "keras.py").write_text("")
     done = python("import nerveceg_tf, keras; print('done')", path=[tmp_path], options=["-S"])
     assert done.stdout == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "avx2", "first", "expected"),
+    [
+        (None, True, "nerveceg_tf", "1"),
+        (None, False, "nerveceg_tf", None),
+        ("0", True, "nerveceg_tf", "0"),
+        ("1", False, "nerveceg_tf", "1"),
+        (None, True, "tensorflow", None),
+    ],
+)
+def test_onednn_is_on_where_it_helps_and_the_user_left_it_open(
+    tmp_path, given, avx2, first, expected
+):
+    """A stand-in for TensorFlow sees the variable at the moment at which TensorFlow reads it."""
+    code = (
+        "import os; from numpy._core._multiarray_umath import __cpu_features__\n"
+        f"__cpu_features__['AVX2'] = {avx2}\n"
+        f"import {first}, nerveceg_tf, tensorflow; print(tensorflow.seen)"
+    )
+    stand_in = "import os; seen = os.environ.get('TF_ENABLE_ONEDNN_OPTS')"
+    (tmp_path / "tensorflow.py").write_text(stand_in)
+    unset = "import os; os.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n" if given is None else ""
+    environment = {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    done = python(unset + code, path=(tmp_path,), **environment)
+    assert done.stdout.strip() == str(expected)

@@ -43,7 +43,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name != self._package:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        # Only the finders behind this one: there may be several for one package.
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in specs if spec), None)
         if spec and spec.loader:
