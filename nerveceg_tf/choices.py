@@ -26,6 +26,7 @@ GATE_NAMES = (
 SEGMENTER_NAMES = (
     *("unet", "unet_plus_plus", "attention_unet", "r2_unet", "r2_attention_unet", "res_unet"),
     *("pretrained_unet", "pretrained_fpn", "pretrained_linknet", "pretrained_pspnet"),
+    "pretrained_lean_unet",
 )
 
 PRETRAINED = "pretrained_"

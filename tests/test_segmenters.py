@@ -12,6 +12,7 @@ from nerveceg_tf import (
     SEGMENTERS,
     NerveCeg,
     NoGate,
+    PretrainedLeanUNet,
     PretrainedUNet,
     R2UNet,
     SharedGate,
@@ -28,6 +29,7 @@ SIZE = (32, 64)
 BUILDERS = {
     **{name: build for name, build in SEGMENTERS.items() if not name.startswith("pretrained_")},
     "pretrained_unet": partial(PretrainedUNet, weights=None),
+    "pretrained_lean_unet": partial(PretrainedLeanUNet, weights=None),
     "deep_supervision": partial(UNetPlusPlus, deep_supervision=True),
     "one_recurrence": partial(R2UNet, recurrences=1),
 }

@@ -13,6 +13,7 @@ from nerveceg_tf.models.gates.shared import SharedGate
 from nerveceg_tf.models.import_torch import import_torch
 from nerveceg_tf.models.segmenters.attention_unet import AttentionUNet
 from nerveceg_tf.models.segmenters.pretrained import DECODERS, PretrainedUNet
+from nerveceg_tf.models.segmenters.pretrained_lean import PretrainedLeanUNet
 from nerveceg_tf.models.segmenters.r2_unet import R2AttentionUNet, R2UNet
 from nerveceg_tf.models.segmenters.res_unet import ResUNet
 from nerveceg_tf.models.segmenters.unet import UNet
@@ -35,6 +36,7 @@ SEGMENTERS: dict[str, Callable[..., keras.Model]] = {
     "r2_attention_unet": R2AttentionUNet,
     "res_unet": ResUNet,
     **{f"pretrained_{name}": partial(PretrainedUNet, decoder=name) for name in DECODERS},
+    "pretrained_lean_unet": PretrainedLeanUNet,
 }
 """Builders of segmenters by name. Each takes `input_shape`, `base_filters` and `name`."""
 
@@ -48,6 +50,7 @@ __all__ = [
     "GateAlone",
     "NerveCeg",
     "NoGate",
+    "PretrainedLeanUNet",
     "PretrainedUNet",
     "R2AttentionUNet",
     "R2UNet",

@@ -41,6 +41,11 @@ def frame_input(
     return image, scale(image)
 
 
+def three_channels(x):
+    """Repeats gray images to the three channels of an ImageNet encoder; color stays as it is."""
+    return x if x.shape[-1] == 3 else keras.layers.Concatenate(name="gray_to_rgb")([x, x, x])
+
+
 def conv(
     filters: int, kernel: int, name: str, strides: int = 1, bias: bool = True
 ) -> keras.layers.Conv2D:

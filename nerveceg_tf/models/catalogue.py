@@ -58,7 +58,7 @@ def catalogue(gate_size: Size, segmenter_size: Size, base_filters: int) -> Itera
     yield _entry("gate", SHARED, shared, "the segmenter's; counted for unet at its size")
     for name, build in SEGMENTERS.items():
         options, weights = shape, "none"
-        if name == "pretrained_unet":
+        if name in ("pretrained_unet", "pretrained_lean_unet"):
             options = {**shape, "weights": None}
             weights = f"{_downloads('lite0')}; counted for lite0"
         elif name.startswith("pretrained_"):

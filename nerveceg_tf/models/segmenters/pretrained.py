@@ -85,7 +85,7 @@ def _lite_unet(
     name: str,
 ) -> keras.Model:
     image, x = blocks.frame_input(input_shape, 32, (-127 / 128, 1.0))
-    *skips, x = efficientnet_lite_features(_three_channels(x), encoder)
+    *skips, x = efficientnet_lite_features(blocks.three_channels(x), encoder)
     x = blocks.bottleneck(x)
     for level in reversed(range(5)):
         x = blocks.up(x, base_filters << level, f"up_{level + 1}")
@@ -128,15 +128,11 @@ def _segmentation_models_unet(
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {encoder} at {shape[0]}x{shape[1]}: {reason}") from error
     scale, offset = _preprocessing(library.get_preprocessing(encoder))
-    x = keras.layers.Rescaling(scale, offset=offset, name="encoder_scale")(_three_channels(x))
+    x = keras.layers.Rescaling(scale, offset=offset, name="encoder_scale")(blocks.three_channels(x))
     plain = keras.models.clone_model(net, clone_function=_plain)
     plain.set_weights(net.get_weights())
     mask = keras.layers.Activation("linear", dtype="float32", name="mask")(plain.call(x))
     return keras.Model(image, mask, name=name)
-
-
-def _three_channels(x):
-    return x if x.shape[-1] == 3 else keras.layers.Concatenate(name="gray_to_rgb")([x, x, x])
 
 
 def _segmentation_models() -> ModuleType:
