@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import nerveceg_tf.utils.processor  # noqa: F401  (before anything imports TensorFlow)
+import nerveceg_tf.utils.processor
 import nerveceg_tf.utils.quiet  # noqa: F401
 from nerveceg_tf.utils.on_import import around_import
 
