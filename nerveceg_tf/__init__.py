@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nerveceg_tf.audit.audit import Audit, audit_frames
     from nerveceg_tf.audit.page import audit_page
     from nerveceg_tf.audit.suggest import suggest_fixes
-    from nerveceg_tf.data.augment import Augmentation
+    from nerveceg_tf.data.augment.augmentation import Augmentation
     from nerveceg_tf.data.bundled import SAMPLES
     from nerveceg_tf.data.datasets import FrameSet, make_dataset, read_frames
     from nerveceg_tf.data.fixes import find_fixed_frames, read_fixes, write_fixes
@@ -134,7 +134,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "make_dataset",
         "read_frames",
     ),
-    "data.augment": ("Augmentation",),
+    "data.augment.augmentation": ("Augmentation",),
     "data.splits": (
         "Split",
         "k_folds_by_subject",

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from nerveceg_tf.data.augment.augmentation import RANGES
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError
 from nerveceg_tf.evaluation import cross_validate as cv_module
 from nerveceg_tf.evaluation.cross_validate import cross_validate
@@ -158,7 +159,10 @@ def test_what_a_resumed_training_lacks_is_named(run, until_built, at, value, mes
 
 
 def test_values_of_what_is_not_trained_may_be_left_out():
-    for recipe in (Recipe(), *(recipe for _, recipe in RECIPES.values())):
+    strength = {"augment_strength": 0.0, "augment_turn": 0.1, "augment_shadow": 0.1}
+    ranges = dict.fromkeys((f"augment_{name}" for name in RANGES), 0.0)
+    changed = (Recipe.preset(**options) for options in (strength, ranges))
+    for recipe in (Recipe(), *changed, *(recipe for _, recipe in RECIPES.values())):
         for only in ("gate", "segmenter", None):
             if recipe.gate.name == "shared" and only == "gate":
                 continue
@@ -166,6 +170,8 @@ def test_values_of_what_is_not_trained_may_be_left_out():
             kept = {k: v for k, v in content.items() if k not in idle_options(recipe, only)}
             again = load_recipe(kept, only)
             assert {k: again.options()[k] for k in kept} == {k: recipe.options()[k] for k in kept}
+            effects = [r.augmentation.times(r.data.augment_strength) for r in (again, recipe)]
+            assert effects[0] == effects[1]
             with pytest.raises(ValueError, match=r"recipe\.seed is missing"):
                 load_recipe({k: v for k, v in kept.items() if k != "seed"}, only)
 

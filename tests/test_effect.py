@@ -16,6 +16,7 @@ import tensorflow as tf
 from tiny import known_by_name, tiny_gate, tiny_segmenter
 
 from nerveceg_tf.choices import DEEPLY_SUPERVISED, GATE_NAMES, SEGMENTER_NAMES, SHARED
+from nerveceg_tf.data.augment.augmentation import RANGES
 from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.data.splits import split_by_subject
@@ -54,6 +55,13 @@ def expected_to_be_idle(option, gate, segmenter, only, weights="none", pretraine
         return not ((by_gate or by_segmenter) and pretrained)
     return False
 
+
+AUGMENTATION_OPTIONS = {
+    name: option.bounds["max"] / 8
+    for name, option in OPTIONS.items()
+    if option.part == "augmentation"
+}
+"""Each effect of the augmentation, with a value that is not its default."""
 
 VALUES = {
     **{name: option.default for name, option in OPTIONS.items()},
@@ -101,6 +109,10 @@ def test_only_what_a_user_gave_is_refused():
 
 
 LITE = {"segmenter": "pretrained_unet"}
+NOT_MOVED = dict.fromkeys(
+    (f"augment_{name}" for name in ("turn", "zoom", "shift", "brightness", "contrast")), 0.0
+)
+"""Every range that is on by default, off."""
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,14 @@ LITE = {"segmenter": "pretrained_unet"}
         ({"segmenter": "pretrained_unet", "gate": "resnet18"}, {}, None),
         ({"segmenter": "unet_plus_plus", "prune": 2, "deep_supervision": True}, {}, None),
         ({"epochs": 5, "patience": 3}, {}, None),
+        ({"augment_strength": 0.0, "augment_turn": 0.1}, {}, "augment_turn=0.1"),
+        ({"augment_strength": 0.0, "augment_turn": 0.03}, {}, "augment_turn=0.03"),
+        ({"augment_strength": 0.0, "augment_elastic": 0.02}, {}, "augment_elastic=0.02"),
+        ({"augment_strength": 2.0, **NOT_MOVED}, {}, "augment_strength=2"),
+        ({"augment_strength": 0.0, "augment_flip": 0.1, "augment_shadow": 0.1}, {}, None),
+        ({"augment_strength": 0.0, "augment_patches": 0.1}, {}, None),
+        ({"augment_strength": 2.0, **NOT_MOVED, "augment_gamma": 0.1}, {}, None),
+        (NOT_MOVED, {}, None),
         ({"epochs": 5, "patience": 3, "freeze_epochs": 2, "gate": "lite0"}, {}, None),  # of unet
         ({"validation_fraction": 0.3, "seed": 2}, {"hold_out": ["1"]}, None),
         ({"seed": 2}, {"split": "split.json"}, None),
@@ -381,6 +401,21 @@ def test_what_is_trained_depends_on_these_options(base, only, stubs, frames, mon
     changes(recipe, only, options, lambda r: training(r, only, frames, monkeypatch, tmp_path))
 
 
+@pytest.mark.parametrize(("base", "only"), STAGES[1:3])
+def test_every_effect_of_the_augmentation_is_trained_with(
+    base, only, stubs, frames, monkeypatch, tmp_path
+):
+    options = {**TINY, **base, **AUGMENTATION_OPTIONS, "augment_strength": 2.0}
+    _, fed = training(Recipe.preset(**options), only, frames, monkeypatch, tmp_path)
+    expected = {
+        name: value * (2 if name.removeprefix("augment_") in RANGES else 1)
+        for name, value in AUGMENTATION_OPTIONS.items()
+    }
+    for *_, arguments in fed:
+        for name, value in expected.items():
+            assert f"{name.removeprefix('augment_')}={value}" in arguments
+
+
 def test_only_the_chief_keeps_every_epoch(stubs, frames, monkeypatch, tmp_path):
     recipe = Recipe.preset(**TINY, keep_every_epoch=True)
     for is_chief in (True, False):
@@ -391,7 +426,7 @@ def test_only_the_chief_keeps_every_epoch(stubs, frames, monkeypatch, tmp_path):
 
 
 def test_every_option_is_proven():
-    proven = set()
+    proven = set(AUGMENTATION_OPTIONS)
     for test in (
         test_what_is_built_depends_on_these_options,
         test_what_a_segmenter_is_depends_on_its_options,

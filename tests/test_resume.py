@@ -36,7 +36,8 @@ from nerveceg_tf.training.recipe_file import _EARLIER_NAMES, load_recipe
 from nerveceg_tf.training.stage import checkpoint_for, model_to_save
 from nerveceg_tf.training.train import train
 
-# A frozen epoch, an encoder with dropout's random state, averages, and a best epoch to remember.
+# A frozen epoch, an encoder with dropout's random state, averages, a best epoch to remember, and
+# every effect of the augmentation.
 TINY = {
     "gate": "shared",
     "segmenter": "tiny",
@@ -48,6 +49,9 @@ TINY = {
     "label_smoothing": 0.1,
     "balance": True,
     "keep_every_epoch": True,
+    **{"augment_shear": 0.1, "augment_stretch": 0.1, "augment_elastic": 0.02},
+    **{"augment_gamma": 0.1, "augment_depth_gain": 0.1, "augment_speckle": 0.05},
+    **{"augment_blur": 0.3, "augment_shadow": 0.1, "augment_patches": 0.1},
 }
 
 

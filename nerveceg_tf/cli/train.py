@@ -43,6 +43,7 @@ _NOT_WITH_RESUME = (
     "force",
 )
 _RECIPE_PANEL = "Recipe options (each overrides the recipe)"
+_AUGMENTATION_PANEL = "Augmentation (each overrides the recipe)"
 # A separate panel, because the --no-… names make the columns of a panel narrow.
 _SWITCH_PANEL = "Recipe switches (each overrides the recipe)"
 
@@ -56,7 +57,7 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=_annotation(option),
+            annotation=_annotation(name, option),
         )
         for name, option in OPTIONS.items()
     ]
@@ -65,19 +66,25 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _annotation(option: Option) -> Any:
+def _annotation(name: str, option: Option) -> Any:
     """What Typer takes: the type of an option that may be left out, with its help and bounds."""
     is_size = option.kind == Size
     # Typer's own `min` and `max` would show the range in the column of types. The column is then
     # so wide that names of options are cut off in a terminal of 80 columns.
     info = typer.Option(
         help=f"{option.help} {_describe_range(option)}".rstrip(),
-        rich_help_panel=_SWITCH_PANEL if option.kind is bool else _RECIPE_PANEL,
+        rich_help_panel=_panel(name, option),
         show_default=False,
         callback=parse_size if is_size else _check_range(option),
         metavar="HxW" if is_size else None,
     )
     return Annotated[(str if is_size else option.kind) | None, info]
+
+
+def _panel(name: str, option: Option) -> str:
+    if name.startswith("augment_"):
+        return _AUGMENTATION_PANEL
+    return _SWITCH_PANEL if option.kind is bool else _RECIPE_PANEL
 
 
 def _describe_range(option: Option) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.data.augment import AUGMENTATION, Augmentation
+from nerveceg_tf.data.augment.augmentation import AUGMENTATION, Augmentation
 from nerveceg_tf.data.cache import cached
 from nerveceg_tf.data.frame import (
     Frame,

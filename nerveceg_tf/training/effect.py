@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from nerveceg_tf.choices import DEEPLY_SUPERVISED, PRETRAINED, SEGMENTER_NAMES, SHARED
+from nerveceg_tf.data.augment.augmentation import RANGES
 from nerveceg_tf.errors import ModelError, SubjectError
 from nerveceg_tf.training.recipe import OPTIONS, Recipe
 
@@ -64,7 +65,16 @@ def idle_options(recipe: Recipe, only: str | None = None) -> dict[str, str]:
         idle |= _idle_of_segmenter(recipe)
     if not any(recipe.pretrained(stage) for stage in stages):
         idle["freeze_epochs"] = "no encoder starts from pretrained weights"
-    return idle
+    return idle | _idle_of_augmentation(recipe)
+
+
+def _idle_of_augmentation(recipe: Recipe) -> dict[str, str]:
+    names = [n for n, o in OPTIONS.items() if o.part == "augmentation" and o.field in RANGES]
+    if recipe.data.augment_strength == 0:
+        return dict.fromkeys(names, "augment_strength=0 turns it off")
+    if not any(getattr(recipe.augmentation, field) for field in RANGES):
+        return {"augment_strength": "all ranges that it multiplies are 0"}
+    return {}
 
 
 def _idle_of_segmenter(recipe: Recipe) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""How a run is trained, as data: one part each for the gate, the segmenter, the optimizer and the
-frames.
+"""How a run is trained, as data: one part each for the gate, the segmenter, the optimizer, the
+frames and their augmentation.
 
 Every field of a part is also an option of the whole recipe. `Recipe.from_options`, `run.json` and
-the command line know it under one name, such as `gate_size`.
+the command line know it under one name, such as `gate_size` or `augment_turn`.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +17,7 @@ from nerveceg_tf.choices import (
     SHARED,
     Framing,
 )
+from nerveceg_tf.data.augment.augmentation import AUGMENTATION, Augmentation
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import check
@@ -148,13 +149,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How frames are seen, augmented, sampled and split.
+    """How frames are seen, sampled and split, and the strength of their augmentation.
 
     Attributes:
         framing: how a frame becomes the input of the gate and of the segmenter: the whole frame is
             resized (`"resize"`), or it is a window from the middle at native scale (`"crop"`).
-        augment_strength: scales how far frames are moved and their gain is changed; 1 is the
-            default, 0 is off (except for mirroring).
+        augment_strength: what every range of the augmentation is multiplied by; 1 is the default,
+            0 is off (except for what a fraction of frames gets, such as mirroring).
         balance: sample frames so that classes, and subjects within each class, are equally
             frequent.
         validation_fraction: part of the frames, in whole subjects, on which the best epoch is
@@ -165,7 +166,9 @@ class DataConfig:
     framing: Framing = _option(
         "resize", "resize the whole frame, or crop a window of the input size from its middle."
     )
-    augment_strength: float = _option(1.0, "Augmentation strength; 1 is the default.", min=0, max=4)
+    augment_strength: float = _option(
+        1.0, "Multiplies the ranges of all effects; 1 is the default.", min=0, max=4
+    )
     balance: bool = _option(False, "Sample classes and subjects equally often.")
     validation_fraction: float = _option(
         0.2, "Fraction of frames for validation (picks the best epoch).", min=0.01, max=0.9
@@ -206,7 +209,9 @@ class Recipe:
         gate: which gate, and how it is trained.
         segmenter: which segmenter, and how it is trained.
         optimizer: how both are optimized.
-        data: how frames are augmented, sampled and split.
+        data: how frames are seen, sampled and split.
+        augmentation: how far frames are changed at random, before `data.augment_strength`
+            multiplies it.
         given: names of the options that its user chose, as opposed to defaults and the values of
             `RECIPES`. A training refuses those that have no effect on it. By default those that
             differ from the default recipe.
@@ -221,12 +226,20 @@ class Recipe:
     segmenter: SegmenterConfig = SegmenterConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
+    augmentation: Augmentation = AUGMENTATION
     given: frozenset[str] = field(default=_UNKNOWN, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.given is _UNKNOWN:
             changed = (name for name, o in OPTIONS.items() if self._value(o) != o.default)
             object.__setattr__(self, "given", frozenset(changed))
+        strength = self.data.augment_strength
+        try:
+            self.augmentation.times(strength)
+        except ModelError as error:
+            raise ModelError(
+                f"augment_strength={strength:g}: is too much, because then augment_{error}"
+            ) from None
 
     @classmethod
     def from_options(cls, **options: Any) -> Self:
@@ -296,10 +309,10 @@ def _check_value(name: str, value: Any) -> None:
         raise ModelError(f"{name}={value!r}: must be at most {high:g}")
 
 
-def _options_of(part: str, config: type) -> dict[str, Option]:
+def _options_of(part: str, config: type, prefix: str = "") -> dict[str, Option]:
     kinds = get_type_hints(config)
     return {
-        f.metadata["option"] or f.name: Option(
+        f.metadata.get("option") or prefix + f.name: Option(
             part, f.name, kinds[f.name], f.default, f.metadata["help"], f.metadata["bounds"]
         )
         for f in fields(config)
@@ -311,6 +324,7 @@ OPTIONS: dict[str, Option] = {
     **_options_of("segmenter", SegmenterConfig),
     **_options_of("optimizer", OptimizerConfig),
     **_options_of("data", DataConfig),
+    **_options_of("augmentation", Augmentation, "augment_"),
 }
 """Every option of a recipe by its name."""
 

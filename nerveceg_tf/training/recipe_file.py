@@ -17,7 +17,10 @@ _EARLIER_NAMES = {
 }
 """How files of version 0.1 name some options."""
 
-_LATER_OPTIONS = ("framing", "keep_every_epoch", "segmenter_weights")
+_LATER_OPTIONS = (
+    *("framing", "keep_every_epoch", "segmenter_weights"),
+    *(name for name, option in OPTIONS.items() if option.part == "augmentation"),
+)
 """Options that earlier files lack. Their defaults do what was done then."""
 
 

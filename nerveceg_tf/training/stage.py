@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nerveceg_tf.data.augment import AUGMENTATION
 from nerveceg_tf.data.datasets import FrameSet, make_dataset
 from nerveceg_tf.errors import NervecegWarning
 from nerveceg_tf.losses import LOSSES
@@ -243,7 +242,7 @@ def _dataset(
         seed=recipe.data.seed,
         balanced=recipe.data.balance,
         epochs=epochs,
-        augmentation=AUGMENTATION.times(recipe.data.augment_strength),
+        augmentation=recipe.augmentation.times(recipe.data.augment_strength),
     )
     if names == ["presence"]:
         dataset = make("presence")

@@ -1,0 +1,1 @@
+"""Data augmentation: random changes of frames and their masks, a batch at a time."""
