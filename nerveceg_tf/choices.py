@@ -47,7 +47,8 @@ METHOD_NAMES = (
 MAX_PICTURES = 300
 """Default number of frames with an image in a report."""
 
-Framing = Literal["resize", "crop"]
-"""How a stage sees a frame: the whole frame, resized; or a window from its middle."""
+Framing = Literal["resize", "crop", "letterbox"]
+"""How a stage sees a frame: the whole frame, resized; a window from its middle; or the whole frame,
+scaled without changing its shape, between black bars."""
 
 FRAMING_NAMES = get_args(Framing)

@@ -100,8 +100,7 @@ def read_frames(
         skip_bad: skip frames that cannot be read, instead of raising an error.
         cache: folder where decoded frames are stored for the next call. A file that has changed is
             read again. `None`: no cache.
-        framing: how frames and masks become the input of a model: `"resize"`, or `"crop"` for a
-            window from the middle.
+        framing: how frames and masks become the input of a model, a name in `FRAMING_NAMES`.
 
     Returns:
         The frames that could be read, and one error for each frame that could not.

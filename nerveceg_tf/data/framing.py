@@ -3,7 +3,7 @@
 The layers in `nerveceg_tf.models.stage_settings.FRAMINGS` compute the same inside a model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,5 +38,77 @@ def crop(pixels: np.ndarray, size: Size) -> np.ndarray:
     return np.pad(pixels[tuple(kept)], [(n // 2, n - n // 2) for n in lack])
 
 
-TO_INPUT: dict[str, Callable[[np.ndarray, Size], np.ndarray]] = {"resize": resize, "crop": crop}
+def letterbox(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Scales a frame by one factor until it fits a size. The rest of it is 0.
+
+    The frame lies in the middle, or half a pixel nearer to the first row or column.
+
+    Args:
+        pixels: uint8 or float32 `(height, width)`.
+        size: height and width of the result in pixels.
+
+    Returns:
+        An array of `size` and of the same dtype.
+
+    Example:
+        >>> letterbox(np.full((1, 2), 5, np.uint8), (4, 2))
+        array([[0, 0],
+               [5, 5],
+               [0, 0],
+               [0, 0]], dtype=uint8)
+    """
+    inner = fitted(pixels.shape, size)
+    lacks = (whole - part for whole, part in zip(size, inner, strict=True))
+    return np.pad(resize(pixels, inner), [(lack // 2, lack - lack // 2) for lack in lacks])
+
+
+def letterbox_back(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Brings a map of a letterboxed frame to the size that the frame had.
+
+    Args:
+        pixels: float32 `(height, width)`.
+        size: height and width of the frame before, in pixels.
+
+    Returns:
+        float32, of `size`.
+
+    Example:
+        >>> letterbox_back(letterbox(np.full((1, 2), 5, np.float32), (4, 2)), (1, 2))
+        array([[5., 5.]], dtype=float32)
+    """
+    return resize(crop(pixels, fitted(size, pixels.shape)), size)
+
+
+def fitted(frame: Sequence[int], size: Sequence[int]) -> Size:
+    """Height and width that a frame has in a letterbox.
+
+    One side is that of the letterbox. The other one is scaled by the same factor and rounded to
+    whole pixels, halves upwards, and at least 1.
+
+    Args:
+        frame: height and width of the frame in pixels.
+        size: height and width of the letterbox in pixels.
+
+    Example:
+        >>> fitted((420, 580), (192, 256))
+        (185, 256)
+    """
+    (height, width), (most_rows, most_columns) = frame, size
+    rows = (2 * height * most_columns + width) // (2 * width)
+    columns = (2 * width * most_rows + height) // (2 * height)
+    return min(most_rows, max(1, rows)), min(most_columns, max(1, columns))
+
+
+TO_INPUT: dict[str, Callable[[np.ndarray, Size], np.ndarray]] = {
+    "resize": resize,
+    "crop": crop,
+    "letterbox": letterbox,
+}
 """By the name of a framing: from the pixels of a frame and a size to the input of a stage."""
+
+TO_FRAME: dict[str, Callable[[np.ndarray, Size], np.ndarray]] = {
+    "resize": resize,
+    "crop": crop,
+    "letterbox": letterbox_back,
+}
+"""By the name of a framing: from a mask, and the size of its frame, to a mask of that size."""

@@ -25,22 +25,54 @@ def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Te
         >>> resize(tf.ones((1, 4, 6, 1)), (2, 3)).shape
         TensorShape([1, 2, 3, 1])
     """
+    shape = tf.shape(images)
+    rows = weights(shape[1], size[0])
+    columns = weights(shape[2], size[1])
+    return product(rows, columns, images)
+
+
+def product(rows: tf.Tensor, columns: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Multiplies images by a matrix of `weights` from each side.
+
+    Args:
+        rows: float32 `(target height, height)`.
+        columns: float32 `(target width, width)`.
+        images: `(batch, height, width, channels)`, of any float type.
+
+    Returns:
+        float32 `(batch, target height, target width, channels)`.
+    """
     # float16 is too coarse for the positions of the pixels.
-    images, shape = tf.cast(images, tf.float32), tf.shape(images)
-    rows = _weights(shape[1], size[0])
-    columns = _weights(shape[2], size[1])
-    by_row = tf.einsum("th,bhwc->btwc", rows, images)
+    by_row = tf.einsum("th,bhwc->btwc", rows, tf.cast(images, tf.float32))
     return tf.einsum("sw,btwc->btsc", columns, by_row)
 
 
-def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
-    """Row-stochastic matrix `(target, source)`: how much each source pixel gives to each target."""
+def weights(
+    source: tf.Tensor | int,
+    target: tf.Tensor | int,
+    pixels: tf.Tensor | None = None,
+    positions: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The matrix that resizes one side: how much each source pixel gives to each target pixel.
+
+    Args:
+        source: number of pixels of the side before.
+        target: number of pixels of the side after.
+        pixels: float32 `(columns,)`, whole numbers: the number of the source pixel that each column
+            is for. By default those of all pixels, in order.
+        positions: float32 `(rows,)`, whole numbers: the number of the target pixel that each row is
+            for. By default those of all pixels, in order.
+
+    Returns:
+        float32 `(rows, columns)`, 0..1. What source pixels give to a target pixel is 1 in all.
+    """
     # The unit is 1 / (2 * target) of a source pixel, so every edge and centre is a whole number.
     # float32 represents whole numbers exactly up to 2**24. In pixels, rounding would change the
     # presence by 1e-4, and differently for each order of the operations that a compiler chooses.
+    position = tf.range(target, dtype=tf.float32) if positions is None else positions
     source, unit = tf.cast(source, tf.float32), 2 * tf.cast(target, tf.float32)
-    position = tf.range(target, dtype=tf.float32)[:, None]
-    pixel = tf.range(source)[None, :] * unit
+    position = position[:, None]
+    pixel = (tf.range(source) if pixels is None else pixels)[None, :] * unit
     left, right = position * (2 * source), (position + 1) * (2 * source)
     overlap = tf.minimum(right, pixel + unit) - tf.maximum(left, pixel)
     centre = (2 * position + 1) * source - unit / 2

@@ -153,7 +153,7 @@ class NerveCeg(keras.Model):
     at once on `{"presence": ..., "mask": ...}`. The threshold has no effect in training.
 
     Each stage sees a frame in its own way, its framing (see `with_framing`): the whole frame, which
-    is resized to the input of the stage, or a window from its middle.
+    is resized to the input of the stage or letterboxed, or a window from its middle.
 
     Args:
         gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`;
