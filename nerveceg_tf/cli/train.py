@@ -22,7 +22,7 @@ from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import NervecegError, RunError, SubjectError
 from nerveceg_tf.size import Size
 from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
-from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Option, Recipe
+from nerveceg_tf.training.recipe import AUTO, OPTIONS, RECIPES, Option, Recipe
 from nerveceg_tf.utils.progress import console, output, say
 
 if TYPE_CHECKING:
@@ -74,10 +74,14 @@ def _annotation(option: Option) -> Any:
         help=f"{option.help} {_describe_range(option)}".rstrip(),
         rich_help_panel=_SWITCH_PANEL if option.kind is bool else _RECIPE_PANEL,
         show_default=False,
-        callback=parse_size if is_size else _check_range(option),
-        metavar="HxW" if is_size else None,
+        callback=_parse_size_or_auto if is_size else _check_range(option),
+        metavar="HxW|auto" if is_size else None,
     )
     return Annotated[(str if is_size else option.kind) | None, info]
+
+
+def _parse_size_or_auto(text: str | None) -> Size | str | None:
+    return text if text == AUTO else parse_size(text)
 
 
 def _describe_range(option: Option) -> str:
