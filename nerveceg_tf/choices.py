@@ -47,8 +47,8 @@ METHOD_NAMES = (
 MAX_PICTURES = 300
 """Default number of frames with an image in a report."""
 
-Framing = Literal["resize", "crop", "letterbox"]
-"""How a stage sees a frame: the whole frame, resized; a window from its middle; or the whole frame,
-scaled without changing its shape, between black bars."""
+Framing = Literal["resize", "crop", "letterbox", "content"]
+"""How a stage sees a frame: the whole frame, resized; a window from its middle; the whole frame,
+scaled without changing its shape, between black bars; or as the last, without black borders."""
 
 FRAMING_NAMES = get_args(Framing)

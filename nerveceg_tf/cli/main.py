@@ -196,7 +196,7 @@ def import_torch(
         Framing,
         typer.Option(
             help="crop a window from the middle of a frame, as the original, or see all of it:"
-            " resize it, or letterbox it between black bars."
+            " resize it, letterbox it between black bars, or its content without black borders."
         ),
     ] = "crop",
     recurrences: Annotated[

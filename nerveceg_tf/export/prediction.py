@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.framing import TO_FRAME, TO_INPUT, fitted
+from nerveceg_tf.data.framing import CUTTING, TO_FRAME, TO_INPUT, fitted
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.export.metadata import frame_size
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -70,6 +70,8 @@ class ExportFraming:
         self.size = size
         names = set(framing.values())
         self._name = names.pop() if len(names) == 1 else _MIXED if names else "resize"
+        # Borders are cut inside the model.
+        self._way = "resize" if self._name in CUTTING else self._name
         self._inputs = [windows[stage] for stage, name in framing.items() if name != "resize"]
 
     @classmethod
@@ -93,12 +95,12 @@ class ExportFraming:
         """
         if frame.shape != self.size:
             self._check(frame.shape)
-            frame = TO_INPUT[self._name](frame, self.size)
+            frame = TO_INPUT[self._way](frame, self.size)
         return frame[None, ..., None]
 
     def to_frame(self, mask: np.ndarray, size: Size) -> np.ndarray:
         """Brings a mask, float32 `(height, width)`, to the size of the frame."""
-        return mask if mask.shape == size else TO_FRAME[self._name](mask, size)
+        return mask if mask.shape == size else TO_FRAME[self._way](mask, size)
 
     def _check(self, frame: Size) -> None:
         """Checks that each stage sees a frame that was brought to the size as it sees the frame."""
@@ -131,12 +133,18 @@ def _same_letterbox(frame: Size, size: Size, window: Size) -> bool:
     )
 
 
+def _same_shape(frame: Size, size: Size, _: Size) -> bool:
+    """Whether a frame keeps its shape, up to half a pixel, if it is resized."""
+    return fitted(frame, size) == size
+
+
 _MIXED = "mixed"
 
 _SAME_VIEW: dict[str, tuple[str, Callable[[Size, Size, Size], bool]]] = {
     "resize": ("resizes frames", lambda *_: True),
     "crop": ("crops frames", _same_window),
     "letterbox": ("letterboxes frames", _same_letterbox),
+    "content": ("cuts black borders off frames", _same_shape),
     _MIXED: ("frames each stage differently", lambda *_: False),
 }
 """By the name of a framing: what an export does, and whether a stage's input of a size shows the

@@ -9,7 +9,11 @@ from nerveceg_tf.models.resize_layer import Resize, product, weights
 from nerveceg_tf.size import Size
 
 
-def letterbox(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+def letterbox(
+    images: tf.Tensor,
+    size: Size | tuple[tf.Tensor, tf.Tensor],
+    bounds: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Scales images by one factor until they fit a size. The rest of it is 0.
 
     Pixels are weighted as `nerveceg_tf.models.resize_layer.resize` does. The results equal those of
@@ -18,6 +22,8 @@ def letterbox(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf
     Args:
         images: `(batch, height, width, channels)`, of any float type.
         size: height and width of the result in pixels, as numbers or scalar tensors.
+        bounds: the part of each image that is taken, int32 `(batch, 4)`: first row, first column,
+            height and width in pixels. `None`: all of it.
 
     Returns:
         float32 `(batch, *size, channels)`.
@@ -29,23 +35,31 @@ def letterbox(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf
                [1., 1., 1., 1.],
                [0., 0., 0., 0.]], dtype=float32)
     """
-    frame = sides(images)
+    image = sides(images)
+    begins, lengths = _spans(image, bounds)
     rows, columns = (
-        _enlarge(old, inner, outer)
-        for old, inner, outer in zip(frame, fitted(frame, size), size, strict=True)
+        _move(side, begin, length, _middle(outer, inner), inner, outer)
+        for side, begin, length, inner, outer in zip(
+            image, begins, lengths, fitted(lengths, size), size, strict=True
+        )
     )
     return product(rows, columns, images)
 
 
-def letterbox_back(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+def letterbox_back(
+    images: tf.Tensor,
+    size: Size | tuple[tf.Tensor, tf.Tensor],
+    bounds: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Brings maps of letterboxed images to the size that the images had.
 
     Args:
         images: maps, `(batch, height, width, channels)`, of any float type.
         size: height and width of the images before, in pixels, as numbers or scalar tensors.
+        bounds: as for `letterbox`.
 
     Returns:
-        float32 `(batch, *size, channels)`.
+        float32 `(batch, *size, channels)`. It is 0 outside of the bounds.
 
     Example:
         >>> maps = letterbox(tf.ones((1, 2, 4, 1)), (4, 4))
@@ -54,9 +68,12 @@ def letterbox_back(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) 
                [1., 1., 1., 1.]], dtype=float32)
     """
     box = sides(images)
+    begins, lengths = _spans(size, bounds)
     rows, columns = (
-        _cut_out(outer, inner, new)
-        for outer, inner, new in zip(box, fitted(size, box), size, strict=True)
+        _move(outer, _middle(outer, inner), inner, begin, length, new)
+        for outer, inner, begin, length, new in zip(
+            box, fitted(lengths, box), begins, lengths, size, strict=True
+        )
     )
     return product(rows, columns, images)
 
@@ -84,21 +101,38 @@ def _within(most: int | tf.Tensor, side: int | tf.Tensor) -> int | tf.Tensor:
     return tf.minimum(most, tf.maximum(1, side))
 
 
-def _enlarge(source: int | tf.Tensor, inner: int | tf.Tensor, outer: int | tf.Tensor) -> tf.Tensor:
-    """The matrix `(outer, source)` that resizes a side to `inner`, with zeros on both ends."""
-    position = _numbers(outer, (outer - inner) // 2)
-    inside = (position >= 0) & (position < tf.cast(inner, tf.float32))
-    return tf.where(inside[:, None], weights(source, inner, positions=position), 0.0)
+def _spans(image: Sequence[int | tf.Tensor], bounds: tf.Tensor | None) -> tuple:
+    """First row and column, and height and width, of what is taken of images."""
+    if bounds is None:
+        return (0, 0), image
+    top, left, height, width = tf.unstack(bounds, 4, axis=1)
+    return (top, left), (height, width)
 
 
-def _cut_out(outer: int | tf.Tensor, inner: int | tf.Tensor, target: int | tf.Tensor) -> tf.Tensor:
-    """The matrix `(target, outer)` that resizes the middle of a side, `inner`, to `target`."""
-    return weights(inner, target, pixels=_numbers(outer, (outer - inner) // 2))
+def _middle(outer: int | tf.Tensor, inner: int | tf.Tensor) -> int | tf.Tensor:
+    return (outer - inner) // 2
 
 
-def _numbers(length: int | tf.Tensor, first: int | tf.Tensor) -> tf.Tensor:
-    """The numbers of pixels, where the pixel `first` has the number 0."""
-    return tf.cast(tf.range(length) - first, tf.float32)
+def _move(
+    source: int | tf.Tensor,
+    source_begin: int | tf.Tensor,
+    source_length: int | tf.Tensor,
+    target_begin: int | tf.Tensor,
+    target_length: int | tf.Tensor,
+    target: int | tf.Tensor,
+) -> tf.Tensor:
+    """The matrix `(target, source)` that resizes a span of a side to a span of another side."""
+    position = _numbers(target, target_begin)
+    inside = (position >= 0) & (position < tf.cast(target_length, tf.float32)[..., None])
+    pixels = _numbers(source, source_begin)
+    matrix = weights(source_length, target_length, pixels, position)
+    return tf.where(inside[..., None], matrix, 0.0)
+
+
+def _numbers(length: int | tf.Tensor, begin: int | tf.Tensor) -> tf.Tensor:
+    """The numbers of the pixels of a side, where the pixel `begin` has the number 0."""
+    begin = tf.convert_to_tensor(begin)[..., None]
+    return tf.cast(tf.range(length) - begin, tf.float32)
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")

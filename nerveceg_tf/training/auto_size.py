@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from nerveceg_tf.data.frame import Frame, map_frames
+from nerveceg_tf.data.framing import CUTTING, content_bounds
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.models.blocks import SideError
 from nerveceg_tf.size import Size
@@ -52,7 +53,8 @@ def resolve_sizes(
     if not names:
         return recipe
     strategy()  # must come before any other use of TensorFlow
-    ratios = _ratios([f for f in frames if f.subject not in hold_out] or frames)
+    counted = [f for f in frames if f.subject not in hold_out] or frames
+    ratios = _ratios(counted, recipe.data.framing in CUTTING)
     ratio = float(np.median(ratios))
     others = float((np.abs(np.log(ratios / ratio)) > math.log(_ALIKE)).mean())
     for name in names:
@@ -96,8 +98,9 @@ def size_of_shape(ratio: float, pixels: int, multiple: int) -> Size:
     return min(product(sides, sides), key=distance)
 
 
-def _ratios(frames: Sequence[Frame]) -> np.ndarray:
-    """Width by height of frames. All frames of a cine have those of its first one."""
+def _ratios(frames: Sequence[Frame], cut: bool) -> np.ndarray:
+    """Width by height of frames, or of their content. All frames of a cine have that of its first
+    one."""
     files: dict[object, list[Frame]] = {}
     for frame in frames:
         files.setdefault(frame.image, []).append(frame)
@@ -107,7 +110,8 @@ def _ratios(frames: Sequence[Frame]) -> np.ndarray:
 
     def shape(_: Frame, read) -> Size | FrameError:
         try:
-            return read().shape
+            image = read()
+            return (image[content_bounds(image)] if cut else image).shape
         except FrameError as error:
             return error
 
@@ -138,4 +142,8 @@ def _line(name: str, size: Size, ratio: float, others: float, framing: str) -> s
     if others <= _MOST_OTHERS:
         return line
     line += f"; {others:.0%} of them have another one"
-    return line if framing == "letterbox" else f"{line}, which the framing letterbox would keep"
+    return (
+        line
+        if framing in ("letterbox", *CUTTING)
+        else f"{line}, which the framing letterbox would keep"
+    )

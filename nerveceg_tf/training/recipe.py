@@ -158,7 +158,8 @@ class DataConfig:
     Attributes:
         framing: how a frame becomes the input of the gate and of the segmenter: the whole frame is
             resized (`"resize"`), or scaled by one factor until it fits, between black bars
-            (`"letterbox"`); or it is a window from the middle at native scale (`"crop"`).
+            (`"letterbox"`), or so without black borders (`"content"`); or it is a window from the
+            middle at native scale (`"crop"`).
         augment_strength: scales how far frames are moved and their gain is changed; 1 is the
             default, 0 is off (except for mirroring).
         balance: sample frames so that classes, and subjects within each class, are equally
@@ -170,8 +171,9 @@ class DataConfig:
 
     framing: Framing = _option(
         "resize",
-        "resize the whole frame, letterbox it (its shape is kept, between black bars), or crop a"
-        " window of the input size from its middle.",
+        "resize the whole frame, letterbox it (its shape is kept, between black bars), do so with"
+        " its content (black borders are cut off), or crop a window of the input size from its"
+        " middle.",
     )
     augment_strength: float = _option(1.0, "Augmentation strength; 1 is the default.", min=0, max=4)
     balance: bool = _option(False, "Sample classes and subjects equally often.")
