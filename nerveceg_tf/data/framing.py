@@ -10,6 +10,7 @@ import numpy as np
 
 from nerveceg_tf.data.resize import resize
 from nerveceg_tf.size import Size
+from nerveceg_tf.utils.black_borders import BLACK, SHARE
 
 
 def crop(pixels: np.ndarray, size: Size) -> np.ndarray:
@@ -98,13 +99,6 @@ def fitted(frame: Sequence[int], size: Sequence[int]) -> Size:
     rows = (2 * height * most_columns + width) // (2 * width)
     columns = (2 * width * most_rows + height) // (2 * height)
     return min(most_rows, max(1, rows)), min(most_columns, max(1, columns))
-
-
-BLACK = 8
-"""The largest gray value that counts as black. The noise of JPEG around black is below."""
-
-SHARE = 50
-"""One of so many pixels of a row or column must be brighter, or it may be border."""
 
 
 def content_bounds(frame: np.ndarray) -> tuple[slice, slice]:

@@ -5,10 +5,10 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from nerveceg_tf.data.framing import BLACK, SHARE
 from nerveceg_tf.models.letterbox_layer import letterbox, letterbox_back
 from nerveceg_tf.models.resize_layer import Framed, Resize
 from nerveceg_tf.size import Size
+from nerveceg_tf.utils.black_borders import BLACK, SHARE
 
 
 def content_bounds(frames: tf.Tensor) -> tf.Tensor:
