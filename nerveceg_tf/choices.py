@@ -48,7 +48,8 @@ METHOD_NAMES = (
 MAX_PICTURES = 300
 """Default number of frames with an image in a report."""
 
-Framing = Literal["resize", "crop"]
-"""How a stage sees a frame: the whole frame, resized; or a window from its middle."""
+Framing = Literal["resize", "crop", "letterbox", "content"]
+"""How a stage sees a frame: the whole frame, resized; a window from its middle; the whole frame,
+scaled without changing its shape, between black bars; or as the last, without black borders."""
 
 FRAMING_NAMES = get_args(Framing)

@@ -189,13 +189,14 @@ def import_torch(
             callback=parse_size,
             metavar="HxW",
             help="Input size.",
-            show_default="400x400; with --framing resize that of its EfficientNet for a gate",
+            show_default="400x400; without --framing crop that of its EfficientNet for a gate",
         ),
     ] = None,
     framing: Annotated[
         Framing,
         typer.Option(
-            help="crop a window from the middle of a frame, as the original, or resize all of it."
+            help="crop a window from the middle of a frame, as the original, or see all of it:"
+            " resize it, letterbox it between black bars, or its content without black borders."
         ),
     ] = "crop",
     recurrences: Annotated[

@@ -22,7 +22,7 @@ from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import NervecegError, RunError, SubjectError
 from nerveceg_tf.size import Size
 from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
-from nerveceg_tf.training.recipe import OPTIONS, RECIPES, Option, Recipe
+from nerveceg_tf.training.recipe import AUTO, OPTIONS, RECIPES, Option, Recipe
 from nerveceg_tf.utils.progress import console, output, say
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _annotation(name: str, option: Option) -> Any:
         help=f"{option.help} {_describe_range(option)}".rstrip(),
         rich_help_panel=_panel(name, option),
         show_default=False,
-        callback=parse_size if is_size else _check_range(option),
-        metavar="HxW" if is_size else None,
+        callback=_parse_size_or_auto if is_size else _check_range(option),
+        metavar="HxW|auto" if is_size else None,
     )
     return Annotated[(str if is_size else option.kind) | None, info]
 
@@ -85,6 +85,10 @@ def _panel(name: str, option: Option) -> str:
     if name.startswith("augment_"):
         return _AUGMENTATION_PANEL
     return _SWITCH_PANEL if option.kind is bool else _RECIPE_PANEL
+
+
+def _parse_size_or_auto(text: str | None) -> Size | str | None:
+    return text if text == AUTO else parse_size(text)
 
 
 def _describe_range(option: Option) -> str:

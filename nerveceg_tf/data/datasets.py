@@ -20,7 +20,7 @@ from nerveceg_tf.data.frame import (
     map_frames,
     note_unused_mask_value,
 )
-from nerveceg_tf.data.framing import TO_INPUT
+from nerveceg_tf.data.framing import CUTTING, to_input_of
 from nerveceg_tf.data.near_duplicates import fingerprint
 from nerveceg_tf.data.truth import annotated_mask, has_nerve
 from nerveceg_tf.errors import FrameError, NervecegWarning
@@ -100,8 +100,7 @@ def read_frames(
         skip_bad: skip frames that cannot be read, instead of raising an error.
         cache: folder where decoded frames are stored for the next call. A file that has changed is
             read again. `None`: no cache.
-        framing: how frames and masks become the input of a model: `"resize"`, or `"crop"` for a
-            window from the middle.
+        framing: how frames and masks become the input of a model, a name in `FRAMING_NAMES`.
 
     Returns:
         The frames that could be read, and one error for each frame that could not.
@@ -112,7 +111,8 @@ def read_frames(
         RunError: the cache cannot be written.
 
     Warns:
-        NervecegWarning: part of a nerve is outside of the window.
+        NervecegWarning: part of a nerve is outside of the window, or all of it in what counts as
+            border.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -144,6 +144,8 @@ def read_frames(
     note_unused_mask_value([r[0] for r in good], outlines)
     if framing == "crop":
         _note_cut_masks(present & np.array(outlines), masks)
+    elif framing in CUTTING:
+        _note_lost_masks(present & np.array(outlines), masks, framing)
     return FrameSet(tuple(r[0] for r in good), present, images, masks), bad
 
 
@@ -300,8 +302,9 @@ def _read(
         image = read()
         mask = annotated_mask(frame, image.shape)
         present = bool(mask.any())
-        images = {size: TO_INPUT[framing](image, size)[..., None] for size in sizes}
-        masks = {size: _mask_of(mask, size, present, framing)[..., None] for size in sizes}
+        to_input = to_input_of(framing, image)
+        images = {size: to_input(image, size)[..., None] for size in sizes}
+        masks = {size: _mask_of(mask, size, present, to_input)[..., None] for size in sizes}
         return images, masks, present, Known(digest(image), fingerprint(image), image, mask)
 
     try:
@@ -330,7 +333,24 @@ def _note_cut_masks(present: np.ndarray, masks: dict[Size, np.ndarray]) -> None:
             )
 
 
-def _mask_of(mask: np.ndarray, size: Size, present: bool, framing: str) -> np.ndarray:
+def _note_lost_masks(present: np.ndarray, masks: dict[Size, np.ndarray], framing: str) -> None:
+    lost = present & ~np.any([windows.any((1, 2, 3)) for windows in masks.values()], axis=0)
+    if lost.any():
+        warnings.warn(
+            f"framing={framing}: in {lost.sum()} of {present.sum()} frames with a nerve, all of the"
+            " nerve lies in what counts as black border, or is too small to be seen; a model with"
+            " this framing cannot find it",
+            NervecegWarning,
+            stacklevel=3,
+        )
+
+
+def _mask_of(
+    mask: np.ndarray,
+    size: Size,
+    present: bool,
+    to_input: Callable[[np.ndarray, Size], np.ndarray],
+) -> np.ndarray:
     if not present:
         return np.zeros(size, np.uint8)
-    return (TO_INPUT[framing](mask * 255, size) > 127).astype(np.uint8)
+    return (to_input(mask * 255, size) > 127).astype(np.uint8)

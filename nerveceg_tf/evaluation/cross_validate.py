@@ -20,6 +20,7 @@ from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.evaluation.tune import tune_on
 from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, warn_if_unfinished
 from nerveceg_tf.runs.run import Run
+from nerveceg_tf.training.auto_size import resolve_sizes
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.earlier import check_unseen, find_sources
 from nerveceg_tf.training.effect import check_effect, check_labels_effect
@@ -121,6 +122,7 @@ def cross_validate(
     needed = only != "gate"
     listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
     check_labels_effect(listed[0])
+    recipe = resolve_sizes(recipe, listed[0], only)
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames

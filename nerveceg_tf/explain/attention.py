@@ -33,5 +33,4 @@ def attention_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
         )
     outputs = [segmenter.get_layer(name).output for name in names]
     levels = keras.Model(segmenter.inputs[0], outputs)(to_input(segmenter, images), training=False)
-    size = images.shape[1:3]
-    return np.concatenate([to_frame(segmenter, level, size) for level in levels], axis=-1)
+    return np.concatenate([to_frame(segmenter, level, images) for level in levels], axis=-1)

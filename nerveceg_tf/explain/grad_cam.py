@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from nerveceg_tf.explain.logits import (
     feature_map,
+    framed,
     get_gate,
     get_logit,
     get_segmenter,
     to_frame,
     to_input,
 )
-from nerveceg_tf.models.stage_settings import framing_of
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -> np.ndarray:
@@ -49,7 +49,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, layer: str | None = None) -
     gate = get_gate(model)
     features, gradients = _gate_gradients(gate, layer)(to_input(gate, images))
     weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
-    return to_frame(gate, _map(features, weights), images.shape[1:3])
+    return to_frame(gate, _map(features, weights), images)
 
 
 def grad_cam_plus_plus(
@@ -77,7 +77,7 @@ def grad_cam_plus_plus(
     below = 2 * gradients**2 + total * gradients**3
     share = tf.math.divide_no_nan(gradients**2, below)
     weights = tf.reduce_sum(share * tf.nn.relu(gradients), (1, 2), keepdims=True)
-    return to_frame(gate, _map(features, weights), images.shape[1:3])
+    return to_frame(gate, _map(features, weights), images)
 
 
 def seg_grad_cam(
@@ -111,10 +111,10 @@ def seg_grad_cam(
     if where is None:
         selected = tf.fill((*small.shape[:3], 1), -1.0)
     else:
-        selected = framing_of(segmenter).to_input(tf.cast(where, tf.float32), small.shape[1:3])
+        selected = framed(segmenter, images).to_input(where, small.shape[1:3])
     features, gradients = _segmenter_gradients(segmenter, layer)(small, selected)
     weights = tf.reduce_mean(gradients, (1, 2), keepdims=True)
-    return to_frame(segmenter, _map(features, weights), images.shape[1:3])
+    return to_frame(segmenter, _map(features, weights), images)
 
 
 # Compiled once for a model and a layer; weights are read again in each call.

@@ -16,9 +16,8 @@ from keras import ops
 
 from nerveceg_tf.errors import ModelError
 from nerveceg_tf.models import NerveCeg
-from nerveceg_tf.models.resize_layer import resize
+from nerveceg_tf.models.resize_layer import Framed, resize
 from nerveceg_tf.models.stage_settings import StageSettings, framing_of, stage_settings
-from nerveceg_tf.size import Size
 
 
 def get_gate(model: keras.Model) -> keras.Model:
@@ -46,20 +45,26 @@ def to_input(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.repeat(images, channels, axis=-1)
 
 
-def to_frame(model: keras.Model, maps: tf.Tensor, size: Size) -> np.ndarray:
+def to_frame(model: keras.Model, maps: tf.Tensor, images: tf.Tensor) -> np.ndarray:
     """Brings the maps of a model back to its frames.
 
     Args:
         model: a gate or a segmenter.
         maps: `(b, any, any, channels)`, each over the whole input of the model.
-        size: height and width of the frames in pixels.
+        images: the frames, `(b, height, width, 1)`, gray 0..255.
 
     Returns:
-        float32 `(b, *size, channels)`. It is 0 where the model does not see the frame.
+        float32 `(b, height, width, channels)`. It is 0 where the model does not see the frame.
     """
     if stage_settings(model).framing != "resize":
         maps = resize(maps, model.input_shape[1:3])
-    return framing_of(model).to_frame(maps, size).numpy()
+    return framed(model, images).to_frame(maps, images.shape[1:3]).numpy()
+
+
+def framed(model: keras.Model, images: tf.Tensor) -> Framed:
+    """How a model sees these frames, `(b, height, width, 1)`: from them to its input, and back."""
+    framing = framing_of(model)
+    return framing.within(framing.bounds(images))
 
 
 def get_output(model: keras.Model, name: str):

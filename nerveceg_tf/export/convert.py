@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from nerveceg_tf.export.config import GATE, SEGMENTER, Precision, TensorType
 from nerveceg_tf.export.graph import one_frame
+from nerveceg_tf.models.stage_settings import FRAMINGS
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.quiet import silent_stderr
@@ -194,19 +195,25 @@ def _split(model: NerveCeg, size: Size, batch: int | None = 1) -> tuple[Graph, G
     run_gate = tf.function(model.run_gate).get_concrete_function(image)
     _, features = run_gate.structured_outputs
     named = {f"feature_{n}": x for n, x in enumerate(features)}
+    framing = FRAMINGS[model.segmenter_framing]
+    with_bounds = framing.cuts and bool(named)  # else the segmenter gets the image
 
     def gate(image: tf.Tensor) -> dict[str, tf.Tensor]:
         presence, features = model.run_gate(image)
-        return {"presence": presence, **dict(zip(named, features, strict=True))}
+        outputs = {"presence": presence, **dict(zip(named, features, strict=True))}
+        return outputs | ({"bounds": framing.bounds(image)} if with_bounds else {})
 
     def segment(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"mask": model.segment(image)}
 
-    def decode(*features: tf.Tensor) -> dict[str, tf.Tensor]:
+    def decode(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        *features, bounds = tensors if with_bounds else (*tensors, None)
         # Only the size of the image is used.
-        return {"mask": model.segment(tf.zeros((1, *size, 1)), list(features))}
+        return {"mask": model.segment(tf.zeros((1, *size, 1)), features, bounds)}
 
     inputs = [tf.TensorSpec(x.shape, tf.float32, name) for name, x in named.items()]
+    if with_bounds:
+        inputs.append(tf.TensorSpec((batch, 4), tf.int32, "bounds"))
     return (gate, [image]), ((decode, inputs) if inputs else (segment, [image]))
 
 

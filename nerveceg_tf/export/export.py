@@ -23,6 +23,7 @@ from nerveceg_tf.export.config import (
 from nerveceg_tf.export.exporters import EXPORTERS
 from nerveceg_tf.export.prediction import ExportFraming, check_frame
 from nerveceg_tf.export.verify import ExportComparison, ExportReport
+from nerveceg_tf.models.stage_settings import FRAMINGS
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.size import Size
@@ -86,6 +87,7 @@ def export_run(
         )
     with exporter.replacing(out, force) as path:
         model = run.model()
+        _check_framing(model, config)
         by_subset = frames_by_subset(run, frames, report)
         subset = next((p for p in ("validation", "unseen") if by_subset[p]), "validation")
         if not by_subset[subset]:
@@ -146,6 +148,17 @@ def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> di
         "licence": config.licence,
         "note": "This is not a medical device.",
     }
+
+
+def _check_framing(model: NerveCeg, config: ExportConfig) -> None:
+    framing, _ = _framing(model)
+    for stage, name in framing.items():
+        # The quantizer would round the positions of pixels, which are computed for each frame.
+        if config.precision == Precision.int8 and FRAMINGS[name].cuts:
+            raise ModelError(
+                f"precision=int8: the {stage} sees frames by framing={name}, which cannot be"
+                ' computed with 8 bits; pass precision="float16", or train with framing=letterbox'
+            )
 
 
 def _framing(model: NerveCeg) -> tuple[dict[str, str], dict[str, Size]]:

@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nerveceg_tf.models.resize_layer import Resize
 from nerveceg_tf.models.stage_settings import FRAMINGS
 from nerveceg_tf.models.two_stage import NerveCeg, segment_passing
 from nerveceg_tf.runs.thresholds import LEVELS, NEAR, Thresholds, lower_edge
-from nerveceg_tf.size import Size
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -32,7 +30,9 @@ class Served:
         self._model, self._thresholds = model, thresholds
         self._presence, self._edge = float(thresholds.presence), float(lower_edge(thresholds.mask))
         # Traced once for all signatures, which makes the export faster and its graph smaller.
-        self._gate = tf.function(model.run_gate, input_signature=[_FRAMES])
+        inputs = tf.TensorSpec((None, *model.gate_size, 1), tf.float32)
+        self._gate = tf.function(model.run_gate_on_inputs, input_signature=[inputs])
+        self._gate_framing = FRAMINGS[model.gate_framing]
         self._both = tf.function(self._predict, input_signature=[_FRAMES, _PER_FRAME, _PER_FRAME])
 
     @property
@@ -94,39 +94,44 @@ class Served:
             Serving's REST interface encodes outputs whose names end in `_bytes` as base64.
         """
         model, threshold = self._model, self._presence
-        gate_size, segmenter_size = model.gate_size, model.segmenter_size
-        gate_framing = FRAMINGS[model.gate_framing]
-        segmenter_framing = FRAMINGS[model.segmenter_framing]
-        small_frames, shapes = tf.map_fn(
-            lambda picture: _to_input(gate_framing, _decode(picture), gate_size),
+        size, framing = model.segmenter_size, FRAMINGS[model.segmenter_framing]
+
+        def see(picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            frame = _decode(picture)[None]
+            inputs = self._gate_framing.to_input(frame, model.gate_size)
+            return inputs[0], tf.shape(frame)[1:3], framing.bounds(frame)[0]
+
+        gate_inputs, shapes, bounds = tf.map_fn(
+            see,
             pictures,
             fn_output_signature=(
-                tf.TensorSpec((*gate_size, 1), tf.float32),
+                tf.TensorSpec((*model.gate_size, 1), tf.float32),
                 tf.TensorSpec((2,), tf.int32),
+                tf.TensorSpec((4,), tf.int32),
             ),
         )
-        presence, features = self._run_gate(small_frames)
+        presence, features = self._run_gate_on_inputs(gate_inputs)
 
         def segment(passing: tf.Tensor) -> tf.Tensor:
-            frames = tf.map_fn(
-                lambda picture: _to_input(segmenter_framing, _decode(picture), segmenter_size)[0],
+            inputs = tf.map_fn(
+                lambda picture: framing.to_input(_decode(picture)[None], size)[0],
                 tf.gather(pictures, passing),
-                fn_output_signature=tf.TensorSpec((*segmenter_size, 1), tf.float32),
+                fn_output_signature=tf.TensorSpec((*size, 1), tf.float32),
             )
-            return model.segment(frames, [tf.gather(x, passing) for x in features])
+            return model.segment_inputs(inputs, [tf.gather(x, passing) for x in features])
 
-        small = tf.zeros((tf.size(pictures), *segmenter_size, 1))
+        small = tf.zeros((tf.size(pictures), *size, 1))
         masks = segment_passing(small, presence, threshold, segment)
 
         def finish(item: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-            mask, shape, passed = item
-            mask = segmenter_framing.to_frame(mask[None], (shape[0], shape[1]))
+            mask, shape, bounds, passed = item
+            mask = framing.within(bounds[None]).to_frame(mask[None], (shape[0], shape[1]))
             mask_binary = self._binarize(mask, tf.fill([1], self._edge), passed[None])
             return _png(tf.round(mask * 255)), _png(mask_binary * 255)
 
         mask_png, mask_binary_png = tf.map_fn(
             finish,
-            (masks, shapes, presence[:, 0] >= threshold),
+            (masks, shapes, bounds, presence[:, 0] >= threshold),
             fn_output_signature=(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.string)),
         )
         return {"presence": presence, "mask_bytes": mask_png, "mask_binary_bytes": mask_binary_png}
@@ -143,13 +148,17 @@ class Served:
         return {"presence": presence, "mask": mask, "mask_binary": mask_binary}
 
     def _run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        frames = tf.shape(image)[0]
+        inputs = self._gate_framing.to_input(image, self._model.gate_size)
+        presence, features = self._run_gate_on_inputs(inputs)
         finite = tf.reduce_all(tf.math.is_finite(image), axis=[1, 2, 3])
+        return tf.where(finite[:, None], presence, 0.0), features
+
+    def _run_gate_on_inputs(self, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        frames = tf.shape(inputs)[0]
         # oneDNN's convolutions fail on an empty batch, so it gets one black frame here.
-        filled = tf.pad(image, [[0, tf.cast(frames == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        filled = tf.pad(inputs, [[0, tf.cast(frames == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         presence, features = self._gate(filled)
-        presence = tf.where(finite[:, None], presence[:frames], 0.0)
-        return presence, [x[:frames] for x in features]
+        return presence[:frames], [x[:frames] for x in features]
 
     def _binarize(self, mask: tf.Tensor, edge: tf.Tensor, passed: tf.Tensor) -> tf.Tensor:
         """The same as `Thresholds.binarize`, for a batch, with the gate."""
@@ -194,11 +203,6 @@ def _decode(picture: tf.Tensor) -> tf.Tensor:
         lambda: tf.round(tf.tensordot(pixels[..., :3], luma, 1)),
         lambda: pixels[..., :1],
     )
-
-
-def _to_input(framing: type[Resize], frame: tf.Tensor, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
-    """Brings a frame to the size of a stage, and returns its original height and width too."""
-    return framing.to_input(frame[None], size)[0], tf.shape(frame)[:2]
 
 
 def _png(gray: tf.Tensor) -> tf.Tensor:

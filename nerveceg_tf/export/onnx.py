@@ -62,13 +62,13 @@ class Runner:
 
         Args:
             frame: gray values 0..255, `(height, width)`. A frame of another size than `size` is
-                resized or cropped to it, as the stages see frames, and so is its mask.
+                brought to it as the stages see frames, and so is its mask.
 
         Returns:
             Presence and masks, in the size of the frame.
 
         Raises:
-            FrameError: it is not a gray frame, or the model crops, and cannot take its size.
+            FrameError: it is not a gray frame, or the stages would not see its size as before.
 
         Warns:
             NervecegWarning: once, if the largest value of a frame is at most 1.

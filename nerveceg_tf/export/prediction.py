@@ -1,11 +1,11 @@
 """The input and output of every exported model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerveceg_tf.data.framing import TO_INPUT
+from nerveceg_tf.data.framing import CUTTING, TO_FRAME, TO_INPUT, fitted
 from nerveceg_tf.errors import FrameError
 from nerveceg_tf.export.metadata import frame_size
 from nerveceg_tf.runs.thresholds import Thresholds
@@ -62,15 +62,17 @@ class ExportFraming:
 
     Args:
         size: height and width of the frames that the model takes.
-        framing: how each stage sees a frame, by stage: `"resize"` or `"crop"`.
+        framing: how each stage sees a frame, by stage: a name in `FRAMING_NAMES`.
         windows: height and width of the input of each stage, by stage.
     """
 
     def __init__(self, size: Size, framing: Mapping[str, str], windows: Mapping[str, Size]):
         self.size = size
-        self._windows = [windows[stage] for stage, name in framing.items() if name == "crop"]
-        self._mixed = len(set(framing.values())) > 1
-        self._change_size = TO_INPUT["crop" if self._windows else "resize"]
+        names = set(framing.values())
+        self._name = names.pop() if len(names) == 1 else _MIXED if names else "resize"
+        # Borders are cut inside the model.
+        self._way = "resize" if self._name in CUTTING else self._name
+        self._inputs = [windows[stage] for stage, name in framing.items() if name != "resize"]
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> "ExportFraming":
@@ -91,33 +93,62 @@ class ExportFraming:
         Raises:
             FrameError: the stages would not see the same parts of it as before the export.
         """
-        if frame.shape == self.size:
-            return frame[None, ..., None]
-        exact = all(
-            _same_window(*sides)
-            for window in self._windows
-            for sides in zip(frame.shape, self.size, window, strict=True)
-        )
-        if self._mixed or not exact:
-            raise FrameError(
-                f"frame of {format_size(frame.shape)}: this export crops frames, and takes those of"
-                f" {format_size(self.size)}; export it for this size too"
-            )
-        return self._change_size(frame, self.size)[None, ..., None]
+        if frame.shape != self.size:
+            self._check(frame.shape)
+            frame = TO_INPUT[self._way](frame, self.size)
+        return frame[None, ..., None]
 
     def to_frame(self, mask: np.ndarray, size: Size) -> np.ndarray:
         """Brings a mask, float32 `(height, width)`, to the size of the frame."""
-        return mask if mask.shape == size else self._change_size(mask, size)
+        return mask if mask.shape == size else TO_FRAME[self._way](mask, size)
+
+    def _check(self, frame: Size) -> None:
+        """Checks that each stage sees a frame that was brought to the size as it sees the frame."""
+        what_it_does, same = _SAME_VIEW[self._name]
+        if not all(same(frame, self.size, window) for window in self._inputs):
+            raise FrameError(
+                f"frame of {format_size(frame)}: this export {what_it_does}, and takes those of"
+                f" {format_size(self.size)}; export it for this size too"
+            )
 
 
-def _same_window(length: int, model_side: int, window: int) -> bool:
-    """Whether a window of a side is the same after the side was cropped or padded."""
+def _same_window(frame: Size, size: Size, window: Size) -> bool:
+    """Whether a window is the same after a frame was cropped or padded to a size."""
 
     def begin(old: int, new: int) -> int:
         return max(old - new, 0) // 2 - max(new - old, 0) // 2
 
-    same = begin(length, model_side) + begin(model_side, window) == begin(length, window)
-    return same and model_side >= min(length, window)
+    return all(
+        begin(old, new) + begin(new, side) == begin(old, side) and new >= min(old, side)
+        for old, new, side in zip(frame, size, window, strict=True)
+    )
+
+
+def _same_letterbox(frame: Size, size: Size, window: Size) -> bool:
+    """Whether a frame that was letterboxed before has the same size in an input, up to a pixel."""
+    at_once, within, outer = fitted(frame, window), fitted(frame, size), fitted(size, window)
+    return all(
+        abs(inner * side / new - direct) <= 1
+        for inner, side, new, direct in zip(within, outer, size, at_once, strict=True)
+    )
+
+
+def _same_shape(frame: Size, size: Size, _: Size) -> bool:
+    """Whether a frame keeps its shape, up to half a pixel, if it is resized."""
+    return fitted(frame, size) == size
+
+
+_MIXED = "mixed"
+
+_SAME_VIEW: dict[str, tuple[str, Callable[[Size, Size, Size], bool]]] = {
+    "resize": ("resizes frames", lambda *_: True),
+    "crop": ("crops frames", _same_window),
+    "letterbox": ("letterboxes frames", _same_letterbox),
+    "content": ("cuts black borders off frames", _same_shape),
+    _MIXED: ("frames each stage differently", lambda *_: False),
+}
+"""By the name of a framing: what an export does, and whether a stage's input of a size shows the
+same of a frame that was brought to the size of the export before."""
 
 
 def postprocess_output(presence: float, mask: np.ndarray, thresholds: Thresholds) -> Prediction:

@@ -10,6 +10,18 @@ import keras
 from nerveceg_tf.errors import ModelError
 
 
+class SideError(ModelError):
+    """A side of an input is not a multiple of what the model needs.
+
+    Attributes:
+        multiple: what both sides must be multiples of.
+    """
+
+    def __init__(self, message: str, multiple: int):
+        super().__init__(message)
+        self.multiple = multiple
+
+
 def frame_input(
     input_shape: tuple[int, int, int], stride: int, gray_range: tuple[float, float] = (-1.0, 1.0)
 ) -> tuple:
@@ -26,14 +38,15 @@ def frame_input(
         Two symbolic tensors `(b, height, width, channels)`: the input, and the scaled input.
 
     Raises:
-        ModelError: a side is not a positive multiple of `stride`.
+        SideError: a side is not a positive multiple of `stride`.
     """
     height, width, _ = input_shape
     if height < stride or width < stride or height % stride or width % stride:
         nearest = (max(1, round(side / stride)) * stride for side in (height, width))
-        raise ModelError(
+        raise SideError(
             f"segmenter size {height}x{width}: both sides must be multiples of {stride};"
-            f" the nearest is {'x'.join(map(str, nearest))}"
+            f" the nearest is {'x'.join(map(str, nearest))}",
+            stride,
         )
     image = keras.Input(input_shape, name="image")
     black, white = gray_range

@@ -46,10 +46,12 @@ def import_torch(
         path: a file that `torch.save` wrote: a state dict, a whole module, or a dict with one of
             these and other values. It is read without PyTorch, and no code in it is run.
         size: height and width of the input in pixels. The default is 400x400, the window of the
-            original. With `framing="resize"` it is the square of the variant for an EfficientNet.
+            original. With a `framing` of whole frames it is the square of the variant for an
+            EfficientNet.
         recurrences: the original's `t` of an R2U-Net, by default 2. The weights do not contain it.
         framing: how the model sees a frame, which is saved with it: `"crop"`, as the original: a
-            window from the middle; or `"resize"`, for weights of other projects: the whole frame.
+            window from the middle; `"resize"`, for weights of other projects: the whole frame; or
+            another one of `with_framing`.
         name: the model's name.
 
     Returns:

@@ -1,5 +1,8 @@
 """Resizing inside a model, between sizes that are known only when a frame arrives."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -25,22 +28,64 @@ def resize(images: tf.Tensor, size: Size | tuple[tf.Tensor, tf.Tensor]) -> tf.Te
         >>> resize(tf.ones((1, 4, 6, 1)), (2, 3)).shape
         TensorShape([1, 2, 3, 1])
     """
+    shape = tf.shape(images)
+    rows = weights(shape[1], size[0])
+    columns = weights(shape[2], size[1])
+    return product(rows, columns, images)
+
+
+def product(rows: tf.Tensor, columns: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Multiplies images by a matrix of `weights` from each side.
+
+    Args:
+        rows: float32 `(target height, height)`, or one matrix for each image, `(batch, target
+            height, height)`.
+        columns: float32 `(target width, width)`, or `(batch, target width, width)`.
+        images: `(batch, height, width, channels)`, of any float type.
+
+    Returns:
+        float32 `(batch, target height, target width, channels)`.
+    """
     # float16 is too coarse for the positions of the pixels.
-    images, shape = tf.cast(images, tf.float32), tf.shape(images)
-    rows = _weights(shape[1], size[0])
-    columns = _weights(shape[2], size[1])
-    by_row = tf.einsum("th,bhwc->btwc", rows, images)
-    return tf.einsum("sw,btwc->btsc", columns, by_row)
+    images = tf.cast(images, tf.float32)
+    if rows.shape.rank == 2:
+        by_row = tf.einsum("th,bhwc->btwc", rows, images)
+        return tf.einsum("sw,btwc->btsc", columns, by_row)
+    planes = tf.transpose(images, (0, 3, 1, 2))
+    planes = rows[:, None] @ planes @ tf.transpose(columns, (0, 2, 1))[:, None]
+    return tf.transpose(planes, (0, 2, 3, 1))
 
 
-def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
-    """Row-stochastic matrix `(target, source)`: how much each source pixel gives to each target."""
+def weights(
+    source: tf.Tensor | int,
+    target: tf.Tensor | int,
+    pixels: tf.Tensor | None = None,
+    positions: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """The matrix that resizes one side: how much each source pixel gives to each target pixel.
+
+    Each argument may have a first axis `(batch, ...)`, if the images differ.
+
+    Args:
+        source: number of pixels of the side before.
+        target: number of pixels of the side after.
+        pixels: float32 `(columns,)`, whole numbers: the number of the source pixel that each column
+            is for. By default those of all pixels, in order.
+        positions: float32 `(rows,)`, whole numbers: the number of the target pixel that each row is
+            for. By default those of all pixels, in order.
+
+    Returns:
+        float32 `(rows, columns)`, or `(batch, rows, columns)`, 0..1. What source pixels give to a
+        target pixel is 1 in all.
+    """
     # The unit is 1 / (2 * target) of a source pixel, so every edge and centre is a whole number.
     # float32 represents whole numbers exactly up to 2**24. In pixels, rounding would change the
     # presence by 1e-4, and differently for each order of the operations that a compiler chooses.
-    source, unit = tf.cast(source, tf.float32), 2 * tf.cast(target, tf.float32)
-    position = tf.range(target, dtype=tf.float32)[:, None]
-    pixel = tf.range(source)[None, :] * unit
+    position = tf.range(target, dtype=tf.float32) if positions is None else positions
+    pixel = tf.range(source, dtype=tf.float32) if pixels is None else pixels
+    source, target = (tf.cast(n, tf.float32)[..., None, None] for n in (source, target))
+    unit = 2 * target
+    position, pixel = position[..., :, None], pixel[..., None, :] * unit
     left, right = position * (2 * source), (position + 1) * (2 * source)
     overlap = tf.minimum(right, pixel + unit) - tf.maximum(left, pixel)
     centre = (2 * position + 1) * source - unit / 2
@@ -50,6 +95,13 @@ def _weights(source: tf.Tensor, target: tf.Tensor | int) -> tf.Tensor:
     return tf.where(
         shrinks, tf.maximum(overlap, 0.0) / (2 * source), tf.maximum(nearness, 0.0) / unit
     )
+
+
+class Framed(NamedTuple):
+    """`to_input` and `to_frame` of a framing, for certain frames."""
+
+    to_input: Callable[..., tf.Tensor]
+    to_frame: Callable[..., tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -70,11 +122,33 @@ class Resize(keras.layers.Layer):
         to_input: function from frames `(batch, any, any, channels)` and a size to frames of that
             size.
         to_frame: function from the maps of a model, `(batch, height, width, channels)`, and the
-            size of the frames to maps of that size.
+            size of the frames to maps of that size. A framing that `cuts` does not have it: ask
+            `within`.
+        cuts: whether the part of a frame that is seen depends on its pixels.
     """
 
-    to_input = staticmethod(resize)
-    to_frame = staticmethod(resize)
+    to_input: Callable[..., tf.Tensor] = staticmethod(resize)
+    to_frame: Callable[..., tf.Tensor] = staticmethod(resize)
+    cuts = False
+
+    @classmethod
+    def bounds(cls, frames: tf.Tensor) -> tf.Tensor:
+        """The part of each frame that is seen, apart from windows of the model's size.
+
+        Args:
+            frames: `(batch, height, width, 1)`, gray 0..255.
+
+        Returns:
+            int32 `(batch, 4)`: first row, first column, height and width in pixels.
+        """
+        shape = tf.shape(frames)
+        whole = tf.stack([0, 0, shape[1], shape[2]])
+        return tf.tile(whole[None], [shape[0], 1])
+
+    @classmethod
+    def within(cls, bounds: tf.Tensor) -> "Framed":
+        """How frames with these bounds, as from `bounds`, are brought to an input and back."""
+        return Framed(cls.to_input, cls.to_frame)
 
     def __init__(self, height: int, width: int, channels: int = 1, **kwargs):
         super().__init__(autocast=False, **kwargs)

@@ -7,10 +7,17 @@ import tensorflow as tf
 
 from nerveceg_tf.choices import FRAMING_NAMES
 from nerveceg_tf.errors import ModelError
+from nerveceg_tf.models.content_layer import Content
 from nerveceg_tf.models.crop_layer import Crop
+from nerveceg_tf.models.letterbox_layer import Letterbox
 from nerveceg_tf.models.resize_layer import Resize
 
-FRAMINGS: dict[str, type[Resize]] = {"resize": Resize, "crop": Crop}
+FRAMINGS: dict[str, type[Resize]] = {
+    "resize": Resize,
+    "crop": Crop,
+    "letterbox": Letterbox,
+    "content": Content,
+}
 """By name: the layer that brings a frame to the input of a stage. See `FRAMING_NAMES`."""
 
 
@@ -79,7 +86,9 @@ def with_framing(model: keras.Model, framing: str) -> keras.Model:
         model: a gate, a segmenter or a `SharedGate`.
         framing: `"resize"`: the whole frame is resized to the input of the stage. `"crop"`: the
             input is a window from the middle of the frame, at native scale. It is padded with black
-            where the frame is smaller, and the mask is 0 outside.
+            where the frame is smaller, and the mask is 0 outside. `"letterbox"`: the whole frame is
+            scaled by one factor until it fits the input, and lies in the middle of black.
+            `"content"`: so does what is left without black borders; the mask is 0 there.
 
     Returns:
         A model with copies of the layers and weights. The framing is saved with it.

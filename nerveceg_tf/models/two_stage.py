@@ -73,25 +73,34 @@ class GatedSegmenter(keras.layers.Layer):
             image,
             presence,
             self.threshold,
-            lambda passing: self.segment(image, [tf.gather(x, passing) for x in features]),
+            lambda passing: self.segment(
+                tf.gather(image, passing), [tf.gather(x, passing) for x in features]
+            ),
         )
 
     def segment(
-        self, image: tf.Tensor, features: list[tf.Tensor], training: bool = False
+        self,
+        image: tf.Tensor,
+        features: list[tf.Tensor],
+        training: bool = False,
+        bounds: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Segments every frame, whatever its presence.
 
         Args:
-            image: `(batch, height, width, 1)`. Only its size is used.
+            image: `(batch, height, width, 1)`, gray 0..255. With `bounds` only its size is used.
             features: as in a call of the layer.
             training: whether `mask_model` runs in training mode.
+            bounds: of the frames, as from the framing's `bounds`; found in `image` by default.
 
         Returns:
             Nerve probability, float32 `(batch, height, width, 1)`.
         """
-        shape = tf.shape(image)
+        shape, framing = tf.shape(image), FRAMINGS[self.framing]
         mask = self.draw(features, training=training)
-        return FRAMINGS[self.framing].to_frame(mask, (shape[1], shape[2]))
+        if bounds is None:
+            bounds = framing.bounds(image)
+        return framing.within(bounds).to_frame(mask, (shape[1], shape[2]))
 
     def compute_output_shape(
         self, image_shape: tuple, presence_shape: tuple, features_shape: list
@@ -153,7 +162,8 @@ class NerveCeg(keras.Model):
     at once on `{"presence": ..., "mask": ...}`. The threshold has no effect in training.
 
     Each stage sees a frame in its own way, its framing (see `with_framing`): the whole frame, which
-    is resized to the input of the stage, or a window from its middle.
+    is resized to the input of the stage or letterboxed, what is left of it without black borders,
+    or a window from its middle.
 
     Args:
         gate: model from `(batch, height, width, 1 or 3)`, gray 0..255, to presence `(batch, 1)`;
@@ -286,19 +296,40 @@ class NerveCeg(keras.Model):
         """Runs the gate alone: float32 `(batch, 1)` of images `(batch, height, width, 1)`."""
         return self.run_gate(image)[0]
 
-    def segment(self, image: tf.Tensor, features: list[tf.Tensor] | None = None) -> tf.Tensor:
+    def segment(
+        self,
+        image: tf.Tensor,
+        features: list[tf.Tensor] | None = None,
+        bounds: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Runs the segmenter alone, on every frame.
 
         Args:
             image: `(batch, height, width, 1)`, gray 0..255.
             features: the features that `run_gate` returned for the same images, to save its work.
+            bounds: as for `GatedSegmenter.segment`.
 
         Returns:
             Nerve probability, float32 `(batch, height, width, 1)`, in the size of the images.
         """
         if features is None and self.segmenter is None:
             _, features = self.run_gate(image)
-        return self._gated.segment(image, features or [image])
+        return self._gated.segment(image, features or [image], bounds=bounds)
+
+    def segment_inputs(self, inputs: tf.Tensor, features: list[tf.Tensor]) -> tf.Tensor:
+        """Runs the segmenter on inputs of its size, which its framing has made of frames.
+
+        Args:
+            inputs: `(batch, *segmenter_size, 1)`, gray 0..255.
+            features: the features that the gate returned for the same frames.
+
+        Returns:
+            Nerve probability, `(batch, *segmenter_size, 1)`.
+        """
+        if self.segmenter is None:
+            return self._gated.draw(features, training=False)
+        inputs = tf.repeat(inputs, self.segmenter.input_shape[-1], axis=-1)
+        return tf.nest.flatten(self.segmenter(inputs, training=False))[0]
 
     def run_gate(self, image: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Runs the gate, and the encoder of a `SharedGate`.
@@ -310,8 +341,20 @@ class NerveCeg(keras.Model):
             Presence, float32 `(batch, 1)`, and the features that the decoder of a `SharedGate`
             takes. The list is empty for every other gate.
         """
+        return self.run_gate_on_inputs(self._fit_gate.to_input(image, self.gate_size))
+
+    def run_gate_on_inputs(self, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Runs the gate on inputs of its size, which its framing has made of frames.
+
+        Args:
+            inputs: `(batch, *gate_size, 1)`, gray 0..255.
+
+        Returns:
+            As `run_gate`.
+        """
+        inputs = tf.repeat(inputs, self._fit_gate.channels, axis=-1)
         # A model that was declared with a list of one output returns the output without a list.
-        outputs = self._look(self._fit_gate(image), training=False)
+        outputs = self._look(inputs, training=False)
         presence, *features = tf.nest.flatten(outputs)
         return tf.cast(presence, tf.float32), features
 

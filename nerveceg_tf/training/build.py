@@ -14,8 +14,8 @@ from nerveceg_tf.models import GATES, SEGMENTERS, SHARED, SharedGate
 from nerveceg_tf.models.encoders.efficientnet_lite import LITE_SIZES
 from nerveceg_tf.models.stage_settings import with_framing
 from nerveceg_tf.training.earlier import find_sources, is_earlier, load_source
-from nerveceg_tf.training.effect import check_effect, trained_stages
-from nerveceg_tf.training.recipe import GateConfig, Recipe, SegmenterConfig
+from nerveceg_tf.training.effect import check_effect, idle_options, trained_stages
+from nerveceg_tf.training.recipe import AUTO, GateConfig, Recipe, SegmenterConfig
 
 
 def build(
@@ -59,6 +59,10 @@ def build(
         )
     if segmenter_config.loss not in LOSSES:
         raise ModelError(f"loss={segmenter_config.loss}: choose one of {', '.join(LOSSES)}")
+    for name in sorted(recipe.auto - idle_options(recipe, only).keys()):
+        raise ModelError(
+            f"{name}={AUTO}: is chosen from frames by train(...); pass a size to build a model"
+        )
     sources = find_sources(recipe, [stage for stage in stages if stage not in begun])
     precision = _precision(recipe.optimizer.mixed_precision)
     chosen: dict[str, object] = {"mixed_precision": precision}
@@ -135,12 +139,21 @@ def _gate(config: GateConfig) -> tuple[keras.Model, str]:
     )
 
 
-def _segmenter(config: SegmenterConfig) -> tuple[keras.Model, dict[str, object]]:
-    """The segmenter, and the options that were chosen while it was built."""
-    name = config.name
+def known_segmenter(name: str) -> Callable[..., keras.Model]:
+    """The function that builds a segmenter.
+
+    Raises:
+        ModelError: there is no segmenter of this name.
+    """
     if name not in SEGMENTERS:
         raise ModelError(f"segmenter={name}: choose one of {', '.join(SEGMENTERS)}")
-    build = SEGMENTERS[name]
+    return SEGMENTERS[name]
+
+
+def _segmenter(config: SegmenterConfig) -> tuple[keras.Model, dict[str, object]]:
+    """The segmenter, and the options that were chosen while it was built."""
+    build = known_segmenter(config.name)
+    name = config.name
     accepted = inspect.signature(build).parameters
     arguments = {"input_shape": (*config.size, 1), "base_filters": config.base_filters}
     chosen: dict[str, object] = {}

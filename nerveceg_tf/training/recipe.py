@@ -22,6 +22,11 @@ from nerveceg_tf.errors import ModelError
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.checked_json import check
 
+AUTO = "auto"
+"""The value of a size that a training chooses, see `nerveceg_tf.training.auto_size`."""
+
+_AUTO_HELP = "auto: the shape of the frames, and about as many pixels."
+
 
 def _option(default: Any, help: str, name: str | None = None, **bounds: float) -> Any:
     """A field with the help of its option, the option's name if it differs from the field's, and
@@ -43,7 +48,7 @@ class GateConfig:
     """
 
     name: str = _option("b4", f"Gate: one of {', '.join([*GATE_NAMES, SHARED])}.", "gate")
-    size: Size = _option((380, 380), "Input size of the gate.", "gate_size")
+    size: Size = _option((380, 380), f"Input size of the gate; {_AUTO_HELP}", "gate_size")
     weights: str = _option(
         "auto",
         "auto (imagenet if available), imagenet, noisy-student, none, or a run or file to start"
@@ -76,7 +81,7 @@ class SegmenterConfig:
     """
 
     name: str = _option("unet", f"Segmenter: one of {', '.join(SEGMENTER_NAMES)}.", "segmenter")
-    size: Size = _option((192, 256), "Input size of the segmenter.", "segmenter_size")
+    size: Size = _option((192, 256), f"Input size of the segmenter; {_AUTO_HELP}", "segmenter_size")
     base_filters: int = _option(64, "Channels of the segmenter's first level.", min=1)
     encoder: str | None = _option(
         None,
@@ -153,7 +158,9 @@ class DataConfig:
 
     Attributes:
         framing: how a frame becomes the input of the gate and of the segmenter: the whole frame is
-            resized (`"resize"`), or it is a window from the middle at native scale (`"crop"`).
+            resized (`"resize"`), or scaled by one factor until it fits, between black bars
+            (`"letterbox"`), or so without black borders (`"content"`); or it is a window from the
+            middle at native scale (`"crop"`).
         augment_strength: what every range of the augmentation is multiplied by; 1 is the default,
             0 is off (except for what a fraction of frames gets, such as mirroring).
         balance: sample frames so that classes, and subjects within each class, are equally
@@ -164,7 +171,10 @@ class DataConfig:
     """
 
     framing: Framing = _option(
-        "resize", "resize the whole frame, or crop a window of the input size from its middle."
+        "resize",
+        "resize the whole frame, letterbox it (its shape is kept, between black bars), do so with"
+        " its content (black borders are cut off), or crop a window of the input size from its"
+        " middle.",
     )
     augment_strength: float = _option(
         1.0, "Multiplies the ranges of all effects; 1 is the default.", min=0, max=4
@@ -212,6 +222,8 @@ class Recipe:
         data: how frames are seen, sampled and split.
         augmentation: how far frames are changed at random, before `data.augment_strength`
             multiplies it.
+        auto: names of the sizes that a training chooses. Until then `size` has a size with about as
+            many pixels.
         given: names of the options that its user chose, as opposed to defaults and the values of
             `RECIPES`. A training refuses those that have no effect on it. By default those that
             differ from the default recipe.
@@ -227,6 +239,7 @@ class Recipe:
     optimizer: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
     augmentation: Augmentation = AUGMENTATION
+    auto: frozenset[str] = frozenset()
     given: frozenset[str] = field(default=_UNKNOWN, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -255,7 +268,8 @@ class Recipe:
         """A copy with some options changed.
 
         Args:
-            options: values by the names of the command line, such as `gate_size=(160, 160)`. They
+            options: values by the names of the command line, such as `gate_size=(160, 160)`; a size
+                may be `"auto"`. They
                 count as `given`, except for `None`. A call with all options, as `options()` returns
                 them, copies a recipe: there, none counts.
 
@@ -264,21 +278,27 @@ class Recipe:
             ModelError: a value has another type, or is out of range.
         """
         changed: dict[str, dict[str, Any]] = {}
+        auto = {name for name, value in options.items() if _is_auto(name, value)}
         for name, value in options.items():
             if name not in OPTIONS:
                 raise TypeError(f"no recipe option is named {name}; there are {', '.join(OPTIONS)}")
+            if name in auto:
+                continue
             _check_value(name, value)
             changed.setdefault(OPTIONS[name].part, {})[OPTIONS[name].field] = value
         parts = {part: replace(getattr(self, part), **values) for part, values in changed.items()}
         whole = options.keys() == OPTIONS.keys()
         given = () if whole else (name for name, value in options.items() if value is not None)
-        return replace(self, **parts, given=self.given.union(given))
+        auto |= self.auto - options.keys()
+        return replace(self, **parts, auto=frozenset(auto), given=self.given.union(given))
 
     def options(self) -> dict[str, Any]:
         """All values by the names of their options."""
         return {name: self._value(option) for name, option in OPTIONS.items()}
 
     def _value(self, option: "Option") -> Any:
+        if any(OPTIONS[name] is option for name in self.auto):
+            return AUTO
         return getattr(getattr(self, option.part), option.field)
 
     def pretrained(self, stage: str) -> bool:
@@ -294,6 +314,10 @@ class Recipe:
         if segmenter.weights != "none":
             return True
         return segmenter.name.startswith(PRETRAINED) and segmenter.encoder_weights != "none"
+
+
+def _is_auto(name: str, value: Any) -> bool:
+    return isinstance(value, str) and value == AUTO and name in SIZES
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -327,6 +351,9 @@ OPTIONS: dict[str, Option] = {
     **_options_of("augmentation", Augmentation, "augment_"),
 }
 """Every option of a recipe by its name."""
+
+SIZES = tuple(name for name, option in OPTIONS.items() if option.kind == Size)
+"""The options that may be `"auto"` until a training has seen its frames."""
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "fast": (

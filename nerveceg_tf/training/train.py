@@ -24,6 +24,7 @@ from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
 from nerveceg_tf.runs.run import EARLIER, SUBSETS, Run
 from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.training.auto_size import resolve_sizes
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.data import TrainingData, read_data
 from nerveceg_tf.training.distributed import report_lost_worker, strategy, worker_output_dir
@@ -123,6 +124,7 @@ def train(
     check_labels_effect(listed[0])
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
+    recipe = resolve_sizes(recipe, listed[0], only, hold_out)
     models, recipe = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
