@@ -87,6 +87,8 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
         trained = {f["subject"] for part in ("train", "validation") for f in split[part]}
         assert not trained & {f["subject"] for f in split["held_out"]}
 
+    code, _, err = call(out, "--hold-out", "13")
+    assert (code, "was started with another --hold-out SUBJECTS" in err) == (2, True)
     code, _, err = call(out, "--seed", "3")
     assert (code, "was started with another recipe" in err) == (2, True)
     assert (out / "metrics.json").exists()
@@ -97,7 +99,9 @@ def test_an_interrupted_cv_goes_on_and_scores_every_frame_once(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--hold-out", "13"), "leave --split and --hold-out out"),
+        (("--split", "split.json"), "leave --split out"),
+        (("--hold-out", "99"), "hold-out subject 99: has no frames"),
+        (("--hold-out", "13", "--cv", "10"), "10 folds: 9 subjects allow from 2 to 9"),
         (("--cv", "11"), "11 folds: 10 subjects allow from 2 to 10"),
     ],
 )

@@ -360,3 +360,18 @@ def test_small_sets_are_folded_or_it_is_said_what_is_missing(name, k):
 def test_no_frames_cannot_be_split(divide):
     with pytest.raises(SubjectError, match="there are no frames to split; add some"):
         divide([])
+
+
+@pytest.mark.parametrize("linked", [(), [(0, 4)]])
+def test_what_is_held_out_is_in_no_fold(linked):
+    frames = [Frame(f"{s}_{n}", Path("x"), str(s)) for s in range(6) for n in range(2)]
+    splits = k_folds_by_subject(frames, 2, hold_out=["0"], linked_pairs=linked)
+    used = np.concatenate([np.concatenate([s.train, s.validation, s.held_out]) for s in splits])
+    subjects = {frames[i].subject for i in used}
+    assert subjects == {str(s) for s in range(6)} - ({"0", "2"} if linked else {"0"})
+    scored = sorted(i for split in splits for i in split.held_out.tolist())
+    assert scored == [i for i, frame in enumerate(frames) if frame.subject in subjects]
+    with pytest.raises(SubjectError, match="every subject is held out"):
+        k_folds_by_subject(frames, 2, hold_out=[str(s) for s in range(6)])
+    with pytest.raises(SubjectError, match="hold-out subject 9: has no frames"):
+        k_folds_by_subject(frames, 2, hold_out=["9"])

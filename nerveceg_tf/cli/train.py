@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +42,39 @@ _NOT_WITH_RESUME = (
     "skip_bad",
     "force",
 )
+NewRun = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the run. Needed unless --resume is given.", show_default=False),
+]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Continue this interrupted run.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"One of {', '.join(RECIPES)}. Their values: nerveceg recipes.",
+        show_default="none: the first column of nerveceg recipes",
+    ),
+]
+OnlyStage = Annotated[
+    Stage | None, typer.Option(help="Train only this stage.", show_default="both")
+]
+HoldOut = Annotated[
+    str,
+    typer.Option(
+        callback=parse_subjects,
+        metavar="SUBJECTS",
+        help="Keep these subjects out of training and validation, for example 34-39,41.",
+    ),
+]
+ReusedSplit = Annotated[
+    Path | None,
+    typer.Option(metavar="split.json", help="Reuse the split.json of an earlier run."),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Store decoded frames here, so that later runs start faster."),
+]
+
 _RECIPE_PANEL = "Recipe options (each overrides the recipe)"
 _AUGMENTATION_PANEL = "Augmentation (each overrides the recipe)"
 # A separate panel, because the --no-… names make the columns of a panel narrow.
@@ -126,90 +159,38 @@ def train(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the run. Needed unless --resume is given.", show_default=False
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Continue this interrupted run."),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(RECIPES)}. Their values: nerveceg recipes.",
-            show_default="none: the first column of nerveceg recipes",
-        ),
-    ] = None,
-    only: Annotated[
-        Stage | None, typer.Option(help="Train only this stage.", show_default="both")
-    ] = None,
-    hold_out: Annotated[
-        str,
-        typer.Option(
-            callback=parse_subjects,
-            metavar="SUBJECTS",
-            help="Keep these subjects out of training and validation, for example 34-39,41.",
-        ),
-    ] = "",
+    out: NewRun = None,
+    resume: Resume = None,
+    recipe: RecipeName = None,
+    only: OnlyStage = None,
+    hold_out: HoldOut = "",
     cv: Annotated[
         int | None,
         typer.Option(
             min=2,
             metavar="K",
-            help="Cross-validate: train, tune and score K folds, split by subject.",
+            help="Cross-validate: train, tune and score K folds, split by subject. The subjects of"
+            " --hold-out are in none of them.",
         ),
     ] = None,
-    split: Annotated[
-        Path | None,
-        typer.Option(metavar="split.json", help="Reuse the split.json of an earlier run."),
-    ] = None,
+    split: ReusedSplit = None,
     fixes: Fixes = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Store decoded frames here, so that later runs start faster."
-        ),
-    ] = None,
+    cache: Cache = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     read_options: ReadOptions | None = None,
     **options: Any,
 ) -> None:
     """Train a gate and a segmenter on frames with masks, split by subject."""
-    arguments = locals()
-    given = {name: value for name, value in options.items() if value is not None}
     if resume:
-        others = [*given, *(name for name in _NOT_WITH_RESUME if arguments[name])]
-        if read_options:
-            others += [n for n, v in vars(read_options).items() if v != getattr(AS_DECLARED, n)]
-            others.append("region")
-        if others:
-            raise RunError(
-                f"--resume: continues with the run's own options; leave"
-                f" --{others[0].replace('_', '-')} out"
-            )
-        from nerveceg_tf.training.train import resume as resume_run
-
-        _score(*resume_run(resume, data, cache))
+        resume_and_score(resume, data, cache, locals(), _NOT_WITH_RESUME)
         return
     if data is None or out is None:
         missing = "DATA, a folder of frames" if data is None else "--out, a folder for the run"
         raise RunError(f"train: name {missing}, or pass --resume RUN")
-    chosen = _recipe(recipe).with_options(**given)
-    if cv and (split or hold_out):
-        raise SubjectError("--cv: splits the subjects itself; leave --split and --hold-out out")
-    check_effect(chosen, only, split, hold_out)
-    frozen, epochs = chosen.optimizer.freeze_epochs, chosen.optimizer.epochs
-    if frozen >= epochs and any(map(chosen.pretrained, trained_stages(chosen, only))):
-        say(
-            f"note: pretrained encoders stay frozen in all {epochs} epochs, by --freeze-epochs"
-            f" {frozen}",
-            "yellow",
-        )
+    if cv and split:
+        raise SubjectError("--cv: splits the subjects itself; leave --split out")
+    chosen = choose_recipe(recipe, options, only, split, hold_out)
     if cv:
         from nerveceg_tf.cli.tables import print_scores
         from nerveceg_tf.evaluation.cross_validate import cross_validate
@@ -218,7 +199,8 @@ def train(
         if worker_rank()[1] > 1:
             raise RunError("--cv: trains in one process; unset TF_CONFIG")
         scores, bad = cross_validate(
-            data, out, chosen, cv, only, skip_bad, force, fixes, cache, read_options or AS_DECLARED
+            *(data, out, chosen, cv, only, skip_bad, force, fixes, cache),
+            *(read_options or AS_DECLARED, hold_out),
         )
         print_excluded(bad)
         print_scores(scores, f"{out}, each frame scored by a run that never saw its subject")
@@ -226,7 +208,64 @@ def train(
     from nerveceg_tf.training.train import train as train_run
 
     files = fixes, split, cache, read_options or AS_DECLARED
-    _score(*train_run(data, out, chosen, only, hold_out, skip_bad, force, *files))
+    score(*train_run(data, out, chosen, only, hold_out, skip_bad, force, *files))
+
+
+def resume_and_score(
+    run: Path,
+    data: Path | None,
+    cache: Path | None,
+    arguments: dict[str, Any],
+    not_with_resume: Iterable[str],
+) -> None:
+    """Resumes the training of a run, whichever command started it.
+
+    Args:
+        run: the run folder.
+        data: the folder of its frames, if it has moved.
+        cache: folder for decoded frames.
+        arguments: all arguments of the command; `options` are those of the recipe.
+        not_with_resume: the names of those that cannot be combined with `--resume`.
+
+    Raises:
+        RunError: one of them was given.
+    """
+    others = [*_given(arguments["options"]), *(n for n in not_with_resume if arguments[n])]
+    if read_options := arguments["read_options"]:
+        others += [n for n, v in vars(read_options).items() if v != getattr(AS_DECLARED, n)]
+        others.append("region")
+    if others:
+        raise RunError(
+            f"--resume: continues with the run's own options; leave"
+            f" --{others[0].replace('_', '-')} out"
+        )
+    from nerveceg_tf.training.train import resume as resume_run
+
+    score(*resume_run(run, data, cache))
+
+
+def choose_recipe(
+    name: str | None,
+    options: dict[str, Any],
+    only: Stage | None,
+    split: Path | None,
+    hold_out: Collection[str],
+) -> Recipe:
+    """The recipe of a name with the options that were given; checked for their effect."""
+    chosen = _recipe(name).with_options(**_given(options))
+    check_effect(chosen, only, split, hold_out)
+    frozen, epochs = chosen.optimizer.freeze_epochs, chosen.optimizer.epochs
+    if frozen >= epochs and any(map(chosen.pretrained, trained_stages(chosen, only))):
+        say(
+            f"note: pretrained encoders stay frozen in all {epochs} epochs, by --freeze-epochs"
+            f" {frozen}",
+            "yellow",
+        )
+    return chosen
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()
@@ -270,7 +309,8 @@ def _recipe(name: str | None) -> Recipe:
     return RECIPES[name][1]
 
 
-def _score(run: "Run", frames: "FrameSet", bad: list[NervecegError]) -> None:
+def score(run: "Run", frames: "FrameSet", bad: list[NervecegError]) -> None:
+    """Scores a trained run on frames that it was not trained on, and prints the scores."""
     from nerveceg_tf.cli.tables import print_scores
     from nerveceg_tf.evaluation.evaluate import evaluate
     from nerveceg_tf.training.distributed import is_chief

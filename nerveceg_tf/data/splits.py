@@ -79,8 +79,6 @@ def split_by_subject(
         >>> len(split.train), len(split.validation)
         (92, 24)
     """
-    if isinstance(hold_out, str):
-        raise SubjectError(f'hold_out="{hold_out}": pass a list of subjects, ["{hold_out}"]')
     split = _split(frames, present, validation_fraction, hold_out, seed, linked_pairs)
     _warn_if_far(validation_fraction, [split])
     return split
@@ -101,24 +99,11 @@ def _split(
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
     subjects = get_subjects(frames)
-    unknown = sorted(set(hold_out) - set(subjects))
-    if unknown:
-        known = list_few(sorted(set(subjects), key=lambda name: (len(name), name)))
-        raise SubjectError(f"hold-out subject {unknown[0]}: has no frames; subjects are {known}")
+    _check_known(hold_out, subjects)
     held = set(hold_out) | {s for s, f in zip(subjects, frames, strict=True) if f.held_out}
     groups = _group_subjects(frames, subjects, linked_pairs)
-    is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
-    also_held = sorted(set(subjects[is_held]) - held)
-    if also_held:
-        warnings.warn(
-            f"subjects {', '.join(also_held)} share a scan with a held-out subject, so they are"
-            " held out too",
-            NervecegWarning,
-            stacklevel=3,
-        )
+    is_held = _is_held(subjects, groups, held)
     rest = np.flatnonzero(~is_held)
-    if not len(rest):
-        raise SubjectError("every subject is held out; leave at least one to train on")
     labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
     # One fold has at most half of the frames, so a larger fraction needs several folds.
     several = validation_fraction > 0.5
@@ -142,6 +127,31 @@ def _split(
     else:
         train, valid = _pick_fold(folds, validation_fraction)
     return Split(rest[train], rest[valid], np.flatnonzero(is_held))
+
+
+def _check_known(hold_out: Collection[str], subjects: np.ndarray) -> None:
+    if isinstance(hold_out, str):
+        raise SubjectError(f'hold_out="{hold_out}": pass a list of subjects, ["{hold_out}"]')
+    unknown = sorted(set(hold_out) - set(subjects))
+    if unknown:
+        known = list_few(sorted(set(subjects), key=lambda name: (len(name), name)))
+        raise SubjectError(f"hold-out subject {unknown[0]}: has no frames; subjects are {known}")
+
+
+def _is_held(subjects: np.ndarray, groups: np.ndarray, held: Collection[str]) -> np.ndarray:
+    """Which frames are of a subject to hold out, or of one that shares a scan with it."""
+    is_held = np.isin(groups, groups[np.isin(subjects, sorted(held))])
+    also_held = sorted(set(subjects[is_held]) - set(held))
+    if also_held:
+        warnings.warn(
+            f"subjects {', '.join(also_held)} share a scan with a held-out subject, so they are"
+            " held out too",
+            NervecegWarning,
+            stacklevel=4,
+        )
+    if is_held.all():
+        raise SubjectError("every subject is held out; leave at least one to train on")
+    return is_held
 
 
 def _pick_fold(folds: list[tuple], fraction: float) -> tuple:
@@ -178,11 +188,13 @@ def k_folds_by_subject(
     seed: int = 0,
     linked_pairs: Collection[tuple[int, int]] = (),
     validation_fraction: float = 0.2,
+    hold_out: Collection[str] = (),
 ) -> list[Split]:
     """Splits frames into `k` folds by subject. Each frame is held out in exactly one fold.
 
     The validation subjects of a fold are taken from the frames that it does not hold out, so
-    nothing is tuned on the frames that are scored. `Frame.held_out` is ignored.
+    nothing is tuned on the frames that are scored. The frames of `hold_out` are in no fold.
+    `Frame.held_out` is ignored.
 
     Args:
         frames: `n` frames.
@@ -194,13 +206,14 @@ def k_folds_by_subject(
             are put in the same subset.
         validation_fraction: fraction of the frames for validation, of those that a fold does not
             hold out, above 0 and below 1.
+        hold_out: subjects to use in no fold, not even to score it.
 
     Returns:
         One `Split` per fold.
 
     Raises:
         SubjectError: there are no frames, `validation_fraction` is out of range, or there are fewer
-            than two folds or fewer subjects than folds.
+            than two folds or fewer subjects than folds; or a subject of `hold_out` has no frames.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -211,7 +224,11 @@ def k_folds_by_subject(
     """
     if not len(frames):
         raise SubjectError("there are no frames to split; add some")
-    subjects = _group_subjects(frames, get_subjects(frames), linked_pairs)
+    names = get_subjects(frames)
+    _check_known(hold_out, names)
+    groups = _group_subjects(frames, names, linked_pairs)
+    used = np.flatnonzero(~_is_held(names, groups, hold_out))
+    subjects = groups[used]
     count = len(set(subjects))
     if count < 2:
         raise SubjectError(f"{k} folds: all frames are of one subject, {subjects[0]}; add another")
@@ -219,10 +236,11 @@ def k_folds_by_subject(
         raise SubjectError(f"{k} folds: {count} subjects allow from 2 to {count}")
     labels = np.zeros(len(frames), bool) if present is None else np.asarray(present, bool)
     splits = []
-    for rest, held_out in _folds(labels, subjects, k, seed):
-        named = [replace(frames[i], subject=str(subjects[i]), held_out=False) for i in rest]
+    for in_rest, in_fold in _folds(labels[used], subjects, k, seed):
+        rest = used[in_rest]
+        named = [replace(frames[i], subject=str(groups[i]), held_out=False) for i in rest]
         inner = _split(named, labels[rest], validation_fraction, (), seed, ())
-        splits.append(Split(rest[inner.train], rest[inner.validation], held_out))
+        splits.append(Split(rest[inner.train], rest[inner.validation], used[in_fold]))
     _warn_if_far(validation_fraction, splits)
     return splits
 

@@ -4,9 +4,8 @@ subject."""
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from nerveceg_tf.evaluation.evaluate import score_frames, summary_dict
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.evaluation.tune import tune_on
+from nerveceg_tf.runs.folds import FOLD_SCORES, FOLDS, fold_path, read_fold_settings
 from nerveceg_tf.runs.replacement import REPLACES, begin, check_new, finish, warn_if_unfinished
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.auto_size import resolve_sizes
@@ -34,23 +34,8 @@ from nerveceg_tf.training.train import (
     train_on,
     train_stages,
 )
-from nerveceg_tf.utils.checked_json import read_json
 from nerveceg_tf.utils.files import check_free, write_json
 from nerveceg_tf.utils.progress import console
-
-_MARKER = "cv.json"
-_DONE = "frames.csv"
-
-
-class _Settings(TypedDict):
-    """The content of `cv.json`: the settings that the folds were started with."""
-
-    folds: int
-    only: str | None
-    data: str
-    recipe: dict
-    labels: NotRequired[Literal["csv", "mask"] | None]
-
 
 _HOW_TO_RESUME = 'the same call, with out="{}" and without force=True'
 
@@ -66,6 +51,7 @@ def cross_validate(
     fixes: Path | str | None = None,
     cache: Path | str | None = None,
     read_options: ReadOptions = AS_DECLARED,
+    hold_out: Collection[str] = (),
 ) -> tuple[dict, list[NervecegError]]:
     """Trains, tunes and scores one run for each of `k` folds by subject.
 
@@ -89,6 +75,7 @@ def cross_validate(
         fixes: file of corrections to the data, as `write_fixes` writes it.
         cache: folder for decoded frames. Later trainings read them from there.
         read_options: how to read the files of `data`. Each fold records it.
+        hold_out: subjects to use in no fold, not even to score it.
 
     Returns:
         A tuple of `scores` and `errors`.
@@ -114,10 +101,10 @@ def cross_validate(
         >>> scores, errors = cross_validate("data", "runs/cv", fast, k=5)  # doctest: +SKIP
     """
     out = Path(out)
-    check_effect(recipe, only)
-    check_new(out, _MARKER, force, _HOW_TO_RESUME)
+    check_effect(recipe, only, hold_out=hold_out)
+    check_new(out, FOLDS, force, _HOW_TO_RESUME)
     # Existing folds are resumed.
-    check_free(out, _MARKER, force or (out / _MARKER).is_file())
+    check_free(out, FOLDS, force or (out / FOLDS).is_file())
     # Fails early, before weights are downloaded.
     needed = only != "gate"
     listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
@@ -134,6 +121,7 @@ def cross_validate(
         recipe.data.seed,
         [*training_data.linked_pairs, *duplicate_pairs(frames)],
         recipe.data.validation_fraction,
+        hold_out,
     )
     # All folds are checked first, not after hours of training the first one.
     for number, split in enumerate(splits, start=1):
@@ -147,11 +135,12 @@ def cross_validate(
         "data": training_data.fingerprint,
         "recipe": used.options(),
         "labels": read_options.labels,
+        "hold_out": sorted(set(hold_out)),
     }
     folder = _begin_or_resume(out, json.loads(json.dumps(settings)), force)
-    with warn_if_unfinished(folder, _MARKER, _HOW_TO_RESUME):
+    with warn_if_unfinished(folder, FOLDS, _HOW_TO_RESUME):
         result = _train_folds(folder, training_data, splits, recipe, only)
-        folder = finish(folder, _MARKER)
+        folder = finish(folder, FOLDS)
     console.print(f"folds: {folder}", soft_wrap=True)
     return result, training_data.bad
 
@@ -162,20 +151,20 @@ def _train_folds(
     """Trains and scores the folds that are not finished. Returns the scores of all folds."""
     scored, folds = [], []
     for number, split in enumerate(splits, start=1):
-        folder = out / f"fold_{number}"
-        if (folder / _DONE).is_file():
+        folder = fold_path(out, number)
+        if (folder / FOLD_SCORES).is_file():
             console.print(f"fold {number} of {len(splits)}: already finished")
         else:
             console.print(f"fold {number} of {len(splits)}")
             _train_fold(folder, data, split, recipe, only)
-        scored.append(FrameScores.load(folder / _DONE))
+        scored.append(FrameScores.load(folder / FOLD_SCORES))
         metrics = Run(folder).read("metrics.json", "gate_auc")
         if "surface_dice_frames" not in metrics:
             metrics |= summarise(scored[-1])  # an earlier version scored outlines differently
         folds.append(metrics)
     aucs = [fold["gate_auc"] for fold in folds if fold["gate_auc"] is not None]
     all_scores = FrameScores.join(scored)
-    all_scores.save(out / _DONE)
+    all_scores.save(out / FOLD_SCORES)
     result = {
         **summary_dict(all_scores, None, f"held out, {len(splits)} folds"),
         "fold_gate_auc": float(np.mean(aucs)) if aucs else None,
@@ -212,17 +201,17 @@ def _train_fold(
         )
     scores = score_frames(run, held_out)
     run.write("metrics.json", summary_dict(scores, run.thresholds, "unseen"))
-    scores.save(folder / _DONE)
+    scores.save(folder / FOLD_SCORES)
 
 
 def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
     """The folder to write to: a new one, or one that was started with the same settings."""
-    marker = out / _MARKER
+    marker = out / FOLDS
     if marker.is_file() and not force:
         try:
-            before = read_json(marker, _Settings)
+            before = read_fold_settings(out)
             before.pop(REPLACES, None)
-            before.setdefault("labels", None)
+            before = {"labels": None, "hold_out": [], **before}
             before["recipe"] = with_current_names(before["recipe"])
             for name in before.keys() - settings.keys():
                 raise ValueError(f"{name} is not known")
@@ -233,13 +222,13 @@ def _begin_or_resume(out: Path, settings: dict, force: bool) -> Path:
             ) from None
         if before != settings:
             options = {"folds": "k=K", "only": "only=STAGE", "data": "data", "recipe": "recipe"}
-            options["labels"] = "labels=csv|mask"
+            options |= {"labels": "labels=csv|mask", "hold_out": "hold_out=SUBJECTS"}
             others = [option for name, option in options.items() if before[name] != settings[name]]
             raise RunError(
                 f"out={out}: was started with another {' and '.join(others)}; name another folder,"
                 " or pass force=True to start again"
             )
         return out
-    folder, replaces = begin(out, _MARKER, force)
-    write_json(folder / _MARKER, {**settings, **replaces})
+    folder, replaces = begin(out, FOLDS, force)
+    write_json(folder / FOLDS, {**settings, **replaces})
     return folder
