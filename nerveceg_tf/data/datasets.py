@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,18 @@ from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.progress import track
 
 
+class SoftTargets(NamedTuple):
+    """Targets between 0 and 1 for the frames of a `FrameSet`, such as a teacher's.
+
+    Attributes:
+        presence: float32 `(n,)`, 0..1.
+        masks: maps each size (height, width) to uint8 `(n, height, width, 1)`, 0..255 for 0..1.
+    """
+
+    presence: np.ndarray
+    masks: dict[Size, np.ndarray]
+
+
 @dataclass(frozen=True)
 class FrameSet:
     """Frames and masks in memory, at the input sizes of the models.
@@ -38,6 +50,7 @@ class FrameSet:
             pixel, or its label says so (see `nerveceg_tf.data.truth.read_truth`).
         images: maps each size (height, width) to uint8 `(n, height, width, 1)`, gray 0..255.
         masks: maps each size (height, width) to uint8 `(n, height, width, 1)`, 0 or 1.
+        soft: what to train on in place of `present` and `masks`; `None` to train on these.
 
     Example:
         >>> from nerveceg_tf.data.bundled import SAMPLES
@@ -51,6 +64,7 @@ class FrameSet:
     present: np.ndarray
     images: dict[Size, np.ndarray]
     masks: dict[Size, np.ndarray]
+    soft: SoftTargets | None = None
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
@@ -82,6 +96,11 @@ class FrameSet:
             self.present[selected],
             {size: images[selected] for size, images in self.images.items()},
             {size: masks[selected] for size, masks in self.masks.items()},
+            self.soft
+            and SoftTargets(
+                self.soft.presence[selected],
+                {size: masks[selected] for size, masks in self.soft.masks.items()},
+            ),
         )
 
 
@@ -183,7 +202,8 @@ def make_dataset(
         A dataset of `(images, targets)`. Images are float32 `(b, height, width, 1)`, gray 0..255.
         Targets are float32: presence `(b, 1)`, 0 or 1; or masks `(b, height, width, 1)`, 0 or 1; or
         a dict of both with the keys `presence` and `mask`. `b` is the batch size; the last batch of
-        an epoch may be smaller.
+        an epoch may be smaller. If `frames.soft` is set, targets are 0..1, and the dict of both has
+        a third key `present`, `(b, 1)`, 0 or 1.
 
     Raises:
         KeyError: `frames` were not read at `size`, or `targets` is unknown.
@@ -200,11 +220,12 @@ def make_dataset(
     if nerve_only:
         frames = frames.select(np.flatnonzero(frames.present & frames.has_target))
     labels = frames.present.astype(np.float32)[:, None]
-    target_arrays = {
-        "presence": labels,
-        "mask": frames.masks[size],
-        "both": {"presence": labels, "mask": frames.masks[size]},
-    }[targets]
+    both = {"presence": labels, "mask": frames.masks[size]}
+    if frames.soft:
+        presence, masks = frames.soft
+        both = {"presence": presence[:, None], "present": labels}
+        both |= {"mask": masks[size]} if size in masks else {}  # a gate needs none
+    target_arrays = {**both, "both": both}[targets]
     arrays = (frames.images[size], target_arrays)
     return _batches(frames, arrays, batch_size, training, seed, balanced, epochs, augmentation)
 
@@ -245,9 +266,11 @@ def _batches(
     """
     # A constant in the graph may not exceed 2 GB; an eager tensor may.
     arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    soft = frames.soft is not None
+    as_float = _soft_as_float if soft else _as_float
     if not training:
         dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
-        return dataset.map(_as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return dataset.map(as_float, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     weights = sampling_weights(frames) if balanced else None
     steps = -(-len(frames) // batch_size)
     if epochs is None:  # each iteration over the dataset is another epoch
@@ -266,12 +289,12 @@ def _batches(
 
     def prepare(positions: tf.Tensor, seed: tf.Tensor) -> tuple:
         batch = tf.nest.map_structure(lambda array: tf.gather(array, positions), arrays)
-        images, targets = _as_float(*batch)
+        images, targets = as_float(*batch)
         if isinstance(targets, dict):
-            images, mask = augment(images, targets["mask"], seed)
+            images, mask = augment(images, targets["mask"], seed, soft)
             return images, {**targets, "mask": mask}
         if targets.shape.rank == 4:
-            return augment(images, targets, seed)
+            return augment(images, targets, seed, soft)
         return augment(images, None, seed)[0], targets
 
     batches = numbers.flat_map(epoch_batches).map(prepare, tf.data.AUTOTUNE, deterministic=True)
@@ -289,6 +312,14 @@ def _epoch_indices(count: int, weights: np.ndarray | None, seed: tf.Tensor) -> t
 
 def _as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
     return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), (images, targets))
+
+
+def _soft_as_float(images: tf.Tensor, targets: tf.Tensor | dict) -> tuple:
+    images, values = _as_float(images, targets)
+    scaled = tf.nest.map_structure(
+        lambda value, stored: value / 255.0 if stored.dtype == tf.uint8 else value, values, targets
+    )
+    return images, scaled
 
 
 def _read(

@@ -207,7 +207,15 @@ def _loss(output: str, recipe: Recipe) -> keras.losses.Loss:
 
 
 def _metric(output: str) -> keras.metrics.Metric:
-    return keras.metrics.AUC(name="auc") if _is_gate(output) else NerveDice()
+    return _AUC(name="auc") if _is_gate(output) else NerveDice()
+
+
+class _AUC(keras.metrics.AUC):
+    """ROC AUC of targets that may be between 0 and 1, of which Keras takes all but 0 for 1."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        rounded = keras.ops.cast(keras.ops.cast(y_true, "float32") >= 0.5, "float32")
+        return super().update_state(rounded, y_pred, sample_weight)
 
 
 def _selection_scores(outputs: dict, recipe: Recipe) -> list[str]:
@@ -255,7 +263,8 @@ def _dataset(
     def prepare(image: tf.Tensor, target: dict) -> tuple[tf.Tensor, dict, dict]:
         presence, mask = target["presence"], target["mask"]
         ones = tf.ones_like(presence[:, 0])
-        mask_weight = presence[:, 0] if recipe.segmenter.frames == "nerve" else ones
+        present = target.get("present", presence)
+        mask_weight = present[:, 0] if recipe.segmenter.frames == "nerve" else ones
         return (
             image,
             {name: presence if _is_gate(name) else mask for name in names},

@@ -121,14 +121,19 @@ class Augmentation:
         return replace(self, **{name: strength * getattr(self, name) for name in RANGES})
 
     def __call__(
-        self, images: "tf.Tensor", masks: "tf.Tensor | None", seed: "tf.Tensor"
+        self,
+        images: "tf.Tensor",
+        masks: "tf.Tensor | None",
+        seed: "tf.Tensor",
+        soft: bool = False,
     ) -> "tuple[tf.Tensor, tf.Tensor | None]":
         """Augments a batch.
 
         Args:
             images: float32 `(batch, height, width, 1)`, gray 0..255.
-            masks: float32 `(batch, height, width, 1)`, 0 or 1; or `None`.
+            masks: float32 `(batch, height, width, 1)`, 0 or 1, or with `soft` 0..1; or `None`.
             seed: int `(2,)`. The same seed gives the same result.
+            soft: keep the values between 0 and 1 that masks have after they were moved.
 
         Returns:
             Images and masks of the same shape, dtype and range. Masks are `None` if the argument
@@ -137,7 +142,7 @@ class Augmentation:
         # Not at the top, because recipes and the command line need no TensorFlow.
         from nerveceg_tf.data.augment.batch import augment_batch
 
-        return augment_batch(self, images, masks, seed)
+        return augment_batch(self, images, masks, seed, soft)
 
 
 RANGES = tuple(f.name for f in fields(Augmentation) if not f.metadata["fraction"])

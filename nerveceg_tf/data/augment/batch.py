@@ -18,11 +18,15 @@ _IN_SCANNER = {
 
 
 def augment_batch(
-    augmentation: Augmentation, images: tf.Tensor, masks: tf.Tensor | None, seed: tf.Tensor
+    augmentation: Augmentation,
+    images: tf.Tensor,
+    masks: tf.Tensor | None,
+    seed: tf.Tensor,
+    soft: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Augments a batch; see `Augmentation.__call__`."""
     random = tf.random.stateless_uniform((7, tf.shape(images)[0]), seed, -1.0, 1.0)
-    images, masks = move(augmentation, images, masks, random[:5], seed)
+    images, masks = move(augmentation, images, masks, random[:5], seed, soft)
     for effect, change in _IN_SCANNER.items():
         if extent := getattr(augmentation, effect):
             images = change(images, extent, effect_seed(seed, effect))

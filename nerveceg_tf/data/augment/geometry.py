@@ -19,15 +19,17 @@ def move(
     masks: tf.Tensor | None,
     random: tf.Tensor,
     seed: tf.Tensor,
+    soft: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Changes the geometry of frames and masks.
 
     Args:
         augmentation: how far.
         images: float32 `(batch, height, width, 1)`, gray 0..255.
-        masks: float32 of the same shape, 0 or 1; or `None`.
+        masks: float32 of the same shape, 0 or 1, or with `soft` 0..1; or `None`.
         random: float32 `(5, batch)`, -1..1, for `pose`.
         seed: int `(2,)`, for shear, stretch and warp.
+        soft: keep the values between 0 and 1 that masks have after they were moved.
 
     Returns:
         Images and masks of the same shape, dtype and range; black, or 0, outside the frame.
@@ -40,7 +42,9 @@ def move(
         both = images if masks is None else tf.concat([images, masks], axis=-1)
         moved = ops.image.affine_transform(both, transforms, fill_mode="constant", fill_value=0.0)
         images, masks = moved[..., :1], None if masks is None else moved[..., 1:]
-    return images, None if masks is None else tf.cast(masks > 127.5, tf.float32)
+    if masks is None:
+        return images, None
+    return images, masks / 255.0 if soft else tf.cast(masks > 127.5, tf.float32)
 
 
 def pose(
