@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from nerveceg_tf.runs.thresholds import Thresholds
     from nerveceg_tf.serving.client import Client
     from nerveceg_tf.serving.local_server import LocalServer
+    from nerveceg_tf.training.distill import distill
     from nerveceg_tf.training.recipe import (
         RECIPES,
         DataConfig,
@@ -184,6 +185,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "NerveDice",
         "TverskyIndex",
     ),
+    "training.distill": ("distill",),
     "training.recipe": (
         "RECIPES",
         "DataConfig",
@@ -337,6 +339,7 @@ __all__ = [
     "combine",
     "cross_validate",
     "disable_progress_bars",
+    "distill",
     "enable_progress_bars",
     "evaluate",
     "export_run",

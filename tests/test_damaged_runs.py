@@ -76,7 +76,7 @@ def read_all(folder):
     """What any command reads of a run."""
     run = Run(folder)
     _ = run.stages, run.subsets, run.thresholds, run.ungated_tuned
-    run._check_finished()
+    run.check_finished()
     threshold_chart(run)
 
 

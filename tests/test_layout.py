@@ -24,6 +24,7 @@ BESIDE = {
     ("report", "explain"),  # a report can show why a frame was decided as it was
     ("export", "serving"),  # not imported by it: the old name nerveceg_tf.export.serving
     ("audit", "data"),
+    ("training", "inference"),  # a run may learn from what others predict
     ("utils", "errors"),
 }
 """What may import its neighbour on the same floor."""

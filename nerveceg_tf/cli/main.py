@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nerveceg_tf.choices import MAX_PICTURES, Framing
+from nerveceg_tf.cli.distill import app as distill_app
 from nerveceg_tf.cli.errors import set_running, translate_for_running
 from nerveceg_tf.cli.explain import app as explain_app
 from nerveceg_tf.cli.export import app as export_app
@@ -449,6 +450,7 @@ def report_command(
 
 
 app.add_typer(train_app)
+app.add_typer(distill_app)
 app.add_typer(explain_app)
 app.add_typer(export_app)
 

@@ -150,11 +150,13 @@ def frames_by_subset(
     if report and not frames:
         raise FrameError("no frame can be used; pass other frames")
     own_subsets = [known_subsets.get(frame.read_results.digest) for frame in frames]
-    near_subsets = _near_subsets(run, known_subsets, frames, own_subsets)
+    # A validation frame may be one that a teacher of the run was trained on.
+    learned_subsets = {**known_subsets, **dict.fromkeys(run.trained_digests, "train")}
+    near_subsets = _near_subsets(run, learned_subsets, frames, own_subsets)
     training_subjects = {
         frame.subject
-        for frame, own, near in zip(frames, own_subsets, near_subsets, strict=True)
-        if "train" in (own, near)
+        for frame, near in zip(frames, near_subsets, strict=True)
+        if "train" in (learned_subsets.get(frame.read_results.digest), near)
     }
     subsets = ("unseen", "validation", "train", *REASONS)
     by_subset: dict[str, list[Frame]] = {subset: [] for subset in subsets}

@@ -14,6 +14,7 @@ from nerveceg_tf.runs.run import (
     EARLIER,
     EXCLUDED,
     SUBSETS,
+    TAUGHT,
     Run,
     load_model,
     run_of_file,
@@ -102,7 +103,11 @@ def combine(gate: Path | str, segmenter: Path | str, out: Path | str, force: boo
             ]
             for subset in (*SUBSETS, EXCLUDED)
         }
-        run.write("split.json", merged)
+        taught = {
+            subset: [frame for split in splits for frame in split.get(TAUGHT, {}).get(subset, ())]
+            for subset in ("train", "validation")
+        }
+        run.write("split.json", merged | ({TAUGHT: taught} if any(taught.values()) else {}))
         for stage, model in models.items():
             run.save(stage, model)
         run.thresholds = replace(

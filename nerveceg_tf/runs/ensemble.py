@@ -147,6 +147,11 @@ class RunEnsemble:
         }
 
     @property
+    def trained_digests(self) -> frozenset[str]:
+        """As `Run.trained_digests`, of any of the runs."""
+        return frozenset().union(*(run.trained_digests for run in self.runs))
+
+    @property
     def fingerprints(self) -> dict[str, np.ndarray]:
         """As `Run.fingerprints`, for the frames of all the runs."""
         return {d: values for run in self.runs for d, values in run.fingerprints.items()}

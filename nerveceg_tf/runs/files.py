@@ -34,6 +34,30 @@ class _StartedFrom(TypedDict, total=False):
     shared: _Source
 
 
+class Teacher(TypedDict):
+    """A run that taught another one."""
+
+    run: str
+    sha256: str
+
+
+class UnlabelledFrames(TypedDict):
+    """The unlabelled frames that a run was trained on."""
+
+    folder: str
+    frames: int
+    fingerprint: str
+
+
+class Taught(TypedDict):
+    """How a run was taught."""
+
+    teachers: list[Teacher]
+    tta: bool
+    teacher_weight: Share
+    unlabelled: UnlabelledFrames | None
+
+
 class _Description(TypedDict, total=False):
     """`run.json` of any run. A combined run does not have most of these keys."""
 
@@ -43,6 +67,7 @@ class _Description(TypedDict, total=False):
     fixes: str | None
     bad_frames: list[str]
     started_from: _StartedFrom
+    taught_by: Taught
     seconds: float
     finished: bool
     versions: dict
@@ -62,6 +87,7 @@ class Training(TypedDict):
     fixes: str | None
     bad_frames: list[str]
     started_from: NotRequired[_StartedFrom]
+    taught_by: NotRequired[Taught]
     seconds: float
     finished: bool
 
@@ -81,6 +107,7 @@ class _Split(TypedDict):
     held_out: list[_Frame]
     excluded: NotRequired[list[_Frame]]
     earlier: NotRequired[_Earlier]
+    taught: NotRequired[_Earlier]
 
 
 class _Choice(TypedDict):

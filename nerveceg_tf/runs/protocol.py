@@ -70,6 +70,10 @@ class TrainedRun(Protocol):
         """From the digest of each known frame to its subset."""
 
     @property
+    def trained_digests(self) -> frozenset[str]:
+        """The digests of the frames that it, or a run that it learned from, was trained on."""
+
+    @property
     def fingerprints(self) -> Mapping[str, np.ndarray]:
         """From the digest of each training or validation frame to its fingerprint."""
 

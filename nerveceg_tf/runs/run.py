@@ -46,6 +46,9 @@ EXCLUDED = "excluded"
 """Frames that the fixes dropped. They are in none of the subsets, and are never scored."""
 EARLIER = "earlier"
 """Frames of the runs whose weights this one started from, by their subset there."""
+TAUGHT = "taught"
+"""Frames of the runs that taught this one, by their subset there, and unlabelled training frames.
+A validation frame of this run stays one."""
 
 _FIXES = {
     "thresholds.json": "write it again with tune(run)",
@@ -197,7 +200,12 @@ class Run:
     def _file(self, stage: str) -> Path:
         return self.path / f"{stage}.keras"
 
-    def _check_finished(self) -> None:
+    def check_finished(self) -> None:
+        """Checks that its training is finished.
+
+        Raises:
+            RunError: it was interrupted.
+        """
         if self.description.get("finished") is False:
             raise RunError(
                 f'{self.path}: its training was interrupted; resume with resume("{self.path}")'
@@ -231,7 +239,7 @@ class Run:
         Raises:
             RunError: it is not, or does not have it.
         """
-        self._check_finished()
+        self.check_finished()
         if not self.has(stage) and stage not in self.stages:
             raise RunError(
                 f"{self.path}: has no {stage}; train one, or combine it with a run that has one"
@@ -247,7 +255,7 @@ class Run:
         Raises:
             RunError: a file is damaged, or the training was interrupted.
         """
-        self._check_finished()
+        self.check_finished()
         thresholds = self.thresholds
         if self.has("shared"):
             return NerveCeg(self.load("shared"), None, thresholds.presence, thresholds.mask)
@@ -368,14 +376,26 @@ class Run:
         """From the digest of each frame in `split.json` to its subset: `"train"`, `"validation"`,
         `"held_out"` or `"excluded"`."""
         split = self.read("split.json", *SUBSETS)
-        earlier = split.get(EARLIER, {})
+        earlier, taught = (split.get(key, {}) for key in (EARLIER, TAUGHT))
         # The last one wins: a frame that any stage was trained on counts as a training frame.
-        order = (EXCLUDED, *reversed(SUBSETS))
-        return {
-            f["digest"]: subset
-            for subset in order
-            for f in (*split.get(subset, ()), *earlier.get(subset, ()))
-        }
+        order = (
+            *((split, subset) for subset in (EXCLUDED, "held_out")),
+            *((taught, subset) for subset in ("validation", "train")),
+            *(
+                (frames, subset)
+                for subset in ("validation", "train")
+                for frames in (split, earlier)
+            ),
+        )
+        return {f["digest"]: subset for frames, subset in order for f in frames.get(subset, ())}
+
+    @cached_property
+    def trained_digests(self) -> frozenset[str]:
+        """The digests of the frames that it, a run that it started from, or a run that taught it
+        was trained on."""
+        taught = self.read("split.json", *SUBSETS).get(TAUGHT, {}).get("train", ())
+        own = (digest for digest, subset in self.subsets.items() if subset == "train")
+        return frozenset([*own, *(frame["digest"] for frame in taught)])
 
     @cached_property
     def fingerprints(self) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from nerveceg_tf.data.fixes import FixedFrames
 from nerveceg_tf.data.frame import Frame
 from nerveceg_tf.errors import NervecegError, RunError
 from nerveceg_tf.models.stage_settings import stage_settings
+from nerveceg_tf.size import Size
 from nerveceg_tf.training.contradictions import check_contradictions
 from nerveceg_tf.utils.files import check_writable
 
@@ -79,13 +80,18 @@ def read_data(
         check_writable(cache)
         if cache.is_file():
             raise RunError(f"cache={cache}: is a file; name a folder")
-    sizes = {model.input_shape[1:3] for model in models.values()}
+    sizes, framing = inputs_of(models)
     on_disk, dropped, linked_pairs = listed
-    (framing,) = {stage_settings(model).framing for model in models.values()}
     frames, bad = read_frames(on_disk, sizes, skip_bad, cache, framing)
     check_contradictions(folder, frames)
     linked_positions = _positions(linked_pairs, frames)
     return TrainingData(Path(folder), frames, [*unusable, *bad], dropped, linked_positions, fixes)
+
+
+def inputs_of(models: dict[str, keras.Model]) -> tuple[set[Size], str]:
+    """The input sizes of models (height, width) in pixels, and their framing."""
+    (framing,) = {stage_settings(model).framing for model in models.values()}
+    return {model.input_shape[1:3] for model in models.values()}, framing
 
 
 def _positions(names: Collection[tuple[str, str]], frames: FrameSet) -> list[tuple[int, int]]:

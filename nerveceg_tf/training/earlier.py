@@ -118,16 +118,18 @@ def load_source(model: keras.Model, source: Source) -> None:
 
 def earlier_frames(sources: Sequence[Source]) -> dict[str, list[dict[str, str]]]:
     """The frames that the sources were trained and validated on, as entries of `split.json`."""
-    return {
-        subset: [
-            {"digest": digest}
-            for source in sources
-            if source.run
-            for digest, side in source.run.subsets.items()
-            if side == subset
-        ]
-        for subset in ("train", "validation")
-    }
+    return seen_frames([source.run for source in sources if source.run])
+
+
+def seen_frames(runs: Iterable[Run]) -> dict[str, list[dict[str, str]]]:
+    """The frames that runs were trained and validated on, as entries of `split.json`."""
+    trained: set[str] = set()
+    validated: set[str] = set()
+    for run in runs:
+        trained |= run.trained_digests
+        validated |= {d for d, subset in run.subsets.items() if subset == "validation"}
+    sides = {"train": trained, "validation": validated - trained}
+    return {subset: [{"digest": d} for d in sorted(side)] for subset, side in sides.items()}
 
 
 def earlier_fingerprints(sources: Sequence[Source]) -> dict[str, np.ndarray]:
@@ -136,18 +138,20 @@ def earlier_fingerprints(sources: Sequence[Source]) -> dict[str, np.ndarray]:
     return {digest: values for run in runs for digest, values in run.fingerprints.items()}
 
 
-def trained_on(run: Run, frames: FrameSet) -> np.ndarray:
-    """Which frames a run was trained on, or on others of their subjects.
+def trained_on(run: Run, frames: FrameSet, or_validated: bool = False) -> np.ndarray:
+    """Which frames a run, or a teacher of it, was trained on, or on others of their subjects.
 
     Args:
         run: the run.
         frames: the frames.
+        or_validated: also those that its epochs or thresholds were chosen on.
 
     Returns:
         bool `(n,)`. A frame is recognised by its pixels or its fingerprint; a subject by its
         frames.
     """
-    used = {digest for digest, subset in run.subsets.items() if subset == "train"}
+    subsets = ("validation", "train") if or_validated else ("train",)
+    used = run.trained_digests | {d for d, subset in run.subsets.items() if subset in subsets}
     seen = np.array([digest in used for digest in frames.digests])
     known = [values for digest, values in run.fingerprints.items() if digest in used]
     if known:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import keras
@@ -22,7 +22,7 @@ from nerveceg_tf.errors import (
 )
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
-from nerveceg_tf.runs.run import EARLIER, SUBSETS, Run
+from nerveceg_tf.runs.run import EARLIER, SUBSETS, TAUGHT, Run
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.auto_size import resolve_sizes
 from nerveceg_tf.training.build import build
@@ -46,12 +46,13 @@ from nerveceg_tf.training.split_file import (
     split_to_json,
 )
 from nerveceg_tf.training.stage import checkpoint_for, model_to_save, train_stage
+from nerveceg_tf.training.teaching import Teaching, forget_targets, load_teaching
 from nerveceg_tf.utils.files import check_free
 
 _HOW_TO_RESUME = 'resume("{}")'
+Teach = Callable[[TrainingData, Split, dict[str, keras.Model]], tuple[Teaching, TrainingData]]
 
 
-@report_lost_worker()
 def train(
     data: Path | str,
     out: Path | str,
@@ -109,6 +110,46 @@ def train(
         >>> recipe = Recipe.from_options(gate="lite0", epochs=20)
         >>> run, frames, errors = train("data", "runs/a", recipe)  # doctest: +SKIP
     """
+    return start_training(
+        *(data, out, recipe, only, hold_out, skip_bad, force, fixes, split, cache, read_options)
+    )
+
+
+@report_lost_worker()
+def start_training(
+    data: Path | str,
+    out: Path | str,
+    recipe: Recipe,
+    only: str | None,
+    hold_out: Collection[str],
+    skip_bad: bool,
+    force: bool,
+    fixes: Path | str | None,
+    split: Path | str | None,
+    cache: Path | str | None,
+    read_options: ReadOptions,
+    teach: Teach | None = None,
+) -> tuple[Run, FrameSet, list[NervecegError]]:
+    """As `train`, with or without teachers.
+
+    Args:
+        data: as for `train`, and so are all others but the last.
+        out: the folder of the new run.
+        recipe: how to train.
+        only: the stage to train; `None` for both.
+        hold_out: subjects to hold out.
+        skip_bad: whether to leave out what cannot be used.
+        force: whether to replace a run.
+        fixes: file of corrections.
+        split: the `split.json` of an earlier run.
+        cache: folder for decoded frames.
+        read_options: how to read the files.
+        teach: function that is called with the labelled frames, their split and the models. It
+            returns the teaching, and the frames with the errors of all that was left out.
+
+    Returns:
+        As `train`.
+    """
     if not isinstance(recipe, Recipe):
         raise ModelError('recipe: pass a Recipe, such as RECIPES["fast"][1]')
     split = Path(split) if split else None
@@ -140,7 +181,10 @@ def train(
             recipe.data.seed,
             [*training_data.linked_pairs, *duplicate_pairs(frames)],
         )
-    run = train_on(training_data, subsets, out, models, recipe, force)
+    teaching = None
+    if teach:
+        teaching, training_data = teach(training_data, subsets, models)
+    run = train_on(training_data, subsets, out, models, recipe, force, teaching)
     return run, frames, training_data.bad
 
 
@@ -179,6 +223,7 @@ def train_on(
     models: dict[str, keras.Model],
     recipe: Recipe,
     force: bool = False,
+    teaching: Teaching | None = None,
 ) -> Run:
     """Trains models on a split of the data, and writes a run folder.
 
@@ -189,6 +234,7 @@ def train_on(
         models: the models by stage, as returned by `build`.
         recipe: the recipe, as returned by `build`.
         force: as for `train`.
+        teaching: what teachers add to the labels; `None` without teachers.
 
     Returns:
         The trained run.
@@ -215,21 +261,28 @@ def train_on(
         "fixes": str(data.fixes) if data.fixes else None,
         "bad_frames": [str(error) for error in data.bad],
         **({"started_from": {s.stage: s.as_json() for s in sources}} if sources else {}),
+        **({"taught_by": teaching.as_json()} if teaching else {}),
         "seconds": 0.0,
         "finished": False,
     }
     run = Run.create(out, description, force)
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
-        known = {**earlier_fingerprints(sources), **known_frames(split, data.frames)}
-        save_fingerprints(run.path, known)
+        known = {**earlier_fingerprints(sources), **(teaching.fingerprints if teaching else {})}
+        save_fingerprints(run.path, known | known_frames(split, data.frames))
         content = split_to_json(split, data.frames, data.dropped)
         earlier = {EARLIER: earlier_frames(sources)} if sources else {}
-        run.write("split.json", content | earlier)
-        return train_stages(run, data, split, models, recipe)
+        taught = {TAUGHT: teaching.seen} if teaching else {}
+        run.write("split.json", content | earlier | taught)
+        return train_stages(run, data, split, models, recipe, teaching)
 
 
 def train_stages(
-    run: Run, data: TrainingData, split: Split, models: dict[str, keras.Model], recipe: Recipe
+    run: Run,
+    data: TrainingData,
+    split: Split,
+    models: dict[str, keras.Model],
+    recipe: Recipe,
+    teaching: Teaching | None = None,
 ) -> Run:
     """Trains the missing stages of a run. A stage with a checkpoint is resumed from there.
 
@@ -239,6 +292,7 @@ def train_stages(
         split: positions of the frames for training, for validation, and to hold out.
         models: the models by stage, as returned by `build`.
         recipe: the recipe, as returned by `build`.
+        teaching: as for `train_on`.
 
     Returns:
         The run, at its final path.
@@ -248,7 +302,13 @@ def train_stages(
     """
     check_unchanged(run.training.get("started_from", {}), models.keys() - stages_begun(run))
     before, started = run.training["seconds"], time.time()
-    train_set, validation_set = (data.frames.select(p) for p in (split.train, split.validation))
+    validation_set = data.frames.select(split.validation)
+    if teaching:
+        train_set = teaching.train_set(run, data.frames, split, models)
+        # Teachers drew random numbers, unless their targets were there already.
+        keras.utils.set_random_seed(recipe.data.seed)
+    else:
+        train_set = data.frames.select(split.train)
     for stage, model in models.items():
         if not run.has(stage):
             try:
@@ -263,6 +323,7 @@ def train_stages(
         checkpoint_for(run, stage).path.unlink(missing_ok=True)
     if not run.description["finished"]:
         run.thresholds = Thresholds()
+    forget_targets(run)
     return run.finish()
 
 
@@ -327,8 +388,10 @@ def resume(
             " or other labels; train a new run"
         )
     split = load_split(run.path / "split.json", training_data.frames)
+    cache = Path(cache) if cache else None
+    teaching = load_teaching(run, training_data, split, models, skip_bad, cache)
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
-        run = train_stages(run, training_data, split, models, recipe)
+        run = train_stages(run, training_data, split, models, recipe, teaching)
     return run, training_data.frames, training_data.bad
 
 
