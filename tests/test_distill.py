@@ -14,11 +14,12 @@ import tensorflow as tf
 from exporting import make_data
 from tiny import known_by_name, tiny_gate, tiny_segmenter
 
-from nerveceg_tf.data.augment import Augmentation
+from nerveceg_tf.choices import FRAMING_NAMES
+from nerveceg_tf.data.augment.augmentation import Augmentation
 from nerveceg_tf.data.datasets import SoftTargets, make_dataset, read_frames
 from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.data.frame import read_image
-from nerveceg_tf.data.framing import TO_INPUT
+from nerveceg_tf.data.framing import to_input_of
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import ModelError, NervecegError, NervecegWarning, RunError
 from nerveceg_tf.evaluation.frame_selection import frames_by_subset
@@ -155,18 +156,17 @@ def test_without_weight_labels_stay_and_unlabelled_frames_learn(frames, tmp_path
     np.testing.assert_array_equal(result.soft.masks[SIZE][2], left_half(204))
 
 
-@pytest.mark.parametrize("framing", ["resize", "crop"])
+@pytest.mark.parametrize("framing", FRAMING_NAMES)
 @pytest.mark.parametrize("size", [(32, 48), (160, 64)])
 def test_masks_come_to_the_input_as_frames_do(framing, size, few, tmp_path):
     frame_set, _ = read_frames(few[:2], [size], framing=framing)
     models = student(size, framing)
     result = taught([FakeTeacher(1.0, 0.6)], frame_set, tmp_path, 1.0, models=models)
     for i, frame in enumerate(few[:2]):
-        shape = read_image(frame.image).shape
-        own = (left_half(0.6, shape)[..., 0] * 255).round().astype(np.uint8)
-        np.testing.assert_array_equal(
-            result.soft.masks[size][i, ..., 0], TO_INPUT[framing](own, size)
-        )
+        image = read_image(frame.image)
+        own = (left_half(0.6, image.shape)[..., 0] * 255).round().astype(np.uint8)
+        expected = to_input_of(framing, image)(own, size)
+        np.testing.assert_array_equal(result.soft.masks[size][i, ..., 0], expected)
 
 
 def test_targets_are_kept_and_made_again_if_damaged_or_of_others(frames, tmp_path, monkeypatch):
@@ -218,12 +218,15 @@ def test_batches_have_soft_targets_and_images_as_hard_ones(training, frames):
     np.testing.assert_array_equal(part.soft.masks[SIZE][1] > 0, frames.masks[SIZE][0])
 
 
-def test_hard_masks_stay_hard_when_moved(frames):
+@pytest.mark.parametrize("elastic", [0.0, 0.05])
+def test_hard_masks_stay_hard_when_moved(elastic, frames):
     masks = tf.cast(frames.masks[SIZE], tf.float32)
     images = tf.cast(frames.images[SIZE], tf.float32)
-    _, hard = Augmentation()(images, masks, (1, 2))
-    _, soft = Augmentation()(images, masks, (1, 2), soft=True)
+    augment = Augmentation(elastic=elastic)
+    _, hard = augment(images, masks, (1, 2))
+    _, soft = augment(images, masks, (1, 2), soft=True)
     np.testing.assert_array_equal(hard, np.asarray(soft) > 0.5)
+    assert len(np.unique(soft)) > 2
 
 
 def test_auc_of_soft_targets_is_that_of_their_class():

@@ -109,7 +109,7 @@ def cross_validate(
     needed = only != "gate"
     listed, unusable = find_usable_frames(data, fixes, skip_bad, read_options, need_masks=needed)
     check_labels_effect(listed[0])
-    recipe = resolve_sizes(recipe, listed[0], only)
+    recipe = resolve_sizes(recipe, listed[0], only, hold_out)
     models, used = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from nerveceg_tf.data.datasets import FrameSet, SoftTargets
-from nerveceg_tf.data.framing import TO_INPUT
+from nerveceg_tf.data.framing import to_input_of
 from nerveceg_tf.inference.predict import predict
 from nerveceg_tf.models import GateAlone
 from nerveceg_tf.models.ensemble import TTA_TRANSFORMS
@@ -103,8 +103,9 @@ def _predict(
             presence[i] = prediction.presence
             if prediction.mask is not None:
                 gray = np.rint(np.clip(prediction.mask, 0, 1) * 255).astype(np.uint8)
+                to_input = to_input_of(framing, prediction.image)
                 for size, values in masks.items():
-                    values[i, ..., 0] = TO_INPUT[framing](gray, size)
+                    values[i, ..., 0] = to_input(gray, size)
     return presence, masks
 
 
