@@ -1,4 +1,4 @@
-"""Turns on oneDNN, whose convolutions train 1.4 to 2.2 times faster on processors with AVX2.
+"""Turns on oneDNN, whose convolutions train 1.4 to 1.6 times faster on processors with AVX2.
 
 TensorFlow turns it on by itself only on processors with AVX-512 VNNI. It reads
 `TF_ENABLE_ONEDNN_OPTS` once, so the variable is set before TensorFlow is imported. A value that the
