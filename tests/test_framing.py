@@ -119,6 +119,7 @@ def test_each_stage_sees_its_input_and_draws_nothing_outside(stages, frames, fra
     assert not outputs["mask"][outside].any()
     assert (model.gate_framing, model.segmenter_framing) == (framing, framing)
     assert model(frames[:0])["mask"].shape == (0, 57, 91, 1)
+    assert model.predict_presence(frames[:0]).shape == (0, 1)
 
 
 @pytest.mark.parametrize("framing", FRAMING_NAMES)

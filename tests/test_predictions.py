@@ -42,6 +42,7 @@ class GrayRun:
     scale: float = SCALE
     ungated_tuned: Thresholds | None = None
     subsets: dict = field(default_factory=dict)
+    trained_digests: frozenset = frozenset()
     fingerprints: dict = field(default_factory=dict)
     read_options: ReadOptions = AS_DECLARED
     augmented: bool = False

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -76,6 +76,7 @@ Cache = Annotated[
 ]
 
 _RECIPE_PANEL = "Recipe options (each overrides the recipe)"
+_WIDEST_TYPE = 16
 _AUGMENTATION_PANEL = "Augmentation (each overrides the recipe)"
 # A separate panel, because the --no-… names make the columns of a panel narrow.
 _SWITCH_PANEL = "Recipe switches (each overrides the recipe)"
@@ -109,9 +110,15 @@ def _annotation(name: str, option: Option) -> Any:
         rich_help_panel=_panel(name, option),
         show_default=False,
         callback=_parse_size_or_auto if is_size else _check_range(option),
-        metavar="HxW|auto" if is_size else None,
+        metavar="HxW" if is_size else _metavar(option),
     )
     return Annotated[(str if is_size else option.kind) | None, info]
+
+
+def _metavar(option: Option) -> str | None:
+    """What stands for a value with many names, which would make the column of types too wide."""
+    many = len("|".join(map(str, get_args(option.kind)))) > _WIDEST_TYPE
+    return "NAME" if many else None
 
 
 def _panel(name: str, option: Option) -> str:

@@ -154,6 +154,12 @@ def segment_passing(
     return tf.cond(tf.size(passing) > 0, masks, no_masks)
 
 
+def _is_empty(images) -> bool:
+    """Whether this is a batch of no frames outside of a graph, where oneDNN refuses it."""
+    shape = getattr(images, "shape", None)
+    return tf.executing_eagerly() and shape is not None and len(shape) == 4 and shape[0] == 0
+
+
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
 class NerveCeg(keras.Model):
     """A gate and a segmenter as one Keras model.
@@ -253,6 +259,8 @@ class NerveCeg(keras.Model):
         images = args[0] if args else kwargs.get("inputs")
         if "GPU" not in getattr(images, "device", ""):  # a copy from there would take long
             self._check_range(images)
+        if _is_empty(images):
+            return {"presence": tf.zeros((0, 1)), "mask": tf.zeros(tf.shape(images))}
         return super().__call__(*args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -352,6 +360,9 @@ class NerveCeg(keras.Model):
         Returns:
             As `run_gate`.
         """
+        if _is_empty(inputs):
+            outputs = self.run_gate_on_inputs(tf.zeros((1, *inputs.shape[1:])))
+            return tf.nest.map_structure(lambda x: x[:0], outputs)
         inputs = tf.repeat(inputs, self._fit_gate.channels, axis=-1)
         # A model that was declared with a list of one output returns the output without a list.
         outputs = self._look(inputs, training=False)

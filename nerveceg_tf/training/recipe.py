@@ -172,9 +172,8 @@ class DataConfig:
 
     framing: Framing = _option(
         "resize",
-        "resize the whole frame, letterbox it (its shape is kept, between black bars), do so with"
-        " its content (black borders are cut off), or crop a window of the input size from its"
-        " middle.",
+        "resize: the whole frame. letterbox: it keeps its shape, between black bars. content: so,"
+        " without its own black borders. crop: a window of the input size from its middle.",
     )
     augment_strength: float = _option(
         1.0, "Multiplies the ranges of all effects; 1 is the default.", min=0, max=4
