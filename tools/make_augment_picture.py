@@ -36,12 +36,12 @@ SEEDS = {
 
 def tile(image: np.ndarray, mask: np.ndarray, caption: str) -> np.ndarray:
     """Draws a frame with the outline of its mask, below a caption."""
-    drawn = cv2.cvtColor(np.rint(image).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    picture = cv2.cvtColor(np.rint(image).astype(np.uint8), cv2.COLOR_GRAY2BGR)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, contours, -1, TRUTH_COLOUR, 1, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, TRUTH_COLOUR, 1, cv2.LINE_AA)
     title = np.zeros((CAPTION, SIZE[1], 3), np.uint8)
     cv2.putText(title, caption, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235,) * 3, 1, cv2.LINE_AA)
-    return np.pad(np.vstack([title, drawn]), ((0, 4), (0, 4), (0, 0)))
+    return np.pad(np.vstack([title, picture]), ((0, 4), (0, 4), (0, 0)))
 
 
 def main(out: Path) -> None:

@@ -81,7 +81,7 @@ class Content(Resize):
 
     @staticmethod
     def to_frame(*_):
-        raise NotImplementedError("the way back depends on the frame: call within(bounds)")
+        raise TypeError("the way back depends on the frame: call within(bounds)")
 
     @classmethod
     def bounds(cls, frames: tf.Tensor) -> tf.Tensor:

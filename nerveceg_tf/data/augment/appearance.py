@@ -10,7 +10,7 @@ import tensorflow as tf
 from nerveceg_tf.data.augment.geometry import enlargement
 
 _DEPTH_NODES = 4
-"""Depths at which the gain is drawn. Neighbouring sliders of a scanner are seldom far apart."""
+"""Depths with a random gain each. Neighbouring sliders of a scanner are seldom far apart."""
 
 _GRAIN = (2, 3)
 """Height and width of a grain of speckle, in pixels. A beam is wider than its pulse is long."""
@@ -19,7 +19,7 @@ _GRAIN_DEVIATION = 0.663
 """Standard deviation that linear interpolation to this size leaves of 1."""
 
 _SHADOW_SCALE = 4
-"""How many times smaller shadows are drawn. They are smooth."""
+"""How many times smaller shadows are computed. They are smooth."""
 
 _PATCHES = 4
 
