@@ -3,7 +3,10 @@
 import cv2
 from PIL import Image
 
-NAME = "Doe^Jane"
+# Long, because the compressed bytes of a picture may spell a short name by chance.
+SURNAME = "Mustermann"
+NAME = f"{SURNAME}^Jane"
+PATIENT = "PATIENT-123456"
 
 
 def write_pages(path, images, compression="tiff_lzw"):
@@ -31,7 +34,7 @@ def write_dicom(path, pixels, photometric="MONOCHROME2", bits=None, **tags):
     dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UltrasoundMultiFrameImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     dataset.PatientName = NAME
-    dataset.PatientID = "123456"
+    dataset.PatientID = PATIENT
     colours = pixels.shape[-1] == 3
     if pixels.ndim == 3 + colours:
         dataset.NumberOfFrames = len(pixels)
