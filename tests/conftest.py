@@ -4,6 +4,7 @@ import ast
 import gc
 import os
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 
 # Tables and messages wrap at the terminal's width, which must not depend on who runs the tests.
 os.environ["COLUMNS"] = "80"
+
+# PyTorch loads Triton, a compiler for GPUs, if it is there. Its copy of LLVM ends the process where
+# TensorFlow or OpenVINO have loaded theirs. No test needs it.
+sys.modules.setdefault("triton", None)
 
 # What imports TensorFlow is imported where it is used: the process that hands tests out to others
 # reads this file too, and needs none.
