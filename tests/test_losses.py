@@ -77,3 +77,13 @@ def test_losses_survive_saving(loss):
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     predicted = np.full_like(NERVE, 0.4)
     assert float(again(NERVE, predicted)) == float(loss(NERVE, predicted))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_a_soft_mask_is_best_predicted_as_it_is(loss, tenths):
+    """On a frame of one value, and on one that has sure nerve beside pixels of that value."""
+    for sure in (EMPTY, NERVE):
+        masks = [np.maximum(sure, np.float32(p / 10)) for p in range(1, 10)]
+        costs = [float(loss(masks[tenths - 1], predicted)) for predicted in masks]
+        assert 1 + int(np.argmin(costs)) == tenths, costs
