@@ -136,3 +136,23 @@ def test_trainings_build_models_of_the_size(
     )
     assert code == 2
     assert [(r["segmenter_size"], r["gate_size"]) for r in built] == [((98, 126), (128, 192))]
+
+
+def test_frames_that_the_layout_holds_out_do_not_count(monkeypatch, tmp_path):
+    chosen = []
+
+    def stop(recipe, only):
+        chosen.append(recipe.segmenter.size)
+        raise ModelError("enough")
+
+    monkeypatch.setattr(train_module, "build_seeded", stop)
+    for part, width, count in (("train", 100, 2), ("test", 400, 20)):
+        for kind in ("images", "masks"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            for number in range(count):
+                image = np.full((100, width), number, np.uint8)
+                cv2.imwrite(str(tmp_path / part / kind / f"{part}{number}_1.png"), image)
+    recipe = Recipe.from_options(segmenter_size="auto", base_filters=1)
+    with pytest.raises(ModelError, match="enough"):
+        train_module.train(tmp_path, tmp_path / "run", recipe, only="segmenter")
+    assert chosen == [(224, 224)]

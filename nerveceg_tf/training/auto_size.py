@@ -29,7 +29,10 @@ _ALIKE, _MOST_OTHERS = 1.1, 0.1
 
 
 def resolve_sizes(
-    recipe: Recipe, frames: Sequence[Frame], only: str | None = None, hold_out: Collection[str] = ()
+    recipe: Recipe,
+    frames: Sequence[Frame],
+    only: str | None = None,
+    hold_out: Collection[str | None] = (),
 ) -> Recipe:
     """Replaces each size that is `"auto"` by one of the shape of the frames, and prints it.
 
@@ -40,7 +43,7 @@ def resolve_sizes(
         recipe: the recipe.
         frames: the frames, which need not have been read. At most `MAX_READ` files of them are.
         only: as for `train`.
-        hold_out: subjects whose frames do not count.
+        hold_out: subjects whose frames do not count. `None` stands for unknown ones.
 
     Returns:
         A recipe without such sizes, except for those that have no effect on the training.

@@ -165,7 +165,8 @@ def start_training(
     check_labels_effect(listed[0])
     if split and not split.is_file():
         raise RunError(f"split={split}: not found; name the split.json of a run")
-    recipe = resolve_sizes(recipe, listed[0], only, hold_out)
+    reserved = {frame.subject for frame in listed[0] if frame.held_out}
+    recipe = resolve_sizes(recipe, listed[0], only, {*hold_out, *reserved})
     models, recipe = build_seeded(recipe, only)
     training_data = read_data(data, listed, models, skip_bad, fixes, cache, unusable)
     frames = training_data.frames
