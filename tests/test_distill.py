@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cine_files import write_pages
+from damage import damaged_npz
 from exporting import make_data
 from tiny import known_by_name, tiny_gate, tiny_segmenter
 
@@ -31,6 +34,7 @@ from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training import soft_targets
 from nerveceg_tf.training import train as train_module
 from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.data import TrainingData
 from nerveceg_tf.training.distill import distill
 from nerveceg_tf.training.earlier import trained_on
 from nerveceg_tf.training.recipe import Recipe
@@ -186,9 +190,10 @@ def test_targets_are_kept_and_made_again_if_damaged_or_of_others(frames, tmp_pat
     np.testing.assert_array_equal(again.soft.masks[SIZE], whole.soft.masks[SIZE])
     taught([FakeTeacher(0.9, 0.8)], frames.select([0, 1]), tmp_path)
     assert calls == [8, 2]
-    path.write_bytes(path.read_bytes()[:300])
-    taught([FakeTeacher(0.9, 0.8)], frames.select([0, 1]), tmp_path)
-    assert calls == [8, 2, 2]
+    for number, content in enumerate(damaged_npz(path.read_bytes()), start=1):
+        path.write_bytes(content)
+        taught([FakeTeacher(0.9, 0.8)], frames.select([0, 1]), tmp_path)
+        assert calls == [8, 2] + [2] * number
 
 
 # Batches
@@ -320,7 +325,9 @@ def test_who_knows_what_is_held_out_may_not_teach(kind, frames, tmp_path):
     message = str(caught.value)
     subject = frames.frames[0].subject
     assert message.startswith(f"{guilty}: it, or a run that it learned from, was trained or valid")
-    assert f"subject {subject} (2 of the 2 frames that are held out)" in message
+    assert (
+        f"subject {subject} or on near-duplicates of it (2 of the 2 frames that are held" in message
+    )
     assert "leave this teacher out, or train it with hold_out=SUBJECTS" in message
     check_teachers(teachers, frames, Split(split.train, split.held_out, split.validation))
 
@@ -334,6 +341,53 @@ def test_a_changed_copy_is_known_too(copy, few, copies, frames, tmp_path):
     split = Split(np.arange(1, 7), np.arange(0), np.array([0]))
     with pytest.raises(RunError, match="trained or validated on subject x"):
         check_teachers([teacher], others, split)
+
+
+def test_a_cine_of_no_known_subject_is_known_as_one(frames, few, tmp_path):
+    """One of its frames was trained on, another is held out."""
+    write_pages(tmp_path / "cine.tif", [read_image(few[0].image), read_image(few[2].image)])
+    pages = [replace(frame, mask="") for frame in find_images(tmp_path / "cine.tif")]
+    cine, _ = read_frames(pages, [SIZE])
+    teacher = record(tmp_path / "teacher", cine, train=[0])
+    assert list(trained_on(teacher, cine)) == [True, True]
+    by_subset = frames_by_subset(teacher, pages)
+    assert [frame.name for frame in by_subset["same_subject"]] == ["cine_0001"]
+    split = Split(np.array([0]), np.arange(0), np.array([1]))
+    with pytest.raises(RunError, match="trained or validated on the frame cine_0001"):
+        check_teachers([teacher], cine, split)
+
+
+FILE = {"file": "gate.h5", "sha256": "0"}
+
+
+@pytest.mark.parametrize(
+    ("description", "note"),
+    [
+        ({"started_from": {"gate": {**FILE, "run": None}}}, True),
+        ({"started_from": {"gate": {**FILE, "run": "runs/a"}}}, False),
+        (
+            {"combined_from": {"gate": {"from": "g.keras"}, "segmenter": {"from": "a", "x": 1}}},
+            True,
+        ),
+        ({"combined_from": {"gate": {"from": "a", "x": 1}}}, False),
+        (
+            {
+                "combined_from": {
+                    "gate": {"from": "a", "started_from": {"gate": {**FILE, "run": None}}}
+                }
+            },
+            True,
+        ),
+    ],
+)
+def test_a_teacher_of_partly_unknown_origin_is_noted(description, note, frames, tmp_path):
+    teacher = record(tmp_path / "teacher", frames, train=[2])
+    teacher.update_metadata(**description)
+    split = Split(np.arange(2, 6), np.array([6, 7]), np.array([0, 1]))
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        check_teachers([teacher], frames, split)
+    assert any("does not tell all of the frames" in str(w.message) for w in noted) == note
 
 
 def test_validation_frames_may_be_known_and_a_note_says_so(frames, tmp_path):
@@ -375,6 +429,7 @@ def test_what_is_no_teacher_is_one_line(frames, tmp_path):
         open_teachers([teacher.path, tmp_path / "." / "teacher"], ())
     with pytest.raises(RunError, match="name at least one run"):
         open_teachers([], ())
+    assert [run.path for run in open_teachers(str(teacher.path), ())] == [teacher.path]
     with pytest.raises(RunError, match="nowhere: not found"):
         open_teachers([tmp_path / "nowhere"], ())
     teacher.update_metadata(finished=False)
@@ -394,15 +449,15 @@ def test_nothing_to_teach_is_refused(frames, tmp_path):
     everything = np.arange(8)
     split = Split(everything, everything[:0], everything[:0])
     with pytest.raises(RunError, match="teach nothing, because every teacher was trained on"):
-        Teaching([teacher], False, 0.5, None).check_effect(frames, split)
+        Teaching([teacher], False, 0.5, None).check_teaches(frames, split)
     with pytest.raises(RunError, match="teacher_weight=0: teaches nothing without unlabelled"):
-        Teaching([teacher], False, 0.0, None).check_effect(frames, split)
+        Teaching([teacher], False, 0.0, None).check_teaches(frames, split)
     more = Unlabelled("more", frames, [])
     with pytest.warns(NervecegWarning, match="8 of the 8 labelled training frames keep"):
-        Teaching([teacher], False, 0.5, more).check_effect(frames, split)
+        Teaching([teacher], False, 0.5, more).check_teaches(frames, split)
     some = record(tmp_path / "some", frames, train=[0])
     with pytest.warns(NervecegWarning, match="2 of the 8 labelled training frames keep"):
-        Teaching([teacher, some], False, 0.5, None).check_effect(frames, split)
+        Teaching([teacher, some], False, 0.5, None).check_teaches(frames, split)
 
 
 def test_who_was_taught_knows_what_its_teachers_know(frames, tmp_path):
@@ -420,11 +475,12 @@ def test_who_was_taught_knows_what_its_teachers_know(frames, tmp_path):
 # Unlabelled frames
 
 
-def unlabelled_of(folder, frames, **options):
+def unlabelled_of(folder, frames, dropped=(), **options):
     split = Split(np.arange(2, 6), np.array([6, 7]), np.array([0, 1]))
     options = {"skip_bad": False, "cache": None, **options}
     read_options = frames.frames[0].read_options
-    return read_unlabelled(folder, read_options, frames, split, student(), **options)
+    data = TrainingData(folder, frames, [], list(dropped), [], None)
+    return read_unlabelled(folder, read_options, data, split, student(), **options)
 
 
 def test_unlabelled_frames_that_are_known_are_left_out(frames, few, samples, copies, tmp_path):
@@ -449,6 +505,33 @@ def test_unlabelled_frames_that_are_known_are_left_out(frames, few, samples, cop
         (folder / frame.image.name).unlink()
     with pytest.raises(NervecegError, match="none is left, so name other frames"):
         unlabelled_of(folder, frames)
+
+
+@pytest.mark.parametrize("known", [0, 6, 2])
+def test_a_cine_with_a_tested_frame_is_left_out_whole(known, frames, few, samples, tmp_path):
+    """Frames 0 and 6 are held out and for validation; 2 is trained on."""
+    names = {frame.name for frame in few}
+    others = [frame for frame in samples if frame.name not in names][:3]
+    images = [read_image(frame.image) for frame in (few[known], *others)]
+    height, width = np.min([image.shape for image in images], axis=0)
+    same_size = images[0].shape == (height, width)
+    images = [image[:height, :width] for image in images]
+    assert same_size
+    write_pages(tmp_path / "cine.tif", images)
+    cv2.imwrite(str(tmp_path / "still.png"), read_image(samples[40].image))
+    more = unlabelled_of(tmp_path, frames)
+    kept = {"still"} if known in (0, 6) else {"still", "cine_0001", "cine_0002", "cine_0003"}
+    assert {frame.name for frame in more.frames.frames} == kept
+
+
+def test_what_the_fixes_leave_out_is_not_learned_without_labels(frames, samples, few, tmp_path):
+    names = {frame.name for frame in few}
+    first, second = [frame for frame in samples if frame.name not in names][:2]
+    for frame in (first, second):
+        shutil.copy(frame.image, tmp_path)
+    with pytest.warns(NervecegWarning, match="left out: 1 frame that the fixes leave out"):
+        more = unlabelled_of(tmp_path, frames, dropped=[first])
+    assert [frame.name for frame in more.frames.frames] == [second.name]
 
 
 def test_what_is_no_folder_of_frames_is_one_line(frames, samples, tmp_path):
@@ -577,7 +660,10 @@ def test_so_does_one_that_was_killed_as_its_teachers_predicted(
         start(world, out)
     assert [p.name for p in (out / TARGETS).iterdir()] == ["teacher_1.npz"]
     for change, message in (
-        (world.teachers[1] / "thresholds.json", "teaches .*, and is not what it was"),
+        (
+            world.teachers[1] / "thresholds.json",
+            "teaches .*, and has changed since that was started",
+        ),
         (next((world.folder / "more").iterdir()), "contains other unlabelled frames than"),
     ):
         content = change.read_bytes()
@@ -587,6 +673,11 @@ def test_so_does_one_that_was_killed_as_its_teachers_predicted(
         with pytest.raises(RunError, match=message):
             resume(out)
         change.write_bytes(content)
+    with monkeypatch.context() as patch:
+        patch.setattr("nerveceg_tf.training.teaching.worker_rank", lambda: (0, 2))
+        with pytest.raises(RunError, match="trains in one process; unset TF_CONFIG"):
+            resume(out)
+    monkeypatch.chdir(tmp_path)
     code, printed = run_command("train", "--resume", out)
     assert code == 0, printed
     assert len(calls) == 3

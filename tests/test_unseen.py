@@ -6,6 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from damage import damaged_npz
 
 from nerveceg_tf.data import frame
 from nerveceg_tf.data.datasets import read_frames
@@ -120,9 +121,10 @@ def test_a_run_of_an_earlier_version_knows_equal_frames_and_says_so(run, few, tm
 
 def test_damaged_fingerprints_are_named(run):
     assert len(run.fingerprints) == len(TRAIN) + len(VALIDATION)
-    (run.path / NAME).write_bytes(b"PK damaged")
-    with pytest.raises(RunError, match=r"fingerprints\.npz: is damaged"):
-        _ = Run(run.path).fingerprints
+    for content in (b"PK damaged", *damaged_npz((run.path / NAME).read_bytes())):
+        (run.path / NAME).write_bytes(content)
+        with pytest.raises(RunError, match=r"fingerprints\.npz: is damaged"):
+            _ = Run(run.path).fingerprints
 
 
 def test_each_frame_and_mask_is_decoded_once(few, monkeypatch):

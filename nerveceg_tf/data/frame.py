@@ -109,6 +109,12 @@ class Frame:
         return self.present if by_label else None
 
     @property
+    def kept_together(self) -> str | Path | None:
+        """What must stay on one side of a split with others that have the same value: the subject;
+        without one, the file of a cine. `None` for a still image of an unknown subject."""
+        return self.image if self.subject is None and self.index is not None else self.subject
+
+    @property
     def window(self) -> Window | None:
         """The part of the frame that is read; `None` if it is read whole."""
         return self.region if self.read_options.region else None

@@ -30,7 +30,7 @@ NEAR, SUBJECT, NO_OUTLINE = "near_duplicate", "same_subject", "no_outline"
 REASONS = {
     EXCLUDED: "dropped by the fixes of the training",
     NEAR: "near-duplicates of frames that it was trained or validated on",
-    SUBJECT: "new frames of subjects that it was trained on",
+    SUBJECT: "new frames of subjects or cines that it was trained on",
     NO_OUTLINE: "labelled with a nerve, but with an empty mask",
 }
 """Reasons why a frame belongs to no subset. It is not new to the run, and not a training frame."""
@@ -153,8 +153,8 @@ def frames_by_subset(
     # A validation frame may be one that a teacher of the run was trained on.
     learned_subsets = {**known_subsets, **dict.fromkeys(run.trained_digests, "train")}
     near_subsets = _near_subsets(run, learned_subsets, frames, own_subsets)
-    training_subjects = {
-        frame.subject
+    trained_groups = {
+        frame.kept_together
         for frame, near in zip(frames, near_subsets, strict=True)
         if "train" in (learned_subsets.get(frame.read_results.digest), near)
     }
@@ -167,7 +167,7 @@ def frames_by_subset(
             by_subset[own].append(frame)
         elif near:
             by_subset[NEAR].append(frame)
-        elif frame.subject is not None and frame.subject in training_subjects:
+        elif frame.kept_together is not None and frame.kept_together in trained_groups:
             by_subset[SUBJECT].append(frame)
         else:
             by_subset["unseen"].append(frame)

@@ -8,6 +8,7 @@ import numpy as np
 from nerveceg_tf.data.frame import FINGERPRINT
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.utils.files import replacing
+from nerveceg_tf.utils.npz import DAMAGED_NPZ
 
 NAME = "fingerprints.npz"
 
@@ -56,7 +57,7 @@ def load_fingerprints(folder: Path) -> dict[str, np.ndarray]:
         values = values.astype(np.float32)
         values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
         return dict(zip(digests, values.astype(np.float16), strict=True))
-    except (OSError, EOFError, ValueError, KeyError):
+    except DAMAGED_NPZ:
         raise RunError(
             f"{path}: is damaged; remove it (then only identical frames are recognised)"
         ) from None

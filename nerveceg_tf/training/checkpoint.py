@@ -1,6 +1,5 @@
 """The checkpoint from which an interrupted training resumes with the same result."""
 
-import zipfile
 from pathlib import Path
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.utils.files import replacing
+from nerveceg_tf.utils.npz import DAMAGED_NPZ
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -45,7 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.epoch, self.best_epoch = (int(arrays[k]) for k in ("epoch", "best_epoch"))
             self.best_score = float(arrays["best_score"])
             self.best = _series(arrays, "best")
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        except DAMAGED_NPZ:
             raise RunError(
                 f"{self.path}: is damaged; remove it, and the stage is trained from the start"
             ) from None

@@ -9,13 +9,12 @@ import keras
 from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.data.splits import Split
-from nerveceg_tf.errors import ModelError, NervecegError, RunError
+from nerveceg_tf.errors import ModelError, NervecegError
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.data import TrainingData
-from nerveceg_tf.training.distributed import worker_rank
 from nerveceg_tf.training.recipe import Recipe
 from nerveceg_tf.training.teachers import check_teachers, open_teachers
-from nerveceg_tf.training.teaching import Teaching, taught_stages
+from nerveceg_tf.training.teaching import Teaching, check_one_process, taught_stages
 from nerveceg_tf.training.train import start_training
 from nerveceg_tf.training.unlabelled import read_unlabelled
 
@@ -89,8 +88,7 @@ def distill(
     """
     if not 0 <= teacher_weight <= 1:
         raise ModelError(f"teacher_weight={teacher_weight}: must be from 0 to 1")
-    if worker_rank()[1] > 1:
-        raise RunError("distill: trains in one process; unset TF_CONFIG")
+    check_one_process()
     runs = open_teachers(teachers, taught_stages(only))
 
     def teach(
@@ -98,11 +96,11 @@ def distill(
     ) -> tuple[Teaching, TrainingData]:
         check_teachers(runs, labelled.frames, subsets)
         unlabelled_frames = unlabelled and read_unlabelled(
-            *(unlabelled, read_options, labelled.frames, subsets, models, skip_bad),
+            *(unlabelled, read_options, labelled, subsets, models, skip_bad),
             Path(cache) if cache else None,
         )
         teaching = Teaching(runs, tta, teacher_weight, unlabelled_frames or None)
-        teaching.check_effect(labelled.frames, subsets)
+        teaching.check_teaches(labelled.frames, subsets)
         bad = unlabelled_frames.bad if unlabelled_frames else []
         return teaching, replace(labelled, bad=[*labelled.bad, *bad])
 

@@ -139,7 +139,8 @@ def earlier_fingerprints(sources: Sequence[Source]) -> dict[str, np.ndarray]:
 
 
 def trained_on(run: Run, frames: FrameSet, or_validated: bool = False) -> np.ndarray:
-    """Which frames a run, or a teacher of it, was trained on, or on others of their subjects.
+    """Which frames a run, or a teacher of it, was trained on, or on others of their subjects or
+    cines.
 
     Args:
         run: the run.
@@ -147,8 +148,8 @@ def trained_on(run: Run, frames: FrameSet, or_validated: bool = False) -> np.nda
         or_validated: also those that its epochs or thresholds were chosen on.
 
     Returns:
-        bool `(n,)`. A frame is recognised by its pixels or its fingerprint; a subject by its
-        frames.
+        bool `(n,)`. A frame is recognised by its pixels or its fingerprint; a subject or a cine by
+        its frames.
     """
     subsets = ("validation", "train") if or_validated else ("train",)
     used = run.trained_digests | {d for d, subset in run.subsets.items() if subset in subsets}
@@ -157,8 +158,25 @@ def trained_on(run: Run, frames: FrameSet, or_validated: bool = False) -> np.nda
     if known:
         own = np.stack([frame.read_results.fingerprint for frame in frames.frames])
         seen |= nearest(own, np.stack(known)) <= NEAR_DUPLICATE
-    subjects = {frames.frames[i].subject for i in np.flatnonzero(seen)} - {None}
-    return seen | np.array([frame.subject in subjects for frame in frames.frames])
+    groups = {frames.frames[i].kept_together for i in np.flatnonzero(seen)} - {None}
+    return seen | np.array([frame.kept_together in groups for frame in frames.frames])
+
+
+def is_partly_unknown(run: Run) -> bool:
+    """Whether a stage of a run started from, or is, a file that does not tell what it was trained
+    on."""
+    return _is_partly_unknown(run.description)
+
+
+def _is_partly_unknown(description: Mapping[str, Any]) -> bool:
+    started = description.get("started_from", {}).values()
+    combined = description.get("combined_from", {}).values()
+    return any(source["run"] is None for source in started) or any(
+        run_of_file(Path(source["from"])) is None
+        if source.keys() == {"from"}
+        else _is_partly_unknown(source)
+        for source in combined
+    )
 
 
 def warn_if_trained_on(sources: Sequence[Source], frames: FrameSet, split: Split) -> None:

@@ -1,7 +1,6 @@
 """What teachers say of frames, as targets for a student: predicted, kept on disk, averaged and
 blended with the labels."""
 
-import zipfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from nerveceg_tf.runs.ensemble import RunEnsemble
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.size import Size, format_size
 from nerveceg_tf.utils.files import replacing
+from nerveceg_tf.utils.npz import DAMAGED_NPZ
 
 _CHUNK = 256  # frames that are blended at once
 
@@ -69,7 +69,7 @@ def prepare_lesson(
     digests = np.array([frames.digests[i] for i in positions], "U20")
     try:
         presence, masks = _read(path, digests, sizes)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except DAMAGED_NPZ:
         presence, masks = _predict(run, frames, positions, sizes, framing, tta)
         named = {format_size(size): values for size, values in masks.items()}
         with replacing(path) as temporary, temporary.open("wb") as file:

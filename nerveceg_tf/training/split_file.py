@@ -31,7 +31,7 @@ def split_to_json(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> d
         subset: [_entry(frames.frames[i], frames.digests[i]) for i in getattr(split, subset)]
         for subset in SUBSETS
     }
-    excluded = [_entry(f, d) for f, d in map_frames(_digest_if_readable, dropped) if d]
+    excluded = [_entry(frame, digest) for frame, digest in readable_digests(dropped)]
     return {**subsets, EXCLUDED: excluded}
 
 
@@ -47,6 +47,11 @@ def known_frames(split: Split, frames: FrameSet) -> dict[str, np.ndarray]:
     """
     used = [frames.frames[i].known for i in (*split.train, *split.validation)]
     return {known.digest: known.fingerprint for known in used}
+
+
+def readable_digests(frames: Sequence[Frame]) -> list[tuple[Frame, str]]:
+    """Reads frames, and returns those that can be read, each with its digest."""
+    return [(frame, digest) for frame, digest in map_frames(_digest_if_readable, frames) if digest]
 
 
 def _entry(frame: Frame, digest: str) -> dict[str, str | None]:

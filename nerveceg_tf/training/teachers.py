@@ -12,9 +12,12 @@ from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.runs.folds import FOLDS, open_folds
 from nerveceg_tf.runs.run import STAGES, Run
-from nerveceg_tf.training.earlier import trained_on
+from nerveceg_tf.training.earlier import is_partly_unknown, trained_on
 
-_FILES = ("gate.keras", "segmenter.keras", "shared.keras", "thresholds.json", "split.json")
+_FILES = (
+    *("gate.keras", "segmenter.keras", "shared.keras", "thresholds.json", "split.json"),
+    "fingerprints.npz",
+)
 """What of a run decides what it teaches, and which frames."""
 
 
@@ -32,6 +35,8 @@ def open_teachers(paths: Sequence[Path | str], stages: Collection[str]) -> list[
         RunError: a folder is not one of these, is not finished or is named twice; or a run does not
             have one of the stages.
     """
+    if isinstance(paths, str | Path):
+        paths = [paths]
     teachers: list[Run] = []
     for path in map(Path, paths):
         teachers += open_folds(path) if (path / FOLDS).is_file() else [Run(path)]
@@ -90,8 +95,9 @@ def check_teachers(teachers: Sequence[Run], frames: FrameSet, split: Split) -> N
             )
             raise RunError(
                 f"{run.path}: it, or a run that it learned from, was trained or validated on {whom}"
-                f" ({used.sum()} of the {len(used)} frames that are held out), so scores on them"
-                " would be too good; leave this teacher out, or train it with hold_out=SUBJECTS"
+                f" or on near-duplicates of it ({used.sum()} of the {len(used)} frames that are"
+                " held out), so scores on them would be too good; leave this teacher out, or train"
+                " it with hold_out=SUBJECTS"
             )
     validated = seen[split.validation]
     if validated.any():
@@ -103,15 +109,16 @@ def check_teachers(teachers: Sequence[Run], frames: FrameSet, split: Split) -> N
 
 def _warn_if_unknown(run: Run) -> None:
     digests = run.trained_digests
-    if not digests:
+    if not digests or is_partly_unknown(run):
+        which = "all of the frames" if digests else "the frames"
         _warn(
-            f"{run.path}: does not tell which frames it was trained on; scores on those are too"
-            " good"
+            f"{run.path}: does not tell {which} that it was trained on; scores on those that it"
+            " does not tell are too good"
         )
     elif not run.fingerprints.keys() >= digests:
         _warn(
-            f"{run.path}: has not the fingerprints of all frames that it was trained on: of the"
-            " others only identical frames are recognised"
+            f"{run.path}: lacks the fingerprints of some frames that it was trained on: of"
+            " those only identical ones are recognised"
         )
 
 

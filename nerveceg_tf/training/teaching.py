@@ -16,6 +16,7 @@ from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.runs.files import Taught
 from nerveceg_tf.runs.run import STAGES, Run
 from nerveceg_tf.training.data import TrainingData, inputs_of
+from nerveceg_tf.training.distributed import worker_rank
 from nerveceg_tf.training.earlier import seen_frames, trained_on
 from nerveceg_tf.training.soft_targets import blend, prepare_lesson
 from nerveceg_tf.training.teachers import hash_teacher, open_teachers
@@ -48,7 +49,8 @@ class Teaching:
         unlabelled = self.unlabelled.as_json() if self.unlabelled else None
         return {
             "teachers": [
-                {"run": str(run.path), "sha256": hash_teacher(run)} for run in self.teachers
+                {"run": str(run.path.resolve()), "sha256": hash_teacher(run)}
+                for run in self.teachers
             ],
             "tta": self.tta,
             "teacher_weight": Share(self.teacher_weight),
@@ -69,7 +71,7 @@ class Teaching:
         own = self.unlabelled.frames.frames if self.unlabelled else ()
         return known | {f.read_results.digest: f.read_results.fingerprint for f in own}
 
-    def check_effect(self, frames: FrameSet, split: Split) -> None:
+    def check_teaches(self, frames: FrameSet, split: Split) -> None:
         """Checks that a teacher has something to teach, and notes for which frames none has.
 
         Args:
@@ -79,8 +81,6 @@ class Teaching:
         Raises:
             RunError: there is nothing to teach.
         """
-        total = len(split.train)
-        alone = total - int(np.any(self._teaches(frames, split), axis=0).sum())
         if self.teacher_weight == 0:
             if not self.unlabelled:
                 raise RunError(
@@ -88,6 +88,8 @@ class Teaching:
                     " one, or unlabelled=FRAMES"
                 )
             return
+        total = len(split.train)
+        alone = total - int(np.any(self._teaches(frames, split), axis=0).sum())
         whose = "every teacher was trained on their subjects"
         if alone == total and not self.unlabelled:
             raise RunError(
@@ -182,18 +184,20 @@ def load_teaching(
     taught: Any = run.training.get("taught_by")
     if taught is None or all(map(run.has, models)):
         return None
+    check_one_process()
     for teacher in taught["teachers"]:
         path = Path(teacher["run"])
-        if not (path / "run.json").is_file() or hash_teacher(Run(path)) != teacher["sha256"]:
+        is_there = (path / "run.json").is_file()
+        if not is_there or hash_teacher(Run(path)) != teacher["sha256"]:
+            what = "has changed since that was started" if is_there else "is not there"
             raise RunError(
-                f"{path}: teaches {run.path}, and is not what it was when that was started; put it"
-                " back, or train a new run"
+                f"{path}: teaches {run.path}, and {what}; put it back, or train a new run"
             )
     teachers = open_teachers([teacher["run"] for teacher in taught["teachers"]], ())
     unlabelled, recorded = None, taught["unlabelled"]
     if recorded:
         options = data.frames.frames[0].read_options
-        source = recorded["folder"], options, data.frames, split
+        source = recorded["folder"], options, data, split
         unlabelled = read_unlabelled(*source, models, skip_bad, cache)
         if unlabelled.fingerprint != recorded["fingerprint"]:
             raise RunError(
@@ -201,6 +205,16 @@ def load_teaching(
                 " with; put them back, or train a new run"
             )
     return Teaching(teachers, taught["tta"], taught["teacher_weight"], unlabelled)
+
+
+def check_one_process() -> None:
+    """Checks that no other process trains the same run.
+
+    Raises:
+        RunError: there are several.
+    """
+    if worker_rank()[1] > 1:
+        raise RunError("distill: trains in one process; unset TF_CONFIG")
 
 
 def taught_stages(only: str | None) -> tuple[str, ...]:

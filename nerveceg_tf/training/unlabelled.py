@@ -17,7 +17,8 @@ from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import FrameError, NervecegError, NervecegWarning
 from nerveceg_tf.runs.files import UnlabelledFrames
-from nerveceg_tf.training.data import inputs_of
+from nerveceg_tf.training.data import TrainingData, inputs_of
+from nerveceg_tf.training.split_file import readable_digests
 from nerveceg_tf.utils.progress import count
 
 
@@ -43,7 +44,7 @@ class Unlabelled:
     def as_json(self) -> UnlabelledFrames:
         """The record of it in `run.json`."""
         return {
-            "folder": str(self.folder),
+            "folder": str(self.folder.resolve()),
             "frames": len(self.frames),
             "fingerprint": self.fingerprint,
         }
@@ -52,7 +53,7 @@ class Unlabelled:
 def read_unlabelled(
     folder: Path | str,
     options: ReadOptions,
-    labelled: FrameSet,
+    data: TrainingData,
     split: Split,
     models: dict[str, keras.Model],
     skip_bad: bool,
@@ -60,13 +61,14 @@ def read_unlabelled(
 ) -> Unlabelled:
     """Reads unlabelled frames at the input sizes of models.
 
-    Frames that equal a labelled one are left out, and near-duplicates of those for validation and
-    those that are held out.
+    Frames that equal a labelled one, or one that the fixes leave out, are left out; and
+    near-duplicates of those for validation and those that are held out, with all other frames of
+    their cines.
 
     Args:
         folder: a folder, an image or a cine, as for `find_images`.
         options: how to read the files.
-        labelled: the labelled frames.
+        data: the labelled frames.
         split: their split.
         models: the models by stage.
         skip_bad: leave out what cannot be read. Otherwise it is an error.
@@ -91,7 +93,7 @@ def read_unlabelled(
         stand_ins, inputs_of(models)[0], skip_bad, cache, inputs_of(models)[1]
     )
     frames = replace(frames, frames=tuple(map(_without_label, frames.frames)))
-    kept = _without_known(folder, frames, labelled, split)
+    kept = _without_known(folder, frames, data, split)
     return Unlabelled(Path(folder), frames.select(kept), [*errors, *bad])
 
 
@@ -100,9 +102,10 @@ def _without_label(frame: Frame) -> Frame:
 
 
 def _without_known(
-    folder: Path | str, frames: FrameSet, labelled: FrameSet, split: Split
+    folder: Path | str, frames: FrameSet, data: TrainingData, split: Split
 ) -> np.ndarray:
     """Positions of the frames that may be trained on. A note counts the others."""
+    labelled = data.frames
     tested = np.concatenate([split.validation, split.held_out]).astype(int)
     is_tested = np.isin(frames.digests, [labelled.digests[i] for i in tested])
     if len(tested):
@@ -111,16 +114,22 @@ def _without_known(
             for chosen in (frames.frames, [labelled.frames[i] for i in tested])
         )
         is_tested |= nearest(own, others) <= NEAR_DUPLICATE
+    groups = [frame.kept_together for frame in frames.frames]
+    tested_groups = {groups[i] for i in np.flatnonzero(is_tested)} - {None}
+    is_tested |= np.array([group in tested_groups for group in groups])
     is_labelled = np.isin(frames.digests, labelled.digests) & ~is_tested
+    dropped = [digest for _, digest in readable_digests(data.dropped)]
+    is_dropped = np.isin(frames.digests, dropped) & ~is_tested & ~is_labelled
     reasons = [
         f"{count(int(which.sum()), 'frame')} {reason}"
         for which, reason in (
             (is_tested, "of the validation and the held-out subjects, or near-duplicates of such"),
             (is_labelled, "that the labelled training frames contain"),
+            (is_dropped, "that the fixes leave out"),
         )
         if which.any()
     ]
-    kept = np.flatnonzero(~(is_tested | is_labelled))
+    kept = np.flatnonzero(~(is_tested | is_labelled | is_dropped))
     text = f"unlabelled={folder}: left out: {', and '.join(reasons)}"
     if not len(kept):
         raise FrameError(f"{text}; none is left, so name other frames, or leave the option out")
