@@ -12,7 +12,7 @@ Subset = Literal["unseen", "validation", "train"]
 """What a run may know of a frame."""
 
 Labels = Literal["csv", "mask"]
-"""Whom to believe where a label contradicts a mask."""
+"""Which is right where a label contradicts a mask."""
 
 SHARED = "shared"
 """The gate that is built from a segmenter, by `SharedGate`."""

@@ -36,7 +36,7 @@ def explain_command(
         bool,
         typer.Option(
             "--separate",
-            help="Also write heat map, overlay and gray map of each method as files of their own.",
+            help="Also write heatmap, overlay and gray map of each method as files of their own.",
         ),
     ] = False,
     skip_bad: SkipBad = False,

@@ -121,7 +121,7 @@ _READ_OPTIONS: dict[str, tuple[Any, Any]] = {
     "labels": (
         Labels | None,
         typer.Option(
-            help="Whom to believe where the label of a frame in a table contradicts its mask.",
+            help="Which is right where the label of a frame in a table contradicts its mask.",
             show_default="neither: such a frame is an error",
             rich_help_panel=_READ_PANEL,
         ),

@@ -68,7 +68,8 @@ class Runner:
             FrameError: it is not a gray frame, or the stages would not see its size as before.
 
         Warns:
-            NervecegWarning: once, if the largest value of a frame is at most 1.
+            NervecegWarning: once, if the largest value of a frame is at most 1, or a value is
+                not in 0..255.
         """
         frame = check_frame(frame)
         self._range.check(frame, stacklevel=2)

@@ -5,7 +5,9 @@ A run is a folder with these files:
 - `run.json`: recipe, versions, data and seed;
 - `split.json`: the frames of training, validation and hold-out, by name, subject and pixels;
 - `gate.keras` and `segmenter.keras`, or `shared.keras` in place of both;
-- `thresholds.json`, `metrics.json` and `history.csv`;
+- `thresholds.json`, `threshold_search.json`, `metrics.json`, `history.csv` and `shapes.npz`;
+- `fingerprints.npz`, by which changed copies of its frames are recognised;
+- the folder `logs` for TensorBoard, and `targets` while other runs teach it;
 - the folder `epochs`, if the training kept every epoch: `segmenter_007.keras` and so on. Nothing
   needs it; it may be deleted.
 

@@ -37,7 +37,7 @@ def distill(
     cache: Path | str | None = None,
     read_options: ReadOptions = AS_DECLARED,
 ) -> tuple[Run, FrameSet, list[NervecegError]]:
-    """Trains a run as `train` does, on what other runs say of the frames.
+    """Trains a run as `train` does, on what other runs predict of the frames.
 
     A labelled frame is taught only by teachers that were not trained on its subject; so the folds
     of a cross-validation are natural teachers. Its target is the mean of these teachers, blended

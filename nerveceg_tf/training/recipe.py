@@ -159,8 +159,8 @@ class DataConfig:
     Attributes:
         framing: how a frame becomes the input of the gate and of the segmenter: the whole frame is
             resized (`"resize"`), or scaled by one factor until it fits, between black bars
-            (`"letterbox"`), or so without black borders (`"content"`); or it is a window from the
-            middle at native scale (`"crop"`).
+            (`"letterbox"`), the same after black borders are cut off (`"content"`), or a window
+            from the middle at native scale (`"crop"`).
         augment_strength: what every range of the augmentation is multiplied by; 1 is the default,
             0 is off (except for what a fraction of frames gets, such as mirroring).
         balance: sample frames so that classes, and subjects within each class, are equally
@@ -172,8 +172,9 @@ class DataConfig:
 
     framing: Framing = _option(
         "resize",
-        "resize: the whole frame. letterbox: it keeps its shape, between black bars. content: so,"
-        " without its own black borders. crop: a window of the input size from its middle.",
+        "resize: the whole frame. letterbox: it keeps its shape, between black bars. content: as"
+        " letterbox, after black borders are cut off. crop: a window of the input size from its"
+        " middle.",
     )
     augment_strength: float = _option(
         1.0, "Multiplies the ranges of all effects; 1 is the default.", min=0, max=4

@@ -1,4 +1,4 @@
-"""What teachers say of frames, as targets for a student: predicted, kept on disk, averaged and
+"""What teachers predict of frames, as targets for a student: predicted, kept on disk, averaged and
 blended with the labels."""
 
 from collections.abc import Callable, Collection, Sequence
@@ -128,7 +128,7 @@ def _with_tta(gate: Callable) -> Callable:
 
 
 def blend(frames: FrameSet, labelled: int, lessons: Sequence[Lesson], weight: float) -> FrameSet:
-    """Averages what teachers say of frames, and blends it with the labels.
+    """Averages what teachers predict of frames, and blends it with the labels.
 
     The mean mask is empty if the mean presence is below the mean of the teachers' thresholds. A
     frame of no lesson keeps its label.
