@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cine_files import write_pages
-from damage import damaged_npz
+from damaged_npz import damaged_npz
 from exporting import make_data
 from tiny import known_by_name, tiny_gate, tiny_segmenter
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from damage import damaged_npz
+from damaged_npz import damaged_npz
 
 from nerveceg_tf.data import frame
 from nerveceg_tf.data.datasets import read_frames
