@@ -116,7 +116,7 @@ IMAGE_FAULTS = {
     truncated: "is truncated or not a TIFF, PNG, JPEG, BMP or WebP; copy it again, or remove it",
     empty: "the file is empty; copy it again",
     text: "is text, not a picture; copy it again, or remove it",
-    one_pixel: "is 1x1; a frame has at least 16x16 pixels",
+    one_pixel: "is 1x1; a frame has at least 16x16 pixels; remove it",
     enormous: "a frame has at most 8192x8192 pixels: crop or shrink it",
     too_wide: "is 9000x16; a frame has at most 8192x8192 pixels: crop or shrink it",
     folder: "cannot be read (Is a directory)",

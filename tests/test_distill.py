@@ -448,7 +448,9 @@ def test_nothing_to_teach_is_refused(frames, tmp_path):
     teacher = record(tmp_path / "teacher", frames, train=range(8))
     everything = np.arange(8)
     split = Split(everything, everything[:0], everything[:0])
-    with pytest.raises(RunError, match="teach nothing, because every teacher was trained on"):
+    with pytest.raises(
+        RunError, match="trained on the subjects of all 8 training frames, so there is nothing"
+    ):
         Teaching([teacher], False, 0.5, None).check_teaches(frames, split)
     with pytest.raises(RunError, match="teacher_weight=0: teaches nothing without unlabelled"):
         Teaching([teacher], False, 0.0, None).check_teaches(frames, split)

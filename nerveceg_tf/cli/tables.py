@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -165,15 +166,16 @@ def print_export_reports(reports: "Sequence[ExportReport]", title: str) -> None:
         reports: first that of the run, then those of its exports.
         title: of the table.
     """
-    table = Table("", title=title, title_justify="left")
+    # Lines between the columns would leave too little room for the numbers in 80 columns.
+    table = Table("", title=title, title_justify="left", box=box.SIMPLE)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
     names = [Path(report.name).name for report in reports]
     if len(set(names)) < len(names):
         names = [report.name for report in reports]
     table.columns[0].overflow = "fold"
-    table.columns[0].min_width = max(len(Path(name).name) for name in names)
-    columns = ("MB", "presence", "mask", "Dice, nerve", "gate AUC", "median ms", "p95 ms")
+    columns = ("MB", "presence", "mask", "Dice,\nnerve", "gate\nAUC", "median\nms", "p95\nms")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for number, item in enumerate(reports):
         differences = [f"±{x:.1g}" for x in (item.presence_difference, item.mask_difference)]
         scores = ["-" if x is None else f"{x:.4f}" for x in (item.nerve_dice, item.gate_auc)]

@@ -25,7 +25,7 @@ from nerveceg_tf.utils.checked_json import check
 AUTO = "auto"
 """The value of a size that a training chooses, see `nerveceg_tf.training.auto_size`."""
 
-_AUTO_HELP = "auto: the shape of the frames, and about as many pixels."
+_AUTO_HELP = "auto: in the shape of the frames, with about as many pixels as the recipe's."
 
 
 def _option(default: Any, help: str, name: str | None = None, **bounds: float) -> Any:

@@ -90,17 +90,16 @@ class Teaching:
             return
         total = len(split.train)
         alone = total - int(np.any(self._teaches(frames, split), axis=0).sum())
-        whose = "every teacher was trained on their subjects"
         if alone == total and not self.unlabelled:
             raise RunError(
-                f"{' and '.join(str(run.path) for run in self.teachers)}: teach nothing, because"
-                f" {whose}, of all {total} training frames; name the folder of a cross-validation,"
-                " or pass unlabelled=FRAMES"
+                f"{' and '.join(str(run.path) for run in self.teachers)}: trained on the subjects"
+                f" of all {total} training frames, so there is nothing to teach; name the folder of"
+                " a cross-validation, or pass unlabelled=FRAMES"
             )
         if alone:
             warnings.warn(
                 f"{alone} of the {count(total, 'labelled training frame')} keep their labels alone,"
-                f" because {whose}",
+                " because every teacher was trained on their subjects",
                 NervecegWarning,
                 stacklevel=4,
             )

@@ -248,5 +248,6 @@ def check_size(size: tuple[int, int], path: Path | str) -> None:
         raise FrameError(f"{path}: is {format_size(size)}; {_TOO_LARGE}")
     if min(size) < MIN_SIDE:
         raise FrameError(
-            f"{path}: is {format_size(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels"
+            f"{path}: is {format_size(size)}; a frame has at least {MIN_SIDE}x{MIN_SIDE} pixels;"
+            " remove it"
         )
