@@ -162,19 +162,15 @@ def trained_on(run: Run, frames: FrameSet, or_validated: bool = False) -> np.nda
     return seen | np.array([frame.kept_together in groups for frame in frames.frames])
 
 
-def is_partly_unknown(run: Run) -> bool:
-    """Whether a stage of a run started from, or is, a file that does not tell what it was trained
-    on."""
-    return _is_partly_unknown(run.description)
-
-
-def _is_partly_unknown(description: Mapping[str, Any]) -> bool:
+def is_partly_unknown(description: Mapping[str, Any]) -> bool:
+    """Whether a stage of a run, by its `run.json`, started from, or is, a file that does not tell
+    what it was trained on."""
     started = description.get("started_from", {}).values()
     combined = description.get("combined_from", {}).values()
     return any(source["run"] is None for source in started) or any(
         run_of_file(Path(source["from"])) is None
         if source.keys() == {"from"}
-        else _is_partly_unknown(source)
+        else is_partly_unknown(source)
         for source in combined
     )
 

@@ -109,7 +109,7 @@ def check_teachers(teachers: Sequence[Run], frames: FrameSet, split: Split) -> N
 
 def _warn_if_unknown(run: Run) -> None:
     digests = run.trained_digests
-    if not digests or is_partly_unknown(run):
+    if not digests or is_partly_unknown(run.description):
         which = "all of the frames" if digests else "the frames"
         _warn(
             f"{run.path}: does not tell {which} that it was trained on; scores on those that it"
