@@ -10,8 +10,9 @@ Every scan has a nerve, so nerve-free frames must be parts of scans. The gate mu
 and not the cut. So for each nerve-free part there is a part with a nerve, of the same height and
 width, and half of all parts are padded to black squares. The whole scans are written too.
 
-`--wide N` adds N large parts of each scan, so that the segmenter learns the nerve among the tissue
-around it. It does not change the other frames.
+`--pairs 0` writes the whole scans alone, in the same groups. `--wide N` adds N large parts of each
+scan, so that the segmenter learns the nerve among the tissue around it. It does not change the
+other frames.
 """
 
 import argparse
@@ -24,7 +25,6 @@ import cv2
 import numpy as np
 from make_samples import BLACK, Scan, group, read_scans, similarities
 
-PAIRS = 3  # per scan: a part without a nerve, and a part of the same size with a nerve
 SIDE, ASPECT = (0.3, 0.9), 1.3  # share of the scan's shorter side; largest aspect ratio
 WIDE_SIDE = 0.75, 1.0  # of a wide part: share of each side of the scan
 MIN_LIT, MIN_NERVE, MARGIN = 0.5, 0.6, 6  # share of a part; share of a nerve; pixels
@@ -60,7 +60,7 @@ def nerve_test(scan: Scan) -> Callable[[Part], bool]:
     return has_enough_nerve
 
 
-def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
+def pairs(scan: Scan, count: int, rng: np.random.Generator) -> Iterator[Part]:
     """Yields pairs of parts of one size: one without a nerve, and one with most of a nerve."""
     near = cv2.dilate(scan.mask, np.ones((2 * MARGIN + 1,) * 2))
     has_nerve = nerve_test(scan)
@@ -68,7 +68,7 @@ def pairs(scan: Scan, rng: np.random.Generator) -> Iterator[Part]:
     def is_free(part: Part) -> bool:
         return not near[part].any()
 
-    for _ in range(PAIRS):
+    for _ in range(count):
         for _ in range(TRIES):
             size = random_size(scan, rng)
             if (free := place(scan, size, is_free, rng)) is None:
@@ -107,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder with images/ and masks/")
     parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--pairs", type=int, default=3, help="number of pairs of each scan")
     parser.add_argument("--wide", type=int, default=0, help="number of large parts of each scan")
     args = parser.parse_args()
     for part in ("images", "masks"):
@@ -118,7 +119,7 @@ def main() -> None:
         rng = np.random.default_rng(int(scan.name))
         paths = (args.source / part / f"{scan.name}.png" for part in ("images", "masks"))
         views = [tuple(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)]
-        for part in itertools.chain(pairs(scan, rng), wide(scan, args.wide, rng)):
+        for part in itertools.chain(pairs(scan, args.pairs, rng), wide(scan, args.wide, rng)):
             views.append(framed(scan.image[part], scan.mask[part] * 255, rng))
         for number, (image, mask) in enumerate(views):
             name = f"{scan.name}_{number}"
