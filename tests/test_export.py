@@ -46,7 +46,8 @@ def test_the_command_writes_and_verify_agrees(run, data, tmp_path, nerveceg):
     options = ["--format", "tflite", "--precision", "float16", "--licence", "CC BY 4.0"]
     code, printed, errors = nerveceg("export", run.path, *options, "--out", out)
     assert code == 0, errors
-    assert "Dice" in printed and "AUC" in printed
+    assert "Dice" in printed
+    assert "AUC" in printed
     options = ["--against", run.path, "--on", data, "--subset", "train", "--json", figures]
     code, printed, errors = nerveceg("verify", out, *options)
     assert code == 0, errors
