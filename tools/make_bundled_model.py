@@ -112,9 +112,11 @@ def main() -> None:
     (args.out / "int8.tflite").unlink(missing_ok=True)  # belongs to the previous model
     with replacing(args.out / "shared.keras") as temporary:
         repack(run.load("shared"), temporary)
-    # The folder on the machine of the training means nothing to other users.
+    # The folders on the machine of the training mean nothing to other users.
     description = run.description
     description["data"]["folder"] = "views of usgra-seg"
+    for source in description.get("started_from", {}).values():
+        source |= {key: source[key] and Path(source[key]).name for key in ("file", "run")}
     write_json(args.out / "run.json", description)
     with replacing(args.out / "split.json") as temporary:
         temporary.write_text(json.dumps(split), "utf-8")
