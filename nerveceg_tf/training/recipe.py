@@ -372,8 +372,8 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         ),
     ),
     "edge": (
-        "one Lite0 encoder for both stages, made for int8 on small devices: 1.3 GMAC a frame; on"
-        " breast lesions seven minutes on two cores, and Kaggle Dice .76 on patients never seen",
+        "one Lite0 encoder for both stages, made for int8 on small devices: 1.3 GMAC a frame; with"
+        " version 0.1.0, Kaggle Dice .76 on breast lesions of patients never seen",
         Recipe.preset(
             gate="shared",
             segmenter="pretrained_unet",
