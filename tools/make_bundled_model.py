@@ -115,7 +115,9 @@ def main() -> None:
     # The folders on the machine of the training mean nothing to other users.
     description = run.description
     description["data"]["folder"] = "views of usgra-seg"
-    for source in description.get("started_from", {}).values():
+    recipe, sources = description["recipe"], description.get("started_from", {}).values()
+    recipe |= {key: Path(recipe[key]).name for key in ("gate_weights", "segmenter_weights")}
+    for source in sources:
         source |= {key: source[key] and Path(source[key]).name for key in ("file", "run")}
     write_json(args.out / "run.json", description)
     with replacing(args.out / "split.json") as temporary:

@@ -167,8 +167,14 @@ def print_export_reports(reports: "Sequence[ExportReport]", title: str) -> None:
         title: of the table.
     """
     # Lines between the columns would leave too little room for the numbers in 80 columns.
-    table = Table("", title=title, title_justify="left", box=box.SIMPLE)
-    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    table = Table(
+        "",
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     names = [Path(report.name).name for report in reports]
     if len(set(names)) < len(names):
         names = [report.name for report in reports]
