@@ -116,7 +116,8 @@ def main() -> None:
     description = run.description
     description["data"]["folder"] = "views of usgra-seg"
     recipe, sources = description["recipe"], description.get("started_from", {}).values()
-    recipe |= {key: Path(recipe[key]).name for key in ("gate_weights", "segmenter_weights")}
+    for key in {"gate_weights", "segmenter_weights"} & recipe.keys():
+        recipe[key] = Path(recipe[key]).name
     for source in sources:
         source |= {key: source[key] and Path(source[key]).name for key in ("file", "run")}
     write_json(args.out / "run.json", description)
