@@ -3,21 +3,52 @@
 `keras.losses.Dice` and `keras.losses.Tversky` are 1 for an empty mask that was predicted empty. So
 they learn nothing from frames without a nerve, which are more than half of all. Here, that case is
 0.
+
+The smoothing `s` of all losses is a fraction of the frame's pixels, about as large as a nerve. It
+decides whether a segmenter can leave masks that are empty. There, the slope of the Dice part is
+`1 / s` for each pixel of a frame without a nerve, and `2 / (A + s)` for a nerve of `A` pixels. With
+`s` of one pixel, the first is hundreds of times the second, and masks stay empty for good.
 """
+
+import warnings
 
 import keras
 from keras import ops
+
+from nerveceg_tf.errors import ModelError, NervecegWarning
 
 
 class _OverlapLoss(keras.losses.Loss):
     """The base class: one value per frame, from sums over the pixels of the frame."""
 
-    def __init__(self, smooth: float, name: str, **kwargs):
+    def __init__(self, smooth_fraction: float, name: str, **kwargs):
         super().__init__(name=name, **kwargs)
-        self.smooth = smooth
+        if not smooth_fraction > 0:
+            raise ModelError(f"{name}: smooth_fraction is {smooth_fraction}; pass one above 0")
+        self.smooth_fraction = smooth_fraction
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "smooth": self.smooth}
+        return {**super().get_config(), "smooth_fraction": self.smooth_fraction}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "_OverlapLoss":
+        config = dict(config)
+        if (pixels := config.pop("smooth", None)) is not None:
+            loss = cls(**config)
+            warnings.warn(
+                f"the loss {loss.name} was saved by an earlier version, with a smoothing of"
+                f" {pixels:g} pixels; it has smooth_fraction={loss.smooth_fraction:g} now (this"
+                " changes a training that goes on, and no prediction)",
+                NervecegWarning,
+                stacklevel=2,
+            )
+            return loss
+        return cls(**config)
+
+    def _smoothing(self, y_pred):
+        """`s`, in pixels."""
+        height, width = ops.shape(y_pred)[1:3]
+        return self.smooth_fraction * ops.cast(height * width, y_pred.dtype)
 
 
 @keras.saving.register_keras_serializable(package="nerveceg_tf")
@@ -31,7 +62,7 @@ class BCEDice(_OverlapLoss):
 
     Args:
         dice_weight: share of the Dice part, 0..1.
-        smooth: `s`, in pixels, above 0.
+        smooth_fraction: `s` as a fraction of the frame's pixels, above 0.
         name: the loss's name.
 
     Shape:
@@ -44,16 +75,21 @@ class BCEDice(_OverlapLoss):
     """
 
     def __init__(
-        self, dice_weight: float = 0.5, smooth: float = 1.0, name: str = "bce_dice", **kwargs
+        self,
+        dice_weight: float = 0.5,
+        smooth_fraction: float = 0.01,
+        name: str = "bce_dice",
+        **kwargs,
     ):
-        super().__init__(smooth, name, **kwargs)
+        super().__init__(smooth_fraction, name, **kwargs)
         self.dice_weight = dice_weight
 
     def call(self, y_true, y_pred):
         y_true = ops.cast(y_true, y_pred.dtype)
         bce = ops.mean(ops.binary_crossentropy(y_true, y_pred), axis=(1, 2, 3))
         overlap, truth, predicted = _sums(y_true, y_pred)
-        dice = (2 * overlap + self.smooth) / (truth + predicted + self.smooth)
+        smooth = self._smoothing(y_pred)
+        dice = (2 * overlap + smooth) / (truth + predicted + smooth)
         return (1 - self.dice_weight) * bce + self.dice_weight * (1 - dice)
 
     def get_config(self) -> dict:
@@ -69,7 +105,8 @@ class Tversky(_OverlapLoss):
     Args:
         alpha: weight of missed nerve pixels, 0..1; false nerve pixels get `1 - alpha`. With 0.5 it
             is the Dice loss.
-        smooth: `s`, in pixels, above 0. With it, an empty mask that is predicted empty costs 0.
+        smooth_fraction: `s` as a fraction of the frame's pixels, above 0. With it, an empty mask
+            that is predicted empty costs 0.
         name: the loss's name.
 
     Shape:
@@ -79,15 +116,18 @@ class Tversky(_OverlapLoss):
         Salehi, Erdogmus, Gholipour (2017), https://arxiv.org/abs/1706.05721
     """
 
-    def __init__(self, alpha: float = 0.7, smooth: float = 1.0, name: str = "tversky", **kwargs):
-        super().__init__(smooth, name, **kwargs)
+    def __init__(
+        self, alpha: float = 0.7, smooth_fraction: float = 0.005, name: str = "tversky", **kwargs
+    ):
+        super().__init__(smooth_fraction, name, **kwargs)
         self.alpha = alpha
 
     def call(self, y_true, y_pred):
         overlap, truth, predicted = _sums(ops.cast(y_true, y_pred.dtype), y_pred)
         missed, false = truth - overlap, predicted - overlap
         weighted = self.alpha * missed + (1 - self.alpha) * false
-        return 1 - (overlap + self.smooth) / (overlap + weighted + self.smooth)
+        smooth = self._smoothing(y_pred)
+        return 1 - (overlap + smooth) / (overlap + weighted + smooth)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "alpha": self.alpha}
@@ -100,7 +140,7 @@ class Dice(Tversky):
     `1 - (2 * sum(t * p) + 2 * s) / (sum(t) + sum(p) + 2 * s)`
 
     Args:
-        smooth: as in `Tversky`.
+        smooth_fraction: as in `Tversky`.
         name: the loss's name.
 
     Shape:
@@ -115,8 +155,8 @@ class Dice(Tversky):
         Milletari, Navab, Ahmadi: V-Net (3DV 2016), https://arxiv.org/abs/1606.04797
     """
 
-    def __init__(self, smooth: float = 0.5, name: str = "dice", **kwargs):
-        super().__init__(alpha=0.5, smooth=smooth, name=name, **kwargs)
+    def __init__(self, smooth_fraction: float = 0.005, name: str = "dice", **kwargs):
+        super().__init__(alpha=0.5, smooth_fraction=smooth_fraction, name=name, **kwargs)
 
     def get_config(self) -> dict:
         config = super().get_config()
@@ -131,8 +171,9 @@ class FocalTversky(Tversky):
     Args:
         alpha: as in `Tversky`.
         gamma: the exponent, above 0. Below 1, frames that are nearly right get more weight; above
-            1, difficult frames.
-        smooth: as in `Tversky`.
+            1, difficult frames. Below 1, train on frames with a nerve only: an empty mask that is
+            right has the largest weight of all, and masks of all frames can become empty.
+        smooth_fraction: as in `Tversky`.
         name: the loss's name.
 
     Shape:
@@ -147,11 +188,11 @@ class FocalTversky(Tversky):
         self,
         alpha: float = 0.7,
         gamma: float = 0.75,
-        smooth: float = 1.0,
+        smooth_fraction: float = 0.005,
         name: str = "focal_tversky",
         **kwargs,
     ):
-        super().__init__(alpha, smooth, name, **kwargs)
+        super().__init__(alpha, smooth_fraction, name, **kwargs)
         self.gamma = gamma
 
     def call(self, y_true, y_pred):

@@ -27,6 +27,7 @@ from nerveceg_tf.models.segmenters.unet_plus_plus import UNetPlusPlus
 from nerveceg_tf.runs.combine import combine
 from nerveceg_tf.runs.run import Run, load_model
 from nerveceg_tf.runs.thresholds import Thresholds
+from nerveceg_tf.training import stage
 from nerveceg_tf.training.build import build
 from nerveceg_tf.training.callbacks import EpochFiles, read_history
 from nerveceg_tf.training.checkpoint import Checkpoint
@@ -125,6 +126,26 @@ def test_a_training_goes_on_as_if_nothing_had_happened(interrupted, whole, run_c
     code, printed = run_command("train", "--resume", interrupted)
     assert code == 2
     assert "is finished" in printed
+
+
+def test_a_training_of_another_version_goes_on_with_a_word(interrupted, run_command):
+    description = json.loads((interrupted / "run.json").read_text("utf-8"))
+    description["versions"]["nerveceg_tf"] = "0.1.0"
+    (interrupted / "run.json").write_text(json.dumps(description), "utf-8")
+    code, printed = run_command("train", "--resume", interrupted)
+    assert code == 0, printed
+    assert "was started with version 0.1.0, and goes on with" in " ".join(printed.split())
+
+
+def test_masks_are_watched_over_all_epochs(interrupted, run_command, monkeypatch):
+    watched = {}
+    monkeypatch.setattr(stage, "warn_if_collapsed", watched.__setitem__)
+    code, printed = run_command("train", "--resume", interrupted)
+    assert code == 0, printed
+    rows = read_history(interrupted / "history.csv")
+    dice = {int(r["epoch"]): r["value"] for r in rows if r["name"] == "val_mask_nerve_dice"}
+    assert list(dice) == [1, 2, 3, 4]
+    assert watched == {"shared": {epoch: float(value) for epoch, value in dice.items()}}
 
 
 def test_an_epochs_file_is_what_was_scored_and_can_be_a_stage(whole, tmp_path):

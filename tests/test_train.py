@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 
 import cv2
 import keras
@@ -14,9 +15,10 @@ from nerveceg_tf.cli import main
 from nerveceg_tf.data.bundled import SAMPLES
 from nerveceg_tf.data.datasets import read_frames
 from nerveceg_tf.data.folders.layouts import find_frames
-from nerveceg_tf.errors import TrainingError
+from nerveceg_tf.errors import NervecegWarning, TrainingError
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.training.callbacks import History, StopOnNaN, ValidationScore, WarmupCosineDecay
+from nerveceg_tf.training.collapse import warn_if_collapsed
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +252,24 @@ def test_a_step_whose_loss_is_no_number_ends_the_training(value):
     stop.on_train_batch_end(0, {"loss": 0.5})
     with pytest.raises(TrainingError, match=f"the gate's loss became {value} in epoch 2, step 3;"):
         stop.on_train_batch_end(2, {"loss": value})
+
+
+COLLAPSED = [
+    ({}, None),
+    ({1: 0.0, 2: 0.3}, None),
+    ({1: 0.3, 2: 0.001}, None),
+    ({1: 0.1, 2: 0.15, 3: 0.0, 4: 0.0005}, "after epoch 2 no mask .* epoch are used .Dice 0.150.;"),
+    ({1: 0.0, 2: 0.0}, "no mask of the shared met a nerve of the validation frames in any epoch;"),
+]
+
+
+@pytest.mark.parametrize(("dice", "said"), COLLAPSED)
+def test_a_training_that_ends_without_masks_says_so(dice, said):
+    caught = pytest.warns(NervecegWarning, match=said) if said else warnings.catch_warnings()
+    with caught:
+        if not said:
+            warnings.simplefilter("error")
+        warn_if_collapsed("shared", dice)
 
 
 def test_patience_ends_a_training_and_the_best_epoch_is_kept(

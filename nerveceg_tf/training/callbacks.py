@@ -171,6 +171,14 @@ class History(keras.callbacks.Callback):
         with replacing(self.path) as temporary:
             temporary.write_text(text.getvalue(), "utf-8")
 
+    def values(self, name: str) -> dict[int, float]:
+        """The values of a name, by epoch, counted from 1."""
+        return {
+            int(row["epoch"]): float(row["value"])
+            for row in self.rows
+            if row["stage"] == self.stage and row["name"] == name
+        }
+
 
 _COLUMNS = ("stage", "epoch", "name", "value")
 

@@ -26,6 +26,7 @@ from nerveceg_tf.training.callbacks import (
     WarmupCosineDecay,
 )
 from nerveceg_tf.training.checkpoint import Checkpoint
+from nerveceg_tf.training.collapse import warn_if_collapsed
 from nerveceg_tf.training.distributed import fit_on_replicas, is_chief
 from nerveceg_tf.training.ema_batch_norm import EMABatchNorm, SwapEMA
 from nerveceg_tf.training.flat_adamw import FlatAdamW
@@ -97,12 +98,13 @@ def train_stage(
     gate_only = list(outputs) == ["presence"]
     rate = recipe.gate.learning_rate if gate_only else recipe.segmenter.learning_rate
     rate_option = "gate_learning_rate" if gate_only else "segmenter_learning_rate"
+    history = History(run.path / "history.csv", stage, checkpoint.epoch)
     progress = ProgressBar(stage, optimizer.epochs * steps, checkpoint.epoch * steps)
     common_callbacks = [
         *([ValidationScore(_selection_scores(outputs, recipe))] if scored else []),
         progress,
         StopOnNaN(stage, rate_option),
-        History(run.path / "history.csv", stage, checkpoint.epoch),
+        history,
     ]
     tensorboard = TensorBoardLogger(run.path / "logs" / stage, validation)
     after_swap: list[keras.callbacks.Callback] = [tensorboard]
@@ -157,6 +159,9 @@ def train_stage(
     finally:
         progress.close()
     checkpoint.keep_best(trained)
+    if scored and not gate_only:
+        dice = _selection_scores(outputs, recipe)[-1]
+        warn_if_collapsed(stage, history.values(f"val_{dice}"))
     draw_curves(run.path / "history.csv", run.path / "history.png")
 
 

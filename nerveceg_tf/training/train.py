@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Collection
+from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -374,6 +375,7 @@ def resume(
         recipe = load_recipe(description["recipe"], description["only"])
     except ValueError as error:
         raise run.version_error(error) from None
+    _warn_if_of_another_version(run)
     run = Run(worker_output_dir(run.path, copy_existing=True))
     models, recipe = build_seeded(recipe, description["only"], stages_begun(run))
     fixes = description["fixes"] and Path(description["fixes"])
@@ -394,6 +396,18 @@ def resume(
     with warn_if_unfinished(run.path, "run.json", _HOW_TO_RESUME):
         run = train_stages(run, training_data, split, models, recipe, teaching)
     return run, training_data.frames, training_data.bad
+
+
+def _warn_if_of_another_version(run: Run) -> None:
+    versions = run.description.get("versions", {})
+    started_with, this = versions.get("nerveceg_tf"), version("nerveceg_tf")
+    if started_with not in (None, this):
+        warnings.warn(
+            f"{run.path}: was started with version {started_with}, and goes on with {this}; its"
+            " scores may be those of neither (the changelog says what has changed)",
+            NervecegWarning,
+            stacklevel=3,
+        )
 
 
 def _check_out(out: Path, force: bool) -> None:
