@@ -154,6 +154,12 @@ def test_no_graph_calls_python(folder):
     assert not [op for op in used if "Py" in op]
 
 
+def test_enlargements_are_folded_into_convolutions(folder):
+    graph = (folder / "saved_model.pb").read_bytes()
+    assert b"DepthToSpace" in graph
+    assert b"ResizeNearestNeighbor" not in graph
+
+
 def test_masks_are_those_that_predict_writes(run, served, images, expected):
     postprocess = MaskPostprocessor.from_run(run)
     outputs = run_signature(served, "serving_default", image=images)

@@ -23,6 +23,7 @@ from nerveceg_tf.export.config import (
 from nerveceg_tf.export.exporters import EXPORTERS
 from nerveceg_tf.export.prediction import ExportFraming, check_frame
 from nerveceg_tf.export.verify import ExportComparison, ExportReport
+from nerveceg_tf.models.fold_upsampling import fold_stages
 from nerveceg_tf.models.stage_settings import FRAMINGS
 from nerveceg_tf.models.two_stage import NerveCeg
 from nerveceg_tf.runs.run import Run
@@ -100,7 +101,7 @@ def export_run(
                 raise no_frames(run, "train", by_subset)
             calibration_frames = _calibration_frames(model, by_subset["train"], size, config)
         console.print(f"converting to {config.format}, {config.precision} …")
-        exporter.write(model, run, path, size, calibration_frames)
+        exporter.write(fold_stages(model), run, path, size, calibration_frames)
         metadata = _metadata(run, model, config, size) | exporter.describe(path, run.thresholds)
         exporter.write_metadata(path, metadata)
         comparison = ExportComparison(run, checked_on, model)
