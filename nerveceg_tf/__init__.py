@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from nerveceg_tf.export.config import ExportConfig, ExportFormat, Precision
     from nerveceg_tf.export.export import export_run
+    from nerveceg_tf.export.exported_run import ExportedRun, open_runs
     from nerveceg_tf.export.exporters import open_export
     from nerveceg_tf.export.tflite import Runner
     from nerveceg_tf.export.verify import verify
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
     from nerveceg_tf.report.page import write_report
     from nerveceg_tf.runs.bundled import bundled_run
     from nerveceg_tf.runs.combine import combine
-    from nerveceg_tf.runs.ensemble import RunEnsemble, open_runs
+    from nerveceg_tf.runs.ensemble import RunEnsemble
     from nerveceg_tf.runs.run import Run
     from nerveceg_tf.runs.thresholds import Thresholds
     from nerveceg_tf.serving.client import Client
@@ -200,10 +201,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "runs.bundled": ("bundled_run",),
     "runs.combine": ("combine",),
-    "runs.ensemble": (
-        "RunEnsemble",
-        "open_runs",
-    ),
+    "runs.ensemble": ("RunEnsemble",),
     "runs.run": ("Run",),
     "runs.thresholds": ("Thresholds",),
     "inference.predict": (
@@ -245,6 +243,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Precision",
     ),
     "export.export": ("export_run",),
+    "export.exported_run": (
+        "ExportedRun",
+        "open_runs",
+    ),
     "export.exporters": ("open_export",),
     "export.verify": ("verify",),
     "export.tflite": ("Runner",),
@@ -288,6 +290,7 @@ __all__ = [
     "EfficientNetLiteGate",
     "ExportConfig",
     "ExportFormat",
+    "ExportedRun",
     "FocalTversky",
     "Frame",
     "FrameError",

@@ -18,9 +18,10 @@ from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.evaluation.frame_scores import FrameScores
 from nerveceg_tf.evaluation.frame_selection import frames_of_subset
+from nerveceg_tf.export.exported_run import open_runs
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.models.ensemble import TTA_TRANSFORMS, EnsembleModel, TTATransform
-from nerveceg_tf.runs.ensemble import RunEnsemble, open_runs
+from nerveceg_tf.runs.ensemble import RunEnsemble
 from nerveceg_tf.runs.run import SUBSETS, Run
 from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds

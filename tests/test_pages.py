@@ -97,7 +97,7 @@ def predictions(_, frames):
 @pytest.fixture
 def report(frames, tmp_path, monkeypatch):
     """The page of a report on a run and frames of a name."""
-    monkeypatch.setattr(page_module, "predict_ungated", predictions)
+    monkeypatch.setattr(page_module, "predict_for_scores", predictions)
     monkeypatch.setattr(Run, "stages", ("gate", "segmenter"))
 
     def make(name):

@@ -24,6 +24,7 @@ from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import write_predictions
 from nerveceg_tf.inference.submission import SIZE, write_submission
 from nerveceg_tf.models import NoGate
+from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.thresholds import Thresholds
 
@@ -46,6 +47,11 @@ class GrayRun:
     fingerprints: dict = field(default_factory=dict)
     read_options: ReadOptions = AS_DECLARED
     augmented: bool = False
+    members: tuple = (None,)
+    can_ungate: bool = True
+
+    def predictor(self, gated=True):
+        return KerasPredictor(self.model())
 
     def model(self):
         def run(images, training):
@@ -189,7 +195,7 @@ def read_rows(path):
 
 
 def test_predict_submit_and_evaluate_drop_the_same_masks(few, run_command, tmp_path, monkeypatch):
-    monkeypatch.setattr("nerveceg_tf.runs.ensemble.open_runs", lambda *_: GrayRun())
+    monkeypatch.setattr("nerveceg_tf.export.exported_run.open_runs", lambda *_: GrayRun())
     data, numbered = tmp_path / "data" / "train", tmp_path / "test"
     for folder in (data, numbered):
         folder.mkdir(parents=True)

@@ -47,8 +47,9 @@ def predictions(run, frames):
 @pytest.fixture(scope="module")
 def patched():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (evaluate_module, tune_module, page_module):
-            patch.setattr(module, "predict_ungated", predictions)
+        for module in (evaluate_module, page_module):
+            patch.setattr(module, "predict_for_scores", predictions)
+        patch.setattr(tune_module, "predict_ungated", predictions)
         yield
 
 

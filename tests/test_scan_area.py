@@ -321,7 +321,7 @@ def test_evaluate_measures_in_millimetres_where_it_can(
             probability = moved if image.shape == gray.shape else window.paste(moved)
             yield FramePrediction(frame, image, 1.0, probability)
 
-    monkeypatch.setattr("nerveceg_tf.evaluation.evaluate.predict_ungated", predictions)
+    monkeypatch.setattr("nerveceg_tf.evaluation.evaluate.predict_for_scores", predictions)
     labelled(tmp_path, screen, scan, whole_mask)
     cv2.imwrite(str(tmp_path / "images" / "b.png"), gray)
     cv2.imwrite(str(tmp_path / "masks" / "b.png"), 255 * (gray > 200).astype(np.uint8))

@@ -267,8 +267,8 @@ def predict(
 ) -> None:
     """Write masks (in each frame's size), overlays and presence.csv."""
     from nerveceg_tf.data.folders.layouts import find_images
+    from nerveceg_tf.export.exported_run import open_runs
     from nerveceg_tf.inference.predict import write_predictions
-    from nerveceg_tf.runs.ensemble import open_runs
 
     opened = open_runs(runs, tta)
     with skipping(skip_bad) as (report, _):
@@ -341,8 +341,8 @@ def submit(
 
     from nerveceg_tf.data.folders.layouts import find_images
     from nerveceg_tf.data.folders.pairing import UnopenedFileError
+    from nerveceg_tf.export.exported_run import open_runs
     from nerveceg_tf.inference.submission import write_submission
-    from nerveceg_tf.runs.ensemble import open_runs
 
     opened = open_runs(runs, tta)
     with skipping(skip_bad) as (report, errors):
@@ -387,7 +387,7 @@ def evaluate(
     from nerveceg_tf.cli.tables import print_scores
     from nerveceg_tf.data.fixes import find_fixed_frames
     from nerveceg_tf.evaluation.evaluate import evaluate as evaluate_run
-    from nerveceg_tf.runs.ensemble import open_runs
+    from nerveceg_tf.export.exported_run import open_runs
 
     run = open_runs(runs, tta)
     with skipping(skip_bad) as (report, _):
@@ -437,8 +437,8 @@ def report_command(
         raise RunError("report: pass labelled frames (--data DATA), or a RUN that knows its data")
 
     from nerveceg_tf.data.fixes import find_fixed_frames
+    from nerveceg_tf.export.exported_run import open_runs
     from nerveceg_tf.report import write_report
-    from nerveceg_tf.runs.ensemble import open_runs
 
     run = open_runs(runs, tta)
     options, needed = run.read_options.changed_by(read_options), "segmenter" in run.stages

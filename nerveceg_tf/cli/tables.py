@@ -97,7 +97,7 @@ def print_scores(scores: dict, title: str) -> None:
         output.print("No predicted mask meets a nerve: the model is not trained well enough.")
     elif scores["gain"] is not None:
         output.print(_GATE_HELPS[scores["gate_helps"]])
-    if scores["kaggle_dice"] is not None and scores["ungated_tuned_dice"] is None:
+    if scores["ungated_dice"] is not None and scores["ungated_tuned_dice"] is None:
         output.print(
             "The thresholds were not tuned together. Tune them with nerveceg tune RUN. If RUN"
             " combines several runs, add --on DATA."

@@ -15,7 +15,7 @@ from nerveceg_tf.evaluation.mask_metrics import dice_score, outline_distances, o
 from nerveceg_tf.evaluation.pixel_counts import with_ground_truth
 from nerveceg_tf.evaluation.summary import summarise
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
-from nerveceg_tf.inference.predict import FramePrediction, predict_ungated
+from nerveceg_tf.inference.predict import FramePrediction, predict_for_scores
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.thresholds import Thresholds
 
@@ -170,7 +170,7 @@ def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
 
 
 def _score(run: TrainedRun, frames: Sequence[Frame], scorer: "FrameScorer") -> FrameScores:
-    for _ in scorer.score_stream(with_ground_truth(predict_ungated(run, frames))):
+    for _ in scorer.score_stream(with_ground_truth(predict_for_scores(run, frames))):
         continue
     return scorer.scores
 
@@ -193,7 +193,7 @@ class FrameScorer:
         if ungated_tuned:  # a fair baseline has everything except the gate
             ungated_tuned = replace(ungated_tuned, postprocessing=run.thresholds.postprocessing)
         self._baselines = [
-            MaskPostprocessor(Thresholds(presence=0.0)),
+            MaskPostprocessor(Thresholds(presence=0.0)) if run.can_ungate else None,
             MaskPostprocessor(ungated_tuned, self._postprocess.shapes, min_pixels)
             if ungated_tuned
             else None,

@@ -84,6 +84,11 @@ def select_subset(
         RunError: no frame belongs to the subset.
     """
     by_subset = frames_by_subset(run, frames, report)
+    if not run.members:
+        _warn(
+            f"{run.path}: an export does not know which frames it was trained on; if they are among"
+            " these, scores are too good"
+        )
     if subset is None:
         subset = next((name for name in ("unseen", "validation") if by_subset[name]), None)
         if subset is None:

@@ -31,9 +31,10 @@ def summarise(scores: FrameScores) -> dict:
     per_frame = {"all_empty_dice": (~present).astype(float)}
     means: dict[str, Callable[[np.ndarray], float | None]] = {}
     if "segmenter" in stages:
-        per_frame |= {"kaggle_dice": scores.dice, "ungated_dice": scores.ungated_dice}
-        if not np.isnan(scores.ungated_tuned_dice).any():
-            per_frame["ungated_tuned_dice"] = scores.ungated_tuned_dice
+        per_frame["kaggle_dice"] = scores.dice
+        for name in ("ungated_dice", "ungated_tuned_dice"):
+            if not np.isnan(values := getattr(scores, name)).any():
+                per_frame[name] = values
         means["nerve_dice"] = partial(_mean, scores.dice, chosen=present)
         for name in _DISTANCES:
             values = getattr(scores, name)
@@ -48,7 +49,7 @@ def summarise(scores: FrameScores) -> dict:
         means["gate_sensitivity"] = partial(_mean, passed, chosen=present)
         means["gate_specificity"] = partial(_mean, 1 - passed, chosen=~present)
     strongest = None
-    if len(stages) == 2:
+    if len(stages) == 2 and "ungated_dice" in per_frame:
         known = (name for name in BASELINES if name in per_frame)
         strongest = max(known, key=lambda name: per_frame[name].mean())
         means["gain"] = partial(_mean, scores.dice - per_frame[strongest])

@@ -135,6 +135,7 @@ def _metadata(run: Run, model: NerveCeg, config: ExportConfig, size: Size) -> di
             "presence": f"{config.io} ({batch}, 1), probability that the frame shows a nerve",
             "mask": f"{shape}, nerve probability per pixel, 0 where presence < threshold",
         },
+        "stages": list(run.stages),
         "format": config.format,
         "precision": config.precision,
         "io": config.io,

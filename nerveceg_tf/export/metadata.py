@@ -33,6 +33,7 @@ class _Metadata(TypedDict):
     """The keys that are read again."""
 
     precision: str
+    stages: NotRequired[list[str]]
     frame_size: tuple[int, int]
     gate_size: NotRequired[tuple[int, int]]
     segmenter_size: NotRequired[tuple[int, int]]

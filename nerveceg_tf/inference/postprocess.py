@@ -1,6 +1,7 @@
 """Post-processing: from the outputs of a model to the final mask."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -8,8 +9,10 @@ from scipy.ndimage import binary_fill_holes
 
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.runs.protocol import TrainedRun
-from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from nerveceg_tf.runs.shapes import ShapeModel
 
 
 def close_gaps(mask: np.ndarray) -> np.ndarray:
@@ -71,12 +74,12 @@ def fit_ellipse(mask: np.ndarray) -> np.ndarray:
     return cv2.ellipse(canvas, cv2.fitEllipse(outline), 1, cv2.FILLED) > 0
 
 
-def _nearest_shape(mask: np.ndarray, shapes: ShapeModel | None) -> np.ndarray:
+def _nearest_shape(mask: np.ndarray, shapes: "ShapeModel | None") -> np.ndarray:
     assert shapes is not None  # a run with this step has a shape model
     return shapes.nearest(mask)
 
 
-STEPS: dict[str, Callable[[np.ndarray, ShapeModel | None], np.ndarray]] = {
+STEPS: dict[str, Callable[[np.ndarray, "ShapeModel | None"], np.ndarray]] = {
     "close": lambda mask, _: close_gaps(mask),
     "fill": lambda mask, _: fill_holes(mask),
     "largest": lambda mask, _: keep_largest(mask),
@@ -109,7 +112,7 @@ class MaskPostprocessor:
     """
 
     def __init__(
-        self, thresholds: Thresholds, shapes: ShapeModel | None = None, min_pixels: int = 0
+        self, thresholds: Thresholds, shapes: "ShapeModel | None" = None, min_pixels: int = 0
     ):
         if not isinstance(min_pixels, int | np.integer) or min_pixels < 0:
             raise RunError(f"min_pixels={min_pixels}: pass a whole number of pixels, 0 or more")

@@ -4,12 +4,10 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
 
 from nerveceg_tf.data.cine import frame_rate
 from nerveceg_tf.data.folders.rows import Report, raise_error
@@ -17,11 +15,15 @@ from nerveceg_tf.data.frame import Frame, map_frames, read_mask
 from nerveceg_tf.errors import FrameError, RunError
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.video import OverlayVideo, presence_curve
-from nerveceg_tf.models.ensemble import EnsembleModel
-from nerveceg_tf.runs.protocol import TrainedRun
+from nerveceg_tf.runs.protocol import Predictor, TrainedRun
 from nerveceg_tf.utils.files import path_for_name
 from nerveceg_tf.utils.overlay import overlay
 from nerveceg_tf.utils.progress import track
+
+if TYPE_CHECKING:
+    import keras
+
+    from nerveceg_tf.models.ensemble import EnsembleModel
 
 
 class FramePrediction(NamedTuple):
@@ -42,7 +44,7 @@ class FramePrediction(NamedTuple):
 
 
 def predict(
-    run: TrainedRun | keras.Model | EnsembleModel,
+    run: "TrainedRun | keras.Model | EnsembleModel",
     frames: Sequence[Frame],
     batch_size: int = 8,
     report: Report | None = None,
@@ -53,7 +55,8 @@ def predict(
     have neither mask threshold nor post-processing; see `MaskPostprocessor`.
 
     Args:
-        run: a run or an ensemble of runs, or a model: `NerveCeg`, `GateAlone` or `EnsembleModel`.
+        run: a run, an ensemble of runs or an export, or a model: `NerveCeg`, `GateAlone` or
+            `EnsembleModel`.
         frames: frames on disk; they need no masks.
         batch_size: largest number of frames per batch.
         report: function that is called with the error of each frame that cannot be read, which is
@@ -75,23 +78,27 @@ def predict(
         >>> prediction.mask.shape == prediction.image.shape
         True
     """
+    if callable(run):
+        from nerveceg_tf.models.predictor import KerasPredictor  # exports need no TensorFlow
 
-    model = run if callable(run) else run.model()
+        return _predict(KerasPredictor(run), frames, batch_size, report)
+    return _predict(run.predictor(), frames, batch_size, report)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.uint8)])
-    def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return model(tf.cast(images, tf.float32), training=False)
 
-    def predictions() -> Iterator[FramePrediction]:
-        for batch in _batches(load_frames(frames, "predicting", report), batch_size):
-            outputs = infer(np.stack([image for _, image in batch])[..., None])
-            presence = outputs["presence"].numpy()[:, 0]
-            masks = outputs["mask"].numpy()[..., 0] if "mask" in outputs else [None] * len(batch)
-            for (frame, image), p, mask in zip(batch, presence, masks, strict=True):
-                check_finite(frame, float(p), mask)
-                yield FramePrediction(frame, image, float(p), mask)
-
-    return predictions()
+def _predict(
+    predictor: Predictor, frames: Sequence[Frame], batch_size: int = 8, report: Report | None = None
+) -> Iterator[FramePrediction]:
+    for batch in _batches(load_frames(frames, "predicting", report), batch_size):
+        try:
+            presence, masks = predictor(np.stack([image for _, image in batch]))
+        except FrameError as error:  # an export that does not take frames of this size
+            for frame, _ in batch:
+                (report or raise_error)(FrameError(f"{frame.image}: {error}"))
+            continue
+        of_frames = [None] * len(batch) if masks is None else masks
+        for (frame, image), p, mask in zip(batch, presence, of_frames, strict=True):
+            check_finite(frame, float(p), mask)
+            yield FramePrediction(frame, image, float(p), mask)
 
 
 def check_finite(frame: Frame, presence: float, mask: np.ndarray | None) -> None:
@@ -158,10 +165,17 @@ def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FrameP
         RunError: the run cannot be loaded.
         FrameError: a frame cannot be read.
     """
-    model = run.model()
-    if "segmenter" in run.stages:
-        model.threshold = 0.0
-    return predict(model, frames)
+    return _predict(run.predictor(gated=False), frames)
+
+
+def predict_for_scores(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FramePrediction]:
+    """As `predict_ungated`; for an export, which cannot be ungated, as `predict`.
+
+    Args:
+        run: a run, an ensemble of runs or an export.
+        frames: frames on disk.
+    """
+    return (predict_ungated if run.can_ungate else predict)(run, frames)
 
 
 def write_predictions(
@@ -218,7 +232,7 @@ def write_predictions(
     if soft is not None:
         _check_soft(run, soft)
     postprocess = MaskPostprocessor.from_run(run, min_pixels)
-    model = run.model()
+    predictor = run.predictor()
     pictures = ("masks", "overlays", *(["probabilities"] if soft else []))
     for name in pictures if "segmenter" in run.stages else ():
         (folder / name).mkdir()
@@ -226,7 +240,7 @@ def write_predictions(
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels", "nerve_mm2"))
         output = _Output(folder, rows, postprocess, truth, soft)
-        predictions = predict(model, frames, report=report)
+        predictions = _predict(predictor, frames, report=report)
         written = 0
         for cine, group in groupby(predictions, key=lambda prediction: _cine(prediction.frame)):
             if cine is None:

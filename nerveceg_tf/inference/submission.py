@@ -111,7 +111,7 @@ def _masks(
     report: Report,
     offset: tuple[int, int] | None,
 ) -> Iterator[tuple[Frame, np.ndarray]]:
-    for frame, _, presence, probability in predict(run.model(), frames, report=report):
+    for frame, _, presence, probability in predict(run, frames, report=report):
         assert probability is not None  # the run has a segmenter
         mask = frame.as_whole(postprocess(presence, probability))
         top, left = offset or (0, 0)

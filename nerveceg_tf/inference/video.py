@@ -4,7 +4,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 
 from nerveceg_tf.errors import RunError
 
@@ -55,6 +54,8 @@ def presence_curve(path: Path, presence: list[float], threshold: float, rate: fl
         threshold: the gate's threshold, 0..1.
         rate: frames per second.
     """
+    from matplotlib.figure import Figure  # slow to import, and only cines need it
+
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
     numbers = np.arange(len(presence))

@@ -21,7 +21,7 @@ from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, with_
 from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction, collect_compressed
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.inference.predict import predict_ungated
+from nerveceg_tf.inference.predict import predict_for_scores
 from nerveceg_tf.report.charts import gate_charts, threshold_chart
 from nerveceg_tf.report.pictures import choose, pictures
 from nerveceg_tf.runs.protocol import TrainedRun
@@ -64,7 +64,7 @@ def write_report(
     frames, subset, excluded = select_subset(run, frames, subset, report)
     scorer = FrameScorer(run)
     compressed: list[CompressedPrediction] = []
-    predictions = with_ground_truth(predict_ungated(run, frames))
+    predictions = with_ground_truth(predict_for_scores(run, frames))
     mask = run.thresholds.mask
     labelled = collect_compressed(scorer.score_stream(predictions), compressed, mask)
     counts = count_pixels(labelled, mask)
@@ -89,6 +89,7 @@ def write_report(
                     key=lambda s: (s["kaggle_dice"] is None, s["kaggle_dice"]),
                 ),
                 pictures=len(shown),
+                lowest_gate=0 if run.can_ungate else run.thresholds.presence,
                 explained=METHODS[explain].title if explain else None,
                 data=_data(run, scores, counts, by_position),
                 style=_text("page.css"),
@@ -101,6 +102,11 @@ def write_report(
 def _explainer(run: TrainedRun, method: str) -> Explainer:
     if run.augmented or len(run.members) > 1:
         raise RunError(f"explain={method}: explains one run, without augmented=True; name one")
+    if not run.members:
+        raise RunError(
+            f"explain={method}: {run.path} is an export, which has no gradients; name the RUN that"
+            " it was made from"
+        )
     return Explainer.from_run(run.members[0], [method])
 
 

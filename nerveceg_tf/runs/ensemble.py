@@ -10,6 +10,7 @@ import numpy as np
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.ensemble import IDENTITY, TTA_TRANSFORMS, EnsembleModel
+from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.runs.bundled import bundled_run
 from nerveceg_tf.runs.protocol import TrainedRun
 from nerveceg_tf.runs.run import EXCLUDED, SUBSETS, Run
@@ -162,8 +163,17 @@ class RunEnsemble:
         transforms = TTA_TRANSFORMS if self.augmented else IDENTITY
         return EnsembleModel(models, self.thresholds.presence, transforms)
 
+    can_ungate = True
 
-def open_runs(paths: Sequence[Path], augmented: bool = False) -> TrainedRun:
+    def predictor(self, gated: bool = True) -> KerasPredictor:
+        """As `TrainedRun.predictor`."""
+        model = self.model()
+        if not gated:
+            model.threshold = 0.0
+        return KerasPredictor(model)
+
+
+def open_run_folders(paths: Sequence[Path], augmented: bool = False) -> TrainedRun:
     """Opens one run, or several runs as an ensemble.
 
     Args:
@@ -177,7 +187,7 @@ def open_runs(paths: Sequence[Path], augmented: bool = False) -> TrainedRun:
         RunError: a folder is not a run folder, or the runs cannot form an ensemble.
 
     Example:
-        >>> open_runs([]).stages
+        >>> open_run_folders([]).stages
         ('gate', 'segmenter')
     """
     runs = [Run(path) for path in paths] or [bundled_run()]

@@ -7,17 +7,32 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nerveceg_tf.data.read_options import ReadOptions
-from nerveceg_tf.runs.shapes import ShapeModel
 from nerveceg_tf.runs.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from nerveceg_tf.runs.run import Run
+    from nerveceg_tf.runs.shapes import ShapeModel
+
+
+class Predictor(Protocol):
+    """A model that was opened for prediction."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predicts frames of one size.
+
+        Args:
+            images: uint8 `(n, height, width)`, gray 0..255.
+
+        Returns:
+            Presence, float32 `(n,)`, 0..1; and the nerve probability of each pixel, float32
+            `(n, height, width)`, or `None` if there is only a gate.
+        """
 
 
 class TrainedRun(Protocol):
     """A trained model, its thresholds, and a record of its training frames.
 
-    `Run` and `RunEnsemble` implement it.
+    `Run`, `RunEnsemble` and `ExportedRun` implement it.
 
     Attributes:
         augmented: whether test-time augmentation is used.
@@ -62,7 +77,7 @@ class TrainedRun(Protocol):
         """The thresholds and scores that `tune` tried; `None` before `tune`."""
 
     @property
-    def shapes(self) -> ShapeModel | None:
+    def shapes(self) -> "ShapeModel | None":
         """The shape model for the post-processing step `shape`; `None` without that step."""
 
     @property
@@ -77,5 +92,16 @@ class TrainedRun(Protocol):
     def fingerprints(self) -> Mapping[str, np.ndarray]:
         """From the digest of each training or validation frame to its fingerprint."""
 
-    def model(self) -> Any:
-        """The model, with the same inputs and outputs as `NerveCeg`."""
+    @property
+    def can_ungate(self) -> bool:
+        """Whether `predictor(gated=False)` works: masks of frames that do not pass the gate."""
+
+    def predictor(self, gated: bool = True) -> Predictor:
+        """Opens the model.
+
+        Args:
+            gated: whether frames that do not pass the gate get empty masks.
+
+        Raises:
+            RunError: it cannot be loaded, or cannot predict without its gate.
+        """

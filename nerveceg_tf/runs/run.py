@@ -30,6 +30,7 @@ import numpy as np
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
+from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.models.two_stage import strip_compile
 from nerveceg_tf.runs.files import EARLIER_KEYS, KINDS, Training
 from nerveceg_tf.runs.fingerprints import load_fingerprints
@@ -92,6 +93,8 @@ class Run:
                 ".keras": "make a run of it with combine(...)",
                 ".pt": "convert it with import_torch(path)",
                 ".pth": "convert it with import_torch(path)",
+                ".tflite": "it is an export; name the RUN that it was made from",
+                ".onnx": "it is an export; name the RUN that it was made from",
             }.get(self.path.suffix, "make one with train(...)")
             raise RunError(f"{self.path}: is not a run folder (it has no run.json); {advice}")
 
@@ -266,6 +269,15 @@ class Run:
         segmenter = self.load("segmenter")
         gate = self.load("gate") if "gate" in self.stages else NoGate()
         return NerveCeg(gate, segmenter, thresholds.presence, thresholds.mask)
+
+    can_ungate = True
+
+    def predictor(self, gated: bool = True) -> KerasPredictor:
+        """As `TrainedRun.predictor`."""
+        model = self.model()
+        if not gated and "segmenter" in self.stages:
+            model.threshold = 0.0
+        return KerasPredictor(model)
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer.
