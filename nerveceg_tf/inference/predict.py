@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from nerveceg_tf.inference.video import OverlayVideo, presence_curve
 from nerveceg_tf.runs.protocol import Predictor, TrainedRun
 from nerveceg_tf.utils.files import path_for_name
 from nerveceg_tf.utils.overlay import overlay
+from nerveceg_tf.utils.parallel import parallel_map
 from nerveceg_tf.utils.progress import track
 
 if TYPE_CHECKING:
@@ -239,28 +241,23 @@ def write_predictions(
     with (folder / "presence.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("name", "presence", "nerve_pixels", "nerve_mm2"))
-        output = _Output(folder, rows, postprocess, truth, soft)
+        output = _Output(folder, postprocess, truth, soft)
         predictions = _predict(predictor, frames, report=report)
         written = 0
         for cine, group in groupby(predictions, key=lambda prediction: _cine(prediction.frame)):
             if cine is None:
-                for prediction in group:
+                for row in parallel_map(partial(_write_still, output=output), group):
                     written += 1
-                    picture = _write_frame(prediction, output)
-                    if picture is not None:
-                        name = prediction.frame.name
-                        _write_png(path_for_name(folder / "overlays", name, ".png"), picture)
+                    rows.writerow(row)
             else:
-                written += _write_cine(cine, group, output)
+                written += _write_cine(cine, group, output, rows)
     return written
 
 
 class _Output(NamedTuple):
-    """Where and how predictions are written: the arguments of `write_predictions`, and the writer
-    of `presence.csv`."""
+    """Where and how predictions are written: the arguments of `write_predictions`."""
 
     folder: Path
-    rows: Any
     postprocess: MaskPostprocessor
     truth: bool
     soft: int | None
@@ -283,12 +280,24 @@ def _cine(frame: Frame) -> tuple[Path, str] | None:
     return frame.image, frame.name.removesuffix(f"_{frame.index:04d}")
 
 
-def _write_frame(prediction: FramePrediction, output: _Output) -> np.ndarray | None:
-    """Writes the row and the mask of a frame. Returns its overlay; `None` without a segmenter."""
+def _write_still(prediction: FramePrediction, output: _Output) -> tuple:
+    """Writes all pictures of a frame. Returns its row of `presence.csv`."""
+    row, picture = _write_frame(prediction, output)
+    if picture is not None:
+        path = path_for_name(output.folder / "overlays", prediction.frame.name, ".png")
+        _write_png(path, picture)
+    return row
+
+
+def _write_frame(prediction: FramePrediction, output: _Output) -> tuple[tuple, np.ndarray | None]:
+    """Writes the mask of a frame.
+
+    Returns:
+        Its row of `presence.csv`, and its overlay, which is `None` without a segmenter.
+    """
     frame, image, presence, probabilities = prediction
     if probabilities is None:
-        output.rows.writerow((frame.name, f"{presence:.6f}", "", ""))
-        return None
+        return (frame.name, f"{presence:.6f}", "", ""), None
     mask = output.postprocess(presence, probabilities)
     whole = frame.as_whole(mask.astype(np.uint8) * 255)
     _write_png(path_for_name(output.folder / "masks", frame.name, ".png"), whole)
@@ -297,8 +306,9 @@ def _write_frame(prediction: FramePrediction, output: _Output) -> np.ndarray | N
         _write_png(path_for_name(output.folder / "probabilities", frame.name, ".png"), gray)
     pixels = int(mask.sum())
     area = f"{pixels * frame.spacing[0] * frame.spacing[1]:.3f}" if frame.spacing else ""
-    output.rows.writerow((frame.name, f"{presence:.6f}", pixels, area))
-    return overlay(image, mask, presence, read_mask(frame, image.shape) if output.truth else None)
+    row = (frame.name, f"{presence:.6f}", pixels, area)
+    truth = read_mask(frame, image.shape) if output.truth else None
+    return row, overlay(image, mask, presence, truth)
 
 
 def _as_gray(probabilities: np.ndarray, bits: int) -> np.ndarray:
@@ -309,7 +319,7 @@ def _as_gray(probabilities: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _write_cine(
-    cine: tuple[Path, str], predictions: Iterator[FramePrediction], output: _Output
+    cine: tuple[Path, str], predictions: Iterator[FramePrediction], output: _Output, rows: Any
 ) -> int:
     path, name = cine
     rate, presence = frame_rate(path), []
@@ -319,9 +329,10 @@ def _write_cine(
         rate,
     )
     try:
-        for prediction in predictions:
-            presence.append(prediction.presence)
-            picture = _write_frame(prediction, output)
+        written = parallel_map(lambda p: (p.presence, *_write_frame(p, output)), predictions)
+        for of_frame, row, picture in written:
+            presence.append(of_frame)
+            rows.writerow(row)
             if picture is not None:
                 video.add(picture)
     finally:
