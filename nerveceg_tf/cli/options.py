@@ -184,7 +184,7 @@ RunFolders = Annotated[
         default_factory=list,
         metavar="[RUN...]",
         show_default="the bundled model",
-        help="One run, or several to average.",
+        help="One run, several to average, or one export.",
     ),
 ]
 Tta = Annotated[
