@@ -20,7 +20,7 @@ from nerveceg_tf.data.frame import map_frames, read_image
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.data.stills import tiff
 from nerveceg_tf.errors import FrameError, LayoutError, NervecegWarning
-from nerveceg_tf.runs.run import EXCLUDED
+from nerveceg_tf.runs.subsets import EXCLUDED
 from nerveceg_tf.training.split_file import split_to_json
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")

@@ -22,8 +22,9 @@ from nerveceg_tf.export.exported_run import open_runs
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.models.ensemble import TTA_TRANSFORMS, EnsembleModel, TTATransform
 from nerveceg_tf.runs.ensemble import RunEnsemble
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
+from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 

@@ -15,7 +15,8 @@ from nerveceg_tf.explain.pictures import write_explanations
 from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.report import page as page_module
 from nerveceg_tf.report import write_report
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import SUBSETS
 
 NAMES = {
     "plain": "12_34",

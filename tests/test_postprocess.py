@@ -17,14 +17,15 @@ from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction, c
 from nerveceg_tf.inference.postprocess import (
     STEPS,
     MaskPostprocessor,
-    ShapeModel,
     close_gaps,
     fill_holes,
     fit_ellipse,
     keep_largest,
 )
 from nerveceg_tf.inference.predict import FramePrediction
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.shapes import ShapeModel
+from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 

@@ -24,7 +24,8 @@ from nerveceg_tf.report import write_report
 from nerveceg_tf.report.charts import gate_charts
 from nerveceg_tf.report.pictures import choose
 from nerveceg_tf.runs.bundled import WEIGHTS
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 

@@ -26,7 +26,8 @@ from nerveceg_tf.evaluation.threshold_search import GATES, NO_GATE, grid_search
 from nerveceg_tf.inference.postprocess import MaskPostprocessor
 from nerveceg_tf.inference.predict import FramePrediction
 from nerveceg_tf.inference.submission import write_submission
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 

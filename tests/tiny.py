@@ -8,7 +8,8 @@ import keras
 
 from nerveceg_tf.models import GATES, SEGMENTERS, NoGate, blocks
 from nerveceg_tf.models.gates.common import gate_input, presence_head
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import SUBSETS
 
 
 def tiny_gate(

@@ -31,7 +31,8 @@ from nerveceg_tf.data.folders.layouts import find_images
 from nerveceg_tf.data.frame import digest, read_image
 from nerveceg_tf.data.near_duplicates import fingerprint
 from nerveceg_tf.runs.fingerprints import save_fingerprints
-from nerveceg_tf.runs.run import SUBSETS, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.utils.files import replacing, write_json
 
 COPIED = "metrics.json", "history.csv"

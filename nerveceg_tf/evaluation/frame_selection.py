@@ -23,7 +23,7 @@ from nerveceg_tf.data.near_duplicates import NEAR_DUPLICATE, fingerprint, neares
 from nerveceg_tf.data.truth import annotated_mask
 from nerveceg_tf.errors import FrameError, NervecegWarning, RunError
 from nerveceg_tf.runs.protocol import TrainedRun
-from nerveceg_tf.runs.run import EXCLUDED
+from nerveceg_tf.runs.subsets import EXCLUDED
 from nerveceg_tf.utils.progress import count, track
 
 NEAR, SUBJECT, NO_OUTLINE = "near_duplicate", "same_subject", "no_outline"

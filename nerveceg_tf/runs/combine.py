@@ -11,15 +11,12 @@ from nerveceg_tf.models import NerveCeg
 from nerveceg_tf.models.stage_settings import stage_settings
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.run import (
-    EARLIER,
-    EXCLUDED,
-    SUBSETS,
-    TAUGHT,
     Run,
     load_model,
     run_of_file,
     stage_model,
 )
+from nerveceg_tf.runs.subsets import EARLIER, EXCLUDED, SUBSETS, TAUGHT
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.files import replacing_folder
 

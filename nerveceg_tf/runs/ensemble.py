@@ -13,8 +13,9 @@ from nerveceg_tf.models.ensemble import IDENTITY, TTA_TRANSFORMS, EnsembleModel
 from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.runs.bundled import bundled_run
 from nerveceg_tf.runs.protocol import TrainedRun
-from nerveceg_tf.runs.run import EXCLUDED, SUBSETS, Run
+from nerveceg_tf.runs.run import Run
 from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
+from nerveceg_tf.runs.subsets import EXCLUDED, SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 

@@ -36,6 +36,7 @@ from nerveceg_tf.runs.files import EARLIER_KEYS, KINDS, Training
 from nerveceg_tf.runs.fingerprints import load_fingerprints
 from nerveceg_tf.runs.replacement import begin, finish
 from nerveceg_tf.runs.shapes import SHAPES, ShapeModel
+from nerveceg_tf.runs.subsets import EARLIER, EXCLUDED, SUBSETS, TAUGHT
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.utils.checked_json import check, read_json
 from nerveceg_tf.utils.files import aside_path, replacing, write_json
@@ -44,14 +45,6 @@ EPOCHS = "epochs"
 """The folder of the weights of every epoch."""
 STAGE_OUTPUTS = {"gate": "presence", "segmenter": "mask"}
 STAGES = tuple(STAGE_OUTPUTS)
-SUBSETS = ("train", "validation", "held_out")
-EXCLUDED = "excluded"
-"""Frames that the fixes dropped. They are in none of the subsets, and are never scored."""
-EARLIER = "earlier"
-"""Frames of the runs whose weights this one started from, by their subset there."""
-TAUGHT = "taught"
-"""Frames of the runs that taught this one, by their subset there, and unlabelled training frames.
-A validation frame of this run stays one."""
 
 _FIXES = {
     "thresholds.json": "write it again with tune(run)",

@@ -12,7 +12,7 @@ from nerveceg_tf.data.datasets import FrameSet
 from nerveceg_tf.data.frame import Frame, digest, map_frames
 from nerveceg_tf.data.splits import Split
 from nerveceg_tf.errors import FrameError, SubjectError
-from nerveceg_tf.runs.run import EXCLUDED, SUBSETS
+from nerveceg_tf.runs.subsets import EXCLUDED, SUBSETS
 
 
 def split_to_json(split: Split, frames: FrameSet, dropped: Sequence[Frame]) -> dict:

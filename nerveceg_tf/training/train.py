@@ -23,7 +23,8 @@ from nerveceg_tf.errors import (
 )
 from nerveceg_tf.runs.fingerprints import save_fingerprints
 from nerveceg_tf.runs.replacement import check_new, warn_if_unfinished
-from nerveceg_tf.runs.run import EARLIER, SUBSETS, TAUGHT, Run
+from nerveceg_tf.runs.run import Run
+from nerveceg_tf.runs.subsets import EARLIER, SUBSETS, TAUGHT
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.training.auto_size import resolve_sizes
 from nerveceg_tf.training.build import build
