@@ -51,10 +51,10 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
         raise FrameError(f"frame of shape {frame.shape}: pass one gray frame, (height, width)")
     if frame.dtype.kind not in "uif":
         raise FrameError(f"frame of {frame.dtype}: pass gray values 0..255")
-    frame = frame.astype(np.float32)
-    if not np.isfinite(frame).all():
+    checked = frame.astype(np.float32)
+    if frame.dtype.kind == "f" and not np.isfinite(checked).all():
         raise FrameError("frame with NaN or infinite values: pass gray values 0..255")
-    return frame
+    return checked
 
 
 class ExportFraming:
@@ -164,4 +164,4 @@ def postprocess_output(presence: float, mask: np.ndarray, thresholds: Thresholds
     """
     passed = presence >= thresholds.presence
     mask_binary = thresholds.binarize(mask) if passed else np.zeros(mask.shape, bool)
-    return Prediction(float(presence), mask, mask_binary.astype(np.uint8))
+    return Prediction(float(presence), mask, mask_binary.view(np.uint8))

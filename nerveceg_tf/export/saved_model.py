@@ -117,8 +117,8 @@ class Runner:
             NervecegWarning: once, if the largest value of a frame is at most 1, or a value is
                 not in 0..255.
         """
-        frame = check_frame(frame)
-        self._range.check(frame, stacklevel=2)
+        given, frame = frame, check_frame(frame)
+        self._range.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
         outputs = self._serve(image=frame[None, ..., None])
         mask, mask_binary = outputs["mask"].numpy(), outputs["mask_binary"].numpy()
         presence = float(outputs["presence"].numpy()[0, 0])

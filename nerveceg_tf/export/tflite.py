@@ -71,8 +71,8 @@ class Runner:
             NervecegWarning: once, if the largest value of a frame is at most 1, or a value is
                 not in 0..255.
         """
-        frame = check_frame(frame)
-        self._range.check(frame, stacklevel=2)
+        given, frame = frame, check_frame(frame)
+        self._range.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
         image = self._framing.to_model(frame)
         outputs = self._run(image)
         mask = self._framing.to_frame(outputs["mask"][0, ..., 0], frame.shape)
