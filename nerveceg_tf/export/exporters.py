@@ -26,6 +26,7 @@ from nerveceg_tf.export.prediction import Prediction
 from nerveceg_tf.runs.thresholds import Thresholds
 from nerveceg_tf.size import Size
 from nerveceg_tf.utils.files import check_new_file, replacing, replacing_folder
+from nerveceg_tf.utils.gray_range import RangeNote
 
 if TYPE_CHECKING:
     from nerveceg_tf.models.two_stage import NerveCeg
@@ -40,9 +41,11 @@ class Runner(Protocol):
 
     Attributes:
         metadata: what `Exporter.write_metadata` wrote.
+        range_note: warns once about frames of another range than 0..255.
     """
 
     metadata: dict[str, Any]
+    range_note: RangeNote
 
     def __call__(self, frame: np.ndarray) -> Prediction:
         """Predicts one frame, `(height, width)`, gray 0..255."""

@@ -28,6 +28,7 @@ class Runner:
     Attributes:
         metadata: of the export.
         thresholds: of the export.
+        range_note: warns once about frames of another range than 0..255.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
@@ -50,7 +51,7 @@ class Runner:
         self.metadata = check_metadata(path, metadata)
         self.thresholds = thresholds(self.metadata)
         self._framing = ExportFraming.from_metadata(self.metadata)
-        self._range = RangeNote()
+        self.range_note = RangeNote()
 
     @property
     def size(self) -> Size:
@@ -92,7 +93,7 @@ class Runner:
         """
         frames = [check_frame(frame) for frame in frames]
         for frame in frames:
-            self._range.check(frame, stacklevel=3)
+            self.range_note.check(frame, stacklevel=3)
         images = np.concatenate([self._framing.to_model(frame) for frame in frames])
         if self._batch == 1 and len(frames) != 1:
             raise ModelError(f"{self._path}: takes single frames; export it again")

@@ -86,6 +86,7 @@ class Runner:
     Attributes:
         metadata: of the export.
         thresholds: of the export.
+        range_note: warns once about frames of another range than 0..255.
         size: height and width of most frames that the export was compared on.
     """
 
@@ -98,7 +99,7 @@ class Runner:
             raise ModelError(f"{path}: cannot be loaded ({error}); export it again") from None
         self.metadata = check_metadata(path, metadata)
         self.thresholds, self.size = thresholds(self.metadata), frame_size(self.metadata)
-        self._range = RangeNote()
+        self.range_note = RangeNote()
         self._serve = self._model.signatures["serving_default"]
 
     def __call__(self, frame: np.ndarray) -> Prediction:
@@ -118,7 +119,7 @@ class Runner:
                 not in 0..255.
         """
         given, frame = frame, check_frame(frame)
-        self._range.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
+        self.range_note.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
         outputs = self._serve(image=frame[None, ..., None])
         mask, mask_binary = outputs["mask"].numpy(), outputs["mask_binary"].numpy()
         presence = float(outputs["presence"].numpy()[0, 0])

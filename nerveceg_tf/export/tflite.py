@@ -37,6 +37,7 @@ class Runner:
     Attributes:
         metadata: of the export.
         thresholds: of the export.
+        range_note: warns once about frames of another range than 0..255.
     """
 
     def __init__(self, path: Path | str, threads: int | None = None):
@@ -45,7 +46,7 @@ class Runner:
         self.metadata = read_metadata(path / GATE if split else path)
         self.thresholds = thresholds(self.metadata)
         self._framing = ExportFraming.from_metadata(self.metadata)
-        self._range = RangeNote()
+        self.range_note = RangeNote()
         files = (path / GATE, path / SEGMENTER) if split else (path,)
         self._stages = [Stage(file, threads) for file in files]
 
@@ -72,7 +73,7 @@ class Runner:
                 not in 0..255.
         """
         given, frame = frame, check_frame(frame)
-        self._range.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
+        self.range_note.check(np.asarray(given), stacklevel=2)  # whole numbers are compared faster
         image = self._framing.to_model(frame)
         outputs = self._run(image)
         mask = self._framing.to_frame(outputs["mask"][0, ..., 0], frame.shape)

@@ -35,12 +35,12 @@ def overlay(
         (476, 576, 3)
     """
     factor = max(1, _WIDEST // image.shape[1])
-    canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    canvas = cv2.cvtColor(large, cv2.COLOR_GRAY2BGR)
     for outline, colour in ((truth, TRUTH_COLOUR), (mask, PREDICTED_COLOUR)):
         if outline is not None:
-            large = np.kron(outline != 0, np.ones((factor, factor))).astype(np.uint8)
-            contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            enlarged = (outline != 0).astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
+            contours, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(canvas, contours, -1, colour, 2, cv2.LINE_AA)
     if presence is None:
         return canvas
