@@ -101,7 +101,8 @@ def export_run(
                 raise no_frames(run, "train", by_subset)
             calibration_frames = _calibration_frames(model, by_subset["train"], size, config)
         console.print(f"converting to {config.format}, {config.precision} …")
-        exporter.write(fold_stages(model), run, path, size, calibration_frames)
+        written = fold_stages(model) if exporter.folded else model
+        exporter.write(written, run, path, size, calibration_frames)
         metadata = _metadata(run, model, config, size) | exporter.describe(path, run.thresholds)
         exporter.write_metadata(path, metadata)
         comparison = ExportComparison(run, checked_on, model)

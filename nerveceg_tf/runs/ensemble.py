@@ -10,6 +10,7 @@ import numpy as np
 from nerveceg_tf.data.read_options import AS_DECLARED, ReadOptions
 from nerveceg_tf.errors import NervecegWarning, RunError
 from nerveceg_tf.models.ensemble import IDENTITY, TTA_TRANSFORMS, EnsembleModel
+from nerveceg_tf.models.fold_upsampling import fold_stages
 from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.runs.bundled import bundled_run
 from nerveceg_tf.runs.protocol import TrainedRun
@@ -169,6 +170,7 @@ class RunEnsemble:
     def predictor(self, gated: bool = True) -> KerasPredictor:
         """As `TrainedRun.predictor`."""
         model = self.model()
+        model.members = [fold_stages(member) for member in model.members]
         if not gated:
             model.threshold = 0.0
         return KerasPredictor(model)

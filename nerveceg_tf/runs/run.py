@@ -30,6 +30,7 @@ import numpy as np
 from nerveceg_tf.data.read_options import ReadOptions
 from nerveceg_tf.errors import RunError
 from nerveceg_tf.models import GateAlone, NerveCeg, NoGate
+from nerveceg_tf.models.fold_upsampling import fold_stages
 from nerveceg_tf.models.predictor import KerasPredictor
 from nerveceg_tf.models.two_stage import strip_compile
 from nerveceg_tf.runs.files import EARLIER_KEYS, KINDS, Training
@@ -270,7 +271,7 @@ class Run:
         model = self.model()
         if not gated and "segmenter" in self.stages:
             model.threshold = 0.0
-        return KerasPredictor(model)
+        return KerasPredictor(fold_stages(model) if isinstance(model, NerveCeg) else model)
 
     def save(self, stage: str, model: keras.Model) -> None:
         """Saves one stage, without the state of its optimizer.
