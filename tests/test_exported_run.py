@@ -162,6 +162,10 @@ def test_frames_that_an_export_cannot_take_are_named(few, tmp_path, run_command)
     code, printed = run_command(*words, "--out", tmp_path / "out")
     assert code == 2
     assert f"{first.name}: frame of" in printed.replace("\n", "")
+    code, printed = run_command(*words, "--out", tmp_path / "out", "--skip-bad")
+    assert code == 2
+    assert "no frame can be predicted" in printed
+    assert not (tmp_path / "out").exists()
 
 
 def test_predictions_of_a_tflite_file_need_no_tensorflow(tmp_path):

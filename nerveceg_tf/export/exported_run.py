@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nerveceg_tf.runs.shapes import ShapeModel
 
 
-_AT_ONCE = 8
+_MOST_AT_ONCE = 8
 """Most frames that are predicted at the same time. Each needs memory for all activations."""
 
 
@@ -56,7 +56,11 @@ class ExportedRun:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._runner, self._metadata = open_export(self.path)
+        self._exporter = exporter_of(self.path)
+        # Several frames at once are faster than one frame on several cores.
+        self._at_once = min(usable_cores(), _MOST_AT_ONCE) if self._exporter.threaded else 1
+        threads = 1 if self._exporter.threaded else None
+        self._runner, self._metadata = open_export(self.path, threads)
 
     @property
     def name(self) -> str:
@@ -98,16 +102,10 @@ class ExportedRun:
                 f"{self.path}: an export predicts no mask where its gate finds no nerve; name the"
                 " RUN that it was made from"
             )
-        exporter = exporter_of(self.path)
-        if not exporter.threaded:
-            return ExportPredictor([self._runner])
-        # Several frames at once are faster than one frame on several cores.
-        runners = [
-            exporter.open(self.path, threads=1) for _ in range(min(usable_cores(), _AT_ONCE))
-        ]
-        for runner in runners:
-            runner.range_note = runners[0].range_note  # to warn once
-        return ExportPredictor(runners)
+        others = [self._exporter.open(self.path, threads=1) for _ in range(self._at_once - 1)]
+        for runner in others:
+            runner.range_note = self._runner.range_note  # to warn once
+        return ExportPredictor([self._runner, *others])
 
 
 class ExportPredictor:

@@ -90,17 +90,22 @@ def predict(
 def _predict(
     predictor: Predictor, frames: Sequence[Frame], batch_size: int = 8, report: Report | None = None
 ) -> Iterator[FramePrediction]:
+    failed = predicted = 0
     for batch in _batches(load_frames(frames, "predicting", report), batch_size):
         try:
             presence, masks = predictor(np.stack([image for _, image in batch]))
         except FrameError as error:  # an export that does not take frames of this size
             for frame, _ in batch:
                 (report or raise_error)(FrameError(f"{frame.image}: {error}"))
+            failed += len(batch)
             continue
         of_frames = [None] * len(batch) if masks is None else masks
         for (frame, image), p, mask in zip(batch, presence, of_frames, strict=True):
             check_finite(frame, float(p), mask)
+            predicted += 1
             yield FramePrediction(frame, image, float(p), mask)
+    if failed and not predicted:
+        raise FrameError("no frame can be predicted; pass other frames")
 
 
 def check_finite(frame: Frame, presence: float, mask: np.ndarray | None) -> None:

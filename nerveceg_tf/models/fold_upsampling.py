@@ -65,7 +65,7 @@ def fold_upsampling(model: keras.Model) -> keras.Model:
                 outputs = _built(_sum(layer, maps), layer.activation, next(number))
                 if layer.activation is keras.activations.linear:
                     sums[id(outputs)] = _sum(layer, maps)
-        elif isinstance(layer, keras.layers.BatchNormalization) and id(args[0]) in sums:
+        elif _normalizes_channels(layer) and id(args[0]) in sums:
             normalized = _normalized(sums[id(args[0])], layer)
             outputs = _built(normalized, keras.activations.linear, next(number))
             sums[id(outputs)] = normalized
@@ -90,6 +90,7 @@ def _doubles(layer: keras.layers.Layer) -> bool:
     return (
         isinstance(layer, keras.layers.UpSampling2D)
         and layer.interpolation == "nearest"
+        and layer.data_format == "channels_last"
         and tuple(layer.size) == (2, 2)
     )
 
@@ -98,6 +99,10 @@ def _is_plain_3x3(layer: keras.layers.Layer) -> bool:
     return type(layer) is keras.layers.Conv2D and (
         layer.kernel_size, layer.strides, layer.dilation_rate, layer.groups, layer.padding
     ) == ((3, 3), (1, 1), (1, 1), 1, "same")  # fmt: skip
+
+
+def _normalizes_channels(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.axis in (-1, 3)
 
 
 def _is_relu(layer: keras.layers.Layer) -> bool:

@@ -43,6 +43,8 @@ class RunEnsemble:
         ('gate', 'segmenter')
     """
 
+    can_ungate = True
+
     def __init__(self, runs: Sequence[Run], augmented: bool = False):
         for run in runs:
             if "segmenter" not in run.stages:
@@ -164,8 +166,6 @@ class RunEnsemble:
         models = [run.model() for run in self.runs]
         transforms = TTA_TRANSFORMS if self.augmented else IDENTITY
         return EnsembleModel(models, self.thresholds.presence, transforms)
-
-    can_ungate = True
 
     def predictor(self, gated: bool = True) -> KerasPredictor:
         """As `TrainedRun.predictor`."""

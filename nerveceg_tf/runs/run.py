@@ -72,6 +72,7 @@ class Run:
     """
 
     augmented = False
+    can_ungate = True
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -263,8 +264,6 @@ class Run:
         segmenter = self.load("segmenter")
         gate = self.load("gate") if "gate" in self.stages else NoGate()
         return NerveCeg(gate, segmenter, thresholds.presence, thresholds.mask)
-
-    can_ungate = True
 
     def predictor(self, gated: bool = True) -> KerasPredictor:
         """As `TrainedRun.predictor`."""
