@@ -2,7 +2,7 @@
 
 The frames are the bundled ones, each made distinct by a few changed pixels. Each command runs in
 its own process, and its start-up counts. The export is scored, and not the run, which knows most of
-these frames from its training.
+these frames from its training. For Linux: other systems count memory otherwise, or not at all.
 
     python benchmarks/growth.py --frames 1 10 100 1000 10000 --out docs/growth.png
 """

@@ -6,7 +6,7 @@ they learn nothing from frames without a nerve, which are more than half of all.
 
 The smoothing `s` of all losses is a fraction of the frame's pixels, about as large as a nerve. It
 decides whether a segmenter can leave masks that are empty. There, the slope of the Dice part is
-`1 / s` for each pixel of a frame without a nerve, and `2 / (A + s)` for a nerve of `A` pixels. With
+`1 / s` for each pixel of a frame without a nerve, and about `2 / (A + s)` for a nerve of `A`. With
 `s` of one pixel, the first is hundreds of times the second, and masks stay empty for good.
 """
 
@@ -77,6 +77,7 @@ class BCEDice(_OverlapLoss):
     def __init__(
         self,
         dice_weight: float = 0.5,
+        *,
         smooth_fraction: float = 0.01,
         name: str = "bce_dice",
         **kwargs,
@@ -117,7 +118,7 @@ class Tversky(_OverlapLoss):
     """
 
     def __init__(
-        self, alpha: float = 0.7, smooth_fraction: float = 0.005, name: str = "tversky", **kwargs
+        self, alpha: float = 0.7, *, smooth_fraction: float = 0.005, name: str = "tversky", **kwargs
     ):
         super().__init__(smooth_fraction, name, **kwargs)
         self.alpha = alpha
@@ -155,7 +156,7 @@ class Dice(Tversky):
         Milletari, Navab, Ahmadi: V-Net (3DV 2016), https://arxiv.org/abs/1606.04797
     """
 
-    def __init__(self, smooth_fraction: float = 0.005, name: str = "dice", **kwargs):
+    def __init__(self, *, smooth_fraction: float = 0.005, name: str = "dice", **kwargs):
         super().__init__(alpha=0.5, smooth_fraction=smooth_fraction, name=name, **kwargs)
 
     def get_config(self) -> dict:
@@ -188,11 +189,12 @@ class FocalTversky(Tversky):
         self,
         alpha: float = 0.7,
         gamma: float = 0.75,
+        *,
         smooth_fraction: float = 0.005,
         name: str = "focal_tversky",
         **kwargs,
     ):
-        super().__init__(alpha, smooth_fraction, name, **kwargs)
+        super().__init__(alpha, smooth_fraction=smooth_fraction, name=name, **kwargs)
         self.gamma = gamma
 
     def call(self, y_true, y_pred):

@@ -157,7 +157,8 @@ def test_frames_that_an_export_cannot_take_are_named(few, tmp_path, run_command)
     cropping = make_run(tmp_path / "run", data, few[:3], framing="crop")
     export_run(cropping, tmp_path / "crop.tflite", ExportConfig(ExportFormat.tflite), few[:3])
     first = sorted((data / "train").glob("*.tif*"))[0]
-    cv2.imwrite(str(first), cv2.imread(str(first), 0)[:-3])
+    for path in (first, first.with_stem(f"{first.stem}_mask")):
+        cv2.imwrite(str(path), cv2.imread(str(path), 0)[:-3])
     words = ("predict", tmp_path / "crop.tflite", data / "train" / first.name)
     code, printed = run_command(*words, "--out", tmp_path / "out")
     assert code == 2
@@ -166,6 +167,15 @@ def test_frames_that_an_export_cannot_take_are_named(few, tmp_path, run_command)
     assert code == 2
     assert "no frame can be predicted" in printed
     assert not (tmp_path / "out").exists()
+    for command in (
+        ("evaluate", tmp_path / "crop.tflite", data),
+        ("report", tmp_path / "crop.tflite", "--data", data, "--out", tmp_path / "page.html"),
+    ):
+        code, printed = run_command(*command)
+        assert (code, f"{first.name}: frame of" in printed.replace("\n", "")) == (2, True)
+        code, printed = run_command(*command, "--skip-bad")
+        assert code == 0, printed
+        assert f"excluded: {first}" in printed.replace("\n", "")
 
 
 def test_predictions_of_a_tflite_file_need_no_tensorflow(tmp_path):

@@ -68,6 +68,12 @@ FOLDED = {
     "with its own activation": lambda x, large: keras.layers.Conv2D(
         4, 3, padding="same", activation="sigmoid"
     )(large),
+    "with an activation over channels": lambda x, large: keras.layers.Conv2D(
+        4, 3, padding="same", activation="softmax"
+    )(large),
+    "joined, with an activation over channels": lambda x, large: keras.layers.Conv2D(
+        4, 3, padding="same", activation="softmax"
+    )(keras.layers.Concatenate()([x, large])),
     "joined, last": lambda x, large: keras.layers.Conv2D(4, 3, padding="same")(
         keras.layers.Concatenate()([x, large])
     ),

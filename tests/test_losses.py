@@ -73,7 +73,12 @@ def test_each_frame_has_the_same_weight_for_any_nerve_area(loss):
 
 @pytest.mark.parametrize(
     "loss",
-    [BCEDice(0.3, 0.1), Dice(0.1), Tversky(0.6, 0.1), FocalTversky(0.6, 0.5, 0.1)],
+    [
+        BCEDice(0.3, smooth_fraction=0.1),
+        Dice(smooth_fraction=0.1),
+        Tversky(0.6, smooth_fraction=0.1),
+        FocalTversky(0.6, 0.5, smooth_fraction=0.1),
+    ],
     ids=lambda x: x.name,
 )
 def test_losses_survive_saving(loss):

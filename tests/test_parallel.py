@@ -4,6 +4,7 @@ import os
 import threading
 from itertools import count, islice
 
+import cv2
 import pytest
 
 from nerveceg_tf.utils import parallel
@@ -43,6 +44,27 @@ def test_no_more_is_taken_from_the_source_than_the_bound(cores):
     for consumed in range(200):
         assert next(results) == consumed
         assert taken <= consumed + bound
+
+
+def test_large_items_come_one_by_one(cores):
+    taken = []
+    results = parallel_map(lambda item: item, (taken.append(i) or i for i in count()), 1)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    assert len(taken) <= 5 + cores + 3
+
+
+@pytest.mark.parametrize("outer_first", [True, False])
+def test_opencv_has_its_threads_again_after_calls_that_overlap(outer_first):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        reading = parallel_map(abs, range(100))
+        if not outer_first:
+            next(reading)
+        assert list(parallel_map(abs, reading, 1)) == list(range(0 if outer_first else 1, 100))
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_results_come_in_order_and_errors_where_they_belong(cores):

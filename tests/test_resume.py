@@ -139,13 +139,16 @@ def test_a_training_of_another_version_goes_on_with_a_word(interrupted, run_comm
 
 def test_masks_are_watched_over_all_epochs(interrupted, run_command, monkeypatch):
     watched = {}
-    monkeypatch.setattr(stage, "warn_if_collapsed", watched.__setitem__)
+    monkeypatch.setattr(stage, "warn_if_collapsed", lambda *given: watched.update(given=given))
     code, printed = run_command("train", "--resume", interrupted)
     assert code == 0, printed
     rows = read_history(interrupted / "history.csv")
     dice = {int(r["epoch"]): r["value"] for r in rows if r["name"] == "val_mask_nerve_dice"}
     assert list(dice) == [1, 2, 3, 4]
-    assert watched == {"shared": {epoch: float(value) for epoch, value in dice.items()}}
+    name, values, best = watched["given"]
+    assert (name, values) == ("shared", {epoch: float(value) for epoch, value in dice.items()})
+    scores = {int(r["epoch"]): float(r["value"]) for r in rows if r["name"] == "val_score"}
+    assert scores[best] == max(scores.values())
 
 
 def test_an_epochs_file_is_what_was_scored_and_can_be_a_stage(whole, tmp_path):

@@ -81,6 +81,8 @@ def test_every_form_agrees(run, few, frames, expected, tmp_path, precision, spli
         used = {op["op_name"] for op in Interpreter(str(file))._get_ops_details()}
         assert ("IF" in used) != split
         assert "READ_VARIABLE" not in used
+        if file == out / SEGMENTER:
+            assert "DEPTH_TO_SPACE" in used  # enlargements are folded
 
 
 @pytest.mark.parametrize("split", [True, pytest.param(False, marks=pytest.mark.slow)])
@@ -100,6 +102,8 @@ def test_bytes_go_in_and_come_out(run, few, frames, expected, tmp_path, split, r
         if split:  # what an accelerator without floats can run
             types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
             assert types <= {np.uint8, np.int8, np.int32}
+            used = {op["op_name"] for op in interpreter._get_ops_details()}
+            assert "DEPTH_TO_SPACE" not in used
     # A byte of the frame is a gray value.
     (image,) = interpreters[0].get_input_details()
     assert image["quantization"] == (1.0, 0)

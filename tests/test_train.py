@@ -255,21 +255,22 @@ def test_a_step_whose_loss_is_no_number_ends_the_training(value):
 
 
 COLLAPSED = [
-    ({}, None),
-    ({1: 0.0, 2: 0.3}, None),
-    ({1: 0.3, 2: 0.001}, None),
-    ({1: 0.1, 2: 0.15, 3: 0.0, 4: 0.0005}, "after epoch 2 no mask .* epoch are used .Dice 0.150.;"),
-    ({1: 0.0, 2: 0.0}, "no mask of the shared met a nerve of the validation frames in any epoch;"),
+    ({}, 0, None),
+    ({1: 0.0, 2: 0.3}, 2, None),
+    ({1: 0.3, 2: 0.001}, 1, None),
+    ({1: 0.1, 2: 0.15, 3: 0.0, 4: 0.0005}, 2, "are those of epoch 2 .Dice 0.150.; train longer"),
+    ({1: 0.2, 2: 0.0, 3: 0.1}, 2, "are those of epoch 2 .Dice 0.000.; train longer"),
+    ({1: 0.0, 2: 0.0}, 1, "no mask of the shared met a nerve of the validation frames in any epo"),
 ]
 
 
-@pytest.mark.parametrize(("dice", "said"), COLLAPSED)
-def test_a_training_that_ends_without_masks_says_so(dice, said):
+@pytest.mark.parametrize(("dice", "best", "said"), COLLAPSED)
+def test_a_training_that_ends_without_masks_says_so(dice, best, said):
     caught = pytest.warns(NervecegWarning, match=said) if said else warnings.catch_warnings()
     with caught:
         if not said:
             warnings.simplefilter("error")
-        warn_if_collapsed("shared", dice)
+        warn_if_collapsed("shared", dice, best)
 
 
 def test_patience_ends_a_training_and_the_best_epoch_is_kept(

@@ -30,7 +30,7 @@ def evaluate(
     """Scores a run on labelled frames, at the original size of each frame.
 
     Args:
-        run: a run or an ensemble of runs, with a gate, a segmenter, or both.
+        run: a run, an ensemble of runs or an export, with a gate, a segmenter, or both.
         frames: labelled frames, as returned by `find_frames`. If the run has only a gate, a label
             without a mask is enough.
         subset: the frames to score: `"unseen"`, `"validation"` or `"train"`. Unseen frames are
@@ -79,7 +79,8 @@ def evaluate(
         - `gate_auc`: float 0..1, area under the ROC curve of presence.
         - `gate_sensitivity`, `gate_specificity`: float 0..1, at the gate's threshold.
 
-        Baselines on the same frames, as mean Dice like `kaggle_dice`:
+        Baselines on the same frames, as mean Dice like `kaggle_dice`. For an export, those without
+        the gate and the gain are `None`:
 
         - `all_empty_dice`: an empty mask for each frame.
         - `ungated_dice`: the segmenter without the gate, at a mask threshold of .5.
@@ -101,6 +102,7 @@ def evaluate(
             `surface_dice_5`, `hausdorff_95_mm` and `surface_distance_mm`.
 
     Raises:
+        ModelError: an export is damaged.
         RunError: no frame belongs to `subset`, or the run cannot be loaded; or `min_pixels` is
             wrong, or has no effect because the run has no segmenter.
         FrameError: a frame or a mask cannot be read, or with `report` none can.
@@ -115,7 +117,7 @@ def evaluate(
     """
     scorer = FrameScorer(run, min_pixels)
     frames, subset, excluded = select_subset(run, frames, subset, report)
-    scores = _score(run, frames, scorer)
+    scores = _score(run, frames, scorer, report)
     return summary_dict(scores, run.thresholds, subset, excluded, min_pixels), scores
 
 
@@ -169,8 +171,10 @@ def score_frames(run: TrainedRun, frames: Sequence[Frame]) -> FrameScores:
     return _score(run, frames, FrameScorer(run))
 
 
-def _score(run: TrainedRun, frames: Sequence[Frame], scorer: "FrameScorer") -> FrameScores:
-    for _ in scorer.score_stream(with_ground_truth(predict_for_scores(run, frames))):
+def _score(
+    run: TrainedRun, frames: Sequence[Frame], scorer: "FrameScorer", report: Report | None = None
+) -> FrameScores:
+    for _ in scorer.score_stream(with_ground_truth(predict_for_scores(run, frames, report))):
         continue
     return scorer.scores
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
@@ -102,6 +103,11 @@ class ExportedRun:
                 f"{self.path}: an export predicts no mask where its gate finds no nerve; name the"
                 " RUN that it was made from"
             )
+        return self._predictor
+
+    @cached_property
+    def _predictor(self) -> "ExportPredictor":
+        # One for all calls, so that no runner is used by two threads at a time.
         others = [self._exporter.open(self.path, threads=1) for _ in range(self._at_once - 1)]
         for runner in others:
             runner.range_note = self._runner.range_note  # to warn once

@@ -187,6 +187,8 @@ class TFLiteExporter(Exporter):
     def __init__(self, config: ExportConfig):
         super().__init__(config)
         self.suffix = "" if config.split else ".tflite"
+        # The compilers of accelerators such as Coral do not know the operator DEPTH_TO_SPACE.
+        self.folded = config.io != TensorType.uint8
 
     def replacing(self, out: Path, force: bool) -> AbstractContextManager[Path]:
         if self.config.split:

@@ -175,14 +175,17 @@ def predict_ungated(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FrameP
     return _predict(run.predictor(gated=False), frames)
 
 
-def predict_for_scores(run: TrainedRun, frames: Sequence[Frame]) -> Iterator[FramePrediction]:
+def predict_for_scores(
+    run: TrainedRun, frames: Sequence[Frame], report: Report | None = None
+) -> Iterator[FramePrediction]:
     """As `predict_ungated`; for an export, which cannot be ungated, as `predict`.
 
     Args:
         run: a run, an ensemble of runs or an export.
         frames: frames on disk.
+        report: as for `predict`.
     """
-    return (predict_ungated if run.can_ungate else predict)(run, frames)
+    return _predict(run.predictor(gated=not run.can_ungate), frames, report=report)
 
 
 def write_predictions(
@@ -211,8 +214,8 @@ def write_predictions(
     `presence.csv` alone, and the curves.
 
     Args:
-        run: a run or an ensemble of runs, with a segmenter, a gate, or both. Its thresholds and
-            post-processing are applied.
+        run: a run, an ensemble of runs or an export, with a segmenter, a gate, or both. Its
+            thresholds and post-processing are applied.
         frames: frames on disk.
         folder: an existing empty folder.
         truth: also draw the true masks in the overlays. All frames must then have masks.
@@ -251,7 +254,7 @@ def write_predictions(
         written = 0
         for cine, group in groupby(predictions, key=lambda prediction: _cine(prediction.frame)):
             if cine is None:
-                for row in parallel_map(partial(_write_still, output=output), group):
+                for row in parallel_map(partial(_write_still, output=output), group, 1):
                     written += 1
                     rows.writerow(row)
             else:
@@ -334,8 +337,10 @@ def _write_cine(
         rate,
     )
     try:
-        written = parallel_map(lambda p: (p.presence, *_write_frame(p, output)), predictions)
-        for of_frame, row, picture in written:
+        # Without a name for the iterator: after an error, its threads end before the folder does.
+        for of_frame, row, picture in parallel_map(
+            lambda p: (p.presence, *_write_frame(p, output)), predictions, 1
+        ):
             presence.append(of_frame)
             rows.writerow(row)
             if picture is not None:

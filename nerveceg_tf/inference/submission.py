@@ -36,7 +36,7 @@ def write_submission(
     final name.
 
     Args:
-        run: a run or an ensemble of runs, with a segmenter.
+        run: a run, an ensemble of runs or an export, with a segmenter.
         frames: test frames of 580x420 pixels (width x height), or windows of them. Each has a
             number as its name; zeros before it are left out of the file, as in Kaggle's.
         out: the CSV file to write.

@@ -10,6 +10,8 @@ import numpy as np
 
 from nerveceg_tf.models.two_stage import NerveCeg
 
+_OF_EACH_VALUE = (keras.activations.linear, keras.activations.relu, keras.activations.sigmoid)
+
 
 class _Sum(NamedTuple):
     """A 3x3 convolution of several maps, of which some are to be enlarged by two before.
@@ -65,11 +67,11 @@ def fold_upsampling(model: keras.Model) -> keras.Model:
                 outputs = _built(_sum(layer, maps), layer.activation, next(number))
                 if layer.activation is keras.activations.linear:
                     sums[id(outputs)] = _sum(layer, maps)
-        elif _normalizes_channels(layer) and id(args[0]) in sums:
+        elif _normalizes_channels(layer) and _same_dtype(layer, sums.get(id(args[0]))):
             normalized = _normalized(sums[id(args[0])], layer)
             outputs = _built(normalized, keras.activations.linear, next(number))
             sums[id(outputs)] = normalized
-        elif _is_relu(layer) and id(args[0]) in sums:
+        elif _is_relu(layer) and _same_dtype(layer, sums.get(id(args[0]))):
             outputs = _built(sums[id(args[0])], keras.activations.relu, next(number))
         return outputs
 
@@ -111,6 +113,10 @@ def _is_relu(layer: keras.layers.Layer) -> bool:
     ) == (None, 0, 0)  # fmt: skip
 
 
+def _same_dtype(layer: keras.layers.Layer, whole: _Sum | None) -> bool:
+    return whole is not None and layer.dtype_policy.name == whole.layer.dtype_policy.name
+
+
 def _sum(layer: keras.layers.Conv2D, maps: list[tuple[keras.KerasTensor, bool]]) -> _Sum:
     kernel, *bias = layer.get_weights()
     ends = np.cumsum([x.shape[-1] for x, _ in maps])[:-1]
@@ -129,20 +135,23 @@ def _normalized(whole: _Sum, layer: keras.layers.BatchNormalization) -> _Sum:
 def _built(whole: _Sum, activation: Callable, number: int):
     """The sum as layers, with names that end in a number."""
     alone, name = len(whole.maps) == 1, f"{whole.layer.name}_folded_{number}"
+    policy = whole.layer.dtype_policy
+    # Of each value alone; another one, such as a softmax, needs the channels of a pixel together.
+    inside = alone and activation in _OF_EACH_VALUE
     terms = []
     for term, ((x, small), kernel) in enumerate(zip(whole.maps, whole.kernels, strict=True)):
         make = partial(
             keras.layers.Conv2D,
-            activation=activation if alone else None,
-            dtype=whole.layer.dtype_policy,
+            activation=activation if inside else None,
+            dtype=policy,
             name=name if alone else f"{name}_{term}",
         )
         bias = np.zeros_like(whole.bias) if term else whole.bias
         terms.append((_enlarging if small else _plain)(x, kernel, bias, make))
-    if alone:
+    if inside:
         return terms[0]
-    total = keras.layers.Add(dtype=whole.layer.dtype_policy, name=f"{name}_sum")(terms)
-    return keras.layers.Activation(activation, name=f"{name}_activation")(total)
+    total = terms[0] if alone else keras.layers.Add(dtype=policy, name=f"{name}_sum")(terms)
+    return keras.layers.Activation(activation, dtype=policy, name=f"{name}_activation")(total)
 
 
 def _plain(x, kernel: np.ndarray, bias: np.ndarray, make: Callable):

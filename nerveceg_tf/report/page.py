@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from nerveceg_tf.evaluation.pixel_counts import FrameCounts, count_pixels, with_
 from nerveceg_tf.evaluation.postprocessing_search import CompressedPrediction, collect_compressed
 from nerveceg_tf.explain.explainer import Explainer
 from nerveceg_tf.explain.methods import METHODS
-from nerveceg_tf.inference.predict import predict_for_scores
+from nerveceg_tf.inference.predict import FramePrediction, predict_for_scores
 from nerveceg_tf.report.charts import gate_charts, threshold_chart
 from nerveceg_tf.report.pictures import choose, pictures
 from nerveceg_tf.runs.protocol import TrainedRun
@@ -43,7 +43,7 @@ def write_report(
     the probabilities and pixel counts in the page.
 
     Args:
-        run: a run with a segmenter, a gate, or both.
+        run: a run, an ensemble of runs or an export, with a segmenter, a gate, or both.
         frames: labelled frames, as for `evaluate`.
         out: the file to write.
         subset: which frames to score, as in `evaluate`.
@@ -64,14 +64,15 @@ def write_report(
     frames, subset, excluded = select_subset(run, frames, subset, report)
     scorer = FrameScorer(run)
     compressed: list[CompressedPrediction] = []
-    predictions = with_ground_truth(predict_for_scores(run, frames))
+    scored: list[Frame] = []
+    predictions = with_ground_truth(_noted(predict_for_scores(run, frames, report), scored))
     mask = run.thresholds.mask
     labelled = collect_compressed(scorer.score_stream(predictions), compressed, mask)
     counts = count_pixels(labelled, mask)
     scores = scorer.scores
     summary = summary_dict(scores, run.thresholds, subset, excluded)
     shown = choose(scores, max_frames)
-    of_shown = pictures([frames[i] for i in shown], [compressed[i] for i in shown], explainer)
+    of_shown = pictures([scored[i] for i in shown], [compressed[i] for i in shown], explainer)
     by_position = dict(zip(shown.tolist(), of_shown, strict=True))
     page = _environment().get_template("page.html")
     with replacing(out) as temporary:
@@ -97,6 +98,15 @@ def write_report(
             ),
         )
     return summary
+
+
+def _noted(
+    predictions: Iterable[FramePrediction], scored: list[Frame]
+) -> Iterator[FramePrediction]:
+    """Passes predictions on, and appends their frames to a list."""
+    for prediction in predictions:
+        scored.append(prediction.frame)
+        yield prediction
 
 
 def _explainer(run: TrainedRun, method: str) -> Explainer:

@@ -1,4 +1,4 @@
-"""The interface that a run and an ensemble of runs share."""
+"""The interface that a run, an ensemble of runs and an export share."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ class TrainedRun(Protocol):
 
     @property
     def members(self) -> Sequence["Run"]:
-        """The single runs."""
+        """The single runs; none for an export."""
 
     @property
     def data(self) -> str:

@@ -9,20 +9,22 @@ _MISSED = 0.001
 """The mean Dice of frames with a nerve, below which their nerves count as missed."""
 
 
-def warn_if_collapsed(stage: str, dice: Mapping[int, float]) -> None:
-    """Warns if no mask met a nerve of the validation frames in the last epoch.
+def warn_if_collapsed(stage: str, dice: Mapping[int, float], best: int) -> None:
+    """Warns if no mask met a nerve of the validation frames in the last epoch, or in that whose
+    weights are kept.
 
     Args:
         stage: what was trained, for the message.
         dice: the mean Dice of the validation frames with a nerve, by epoch, counted from 1.
+        best: the epoch whose weights are kept.
     """
     met = [epoch for epoch, value in dice.items() if value >= _MISSED]
-    if not dice or max(dice) in met:
+    if not dice or {max(dice), best} <= {*met}:
         return
     if met:
         problem = (
-            f"after epoch {max(met)} no mask of the {stage} met a nerve of the validation frames;"
-            f" the weights of the best epoch are used (Dice {max(dice.values()):.3f})"
+            f"no mask of the {stage} met a nerve of the validation frames in the last epoch or in"
+            f" the best; the weights are those of epoch {best} (Dice {dice[best]:.3f})"
         )
     else:
         problem = f"no mask of the {stage} met a nerve of the validation frames in any epoch"

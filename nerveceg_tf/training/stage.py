@@ -161,7 +161,7 @@ def train_stage(
     checkpoint.keep_best(trained)
     if scored and not gate_only:
         dice = _selection_scores(outputs, recipe)[-1]
-        warn_if_collapsed(stage, history.values(f"val_{dice}"))
+        warn_if_collapsed(stage, history.values(f"val_{dice}"), checkpoint.best_epoch + 1)
     draw_curves(run.path / "history.csv", run.path / "history.png")
 
 

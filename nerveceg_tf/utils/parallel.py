@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
+from threading import Lock
 from typing import TypeVar
 
 import cv2
@@ -33,7 +34,32 @@ def read_ahead() -> int:
     return (usable_cores() + _QUEUED + 1) * _BATCH
 
 
-def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+class _WithoutOpenCVThreads:
+    """Disables OpenCV's own threads while any `parallel_map` runs; several may overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._before = Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._running:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                cv2.setNumThreads(self._before)
+
+
+_without_opencv_threads = _WithoutOpenCVThreads()
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Iterable[Item], batch_size: int = _BATCH
+) -> Iterator[Result]:
     """Yields `function(item)` for each item, in order, computed by one thread per usable core.
 
     At most `read_ahead()` items are in memory at a time. Threads are sufficient, because OpenCV,
@@ -42,6 +68,8 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     Args:
         function: is called with one item.
         items: the items; they are consumed as results are needed.
+        batch_size: items per task. With 1, an eighth of `read_ahead()` are in memory at a time; for
+            items that are large.
 
     Returns:
         An iterator over the results. It raises an error of `function` in place of the result.
@@ -51,29 +79,26 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         [1, 2, 3]
     """
     # A chain hands out the results of a batch without a call for each.
-    return chain.from_iterable(_batches(function, items))
+    return chain.from_iterable(_batches(function, items, batch_size))
 
 
-def _batches(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[list[Result]]:
+def _batches(
+    function: Callable[[Item], Result], items: Iterable[Item], batch_size: int
+) -> Iterator[list[Result]]:
     remaining, max_batches = iter(items), read_ahead() // _BATCH
 
     def next_batch() -> list[Item]:
-        return list(islice(remaining, _BATCH))
+        return list(islice(remaining, batch_size))
 
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            ahead: deque[Future[list[Result]]] = deque()
-            while len(ahead) < max_batches - 1 and (batch := next_batch()):
+    with _without_opencv_threads, ThreadPoolExecutor(usable_cores()) as pool:
+        ahead: deque[Future[list[Result]]] = deque()
+        while len(ahead) < max_batches - 1 and (batch := next_batch()):
+            ahead.append(pool.submit(_all, function, batch))
+        while ahead:
+            results = ahead.popleft().result()
+            if batch := next_batch():
                 ahead.append(pool.submit(_all, function, batch))
-            while ahead:
-                results = ahead.popleft().result()
-                if batch := next_batch():
-                    ahead.append(pool.submit(_all, function, batch))
-                yield results
-    finally:
-        cv2.setNumThreads(opencv_threads)
+            yield results
 
 
 def _all(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
