@@ -89,7 +89,7 @@ def frames(tmp_path):
     return make
 
 
-def predictions(_, frames):
+def predictions(_, frames, report=None):
     for number, frame in enumerate(frames):
         image = cv2.imread(str(frame.image), 0)
         yield FramePrediction(frame, image, number / 2, np.full(image.shape, 0.6, np.float32))

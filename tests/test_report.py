@@ -29,7 +29,7 @@ from nerveceg_tf.runs.subsets import SUBSETS
 from nerveceg_tf.runs.thresholds import Thresholds
 
 
-def predictions(run, frames):
+def predictions(run, frames, report=None):
     """Blurred and shifted true masks with noise, and presences that are right three times in four:
     what a half-trained run would say of real frames."""
     random = np.random.default_rng(0)

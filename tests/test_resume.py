@@ -450,9 +450,9 @@ def test_options_take_the_place_of_the_recipes_values_and_are_recorded(run_comma
     assert code == 0, printed
     run = Run(tmp_path / "run")
     recipe = run.description["recipe"]
-    assert (recipe["gate"], recipe["segmenter_frames"], recipe["label_smoothing"]) == (
+    assert (recipe["gate"], recipe["segmenter_learning_rate"], recipe["label_smoothing"]) == (
         "shared",
-        "all",
+        0.002,
         0.05,
     )
     assert (recipe["segmenter"], recipe["freeze_epochs"], recipe["mixed_precision"]) == (

@@ -315,7 +315,7 @@ def test_evaluate_measures_in_millimetres_where_it_can(
 ):
     moved = np.roll(mask, 3, 0).astype(np.float32)
 
-    def predictions(_, frames):
+    def predictions(_, frames, report=None):
         for frame, image in map_frames(lambda frame, read: (frame, read()), frames):
             window = Window(TOP, LEFT, *gray.shape, screen.shape)
             probability = moved if image.shape == gray.shape else window.paste(moved)
