@@ -76,6 +76,8 @@ def onnx_runtime(model: keras.Model, threads: int) -> Infer:
     converted, _ = tf2onnx.convert.from_function(function, [spec], opset=17)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads that wait in a loop would take the processor from the other form.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(converted.SerializeToString(), options)
     return lambda x: session.run(None, {"image": x})
 
@@ -106,9 +108,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--only", choices=RUNTIMES, nargs="+", default=list(RUNTIMES))
     args = parser.parse_args()
-    runtimes = dict(RUNTIMES)
-    if not all(map(importlib.util.find_spec, ("onnxruntime", "tf2onnx"))):
+    runtimes = {name: RUNTIMES[name] for name in args.only}
+    if "ONNX Runtime" in runtimes and not all(
+        map(importlib.util.find_spec, ("onnxruntime", "tf2onnx"))
+    ):
         del runtimes["ONNX Runtime"]
     table = Table("net", "runtime", "ms", "ms, folded", "times as fast")
     for title, (name, size, filters) in NETS.items():
