@@ -111,10 +111,8 @@ def main() -> None:
     parser.add_argument("--only", choices=RUNTIMES, nargs="+", default=list(RUNTIMES))
     args = parser.parse_args()
     runtimes = {name: RUNTIMES[name] for name in args.only}
-    if "ONNX Runtime" in runtimes and not all(
-        map(importlib.util.find_spec, ("onnxruntime", "tf2onnx"))
-    ):
-        del runtimes["ONNX Runtime"]
+    if not all(map(importlib.util.find_spec, ("onnxruntime", "tf2onnx"))):
+        runtimes.pop("ONNX Runtime", None)
     table = Table("net", "runtime", "ms", "ms, folded", "times as fast")
     for title, (name, size, filters) in NETS.items():
         model = SEGMENTERS[name]((*size, 1), base_filters=filters)
