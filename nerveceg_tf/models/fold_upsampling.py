@@ -64,9 +64,10 @@ def fold_upsampling(model: keras.Model) -> keras.Model:
             parts = joined.get(id(args[0]), [args[0]])
             if any(id(part) in enlarged for part in parts):
                 maps = [(enlarged.get(id(p), p), id(p) in enlarged) for p in parts]
-                outputs = _built(_sum(layer, maps), layer.activation, next(number))
+                whole = _sum(layer, maps)
+                outputs = _built(whole, layer.activation, next(number))
                 if layer.activation is keras.activations.linear:
-                    sums[id(outputs)] = _sum(layer, maps)
+                    sums[id(outputs)] = whole
         elif _normalizes_channels(layer) and _same_dtype(layer, sums.get(id(args[0]))):
             normalized = _normalized(sums[id(args[0])], layer)
             outputs = _built(normalized, keras.activations.linear, next(number))
